@@ -1,0 +1,1 @@
+"""When jobs run: the Prefect flows and the command line."""

@@ -1,0 +1,191 @@
+"""The configuration of a whole experiment: sections, loading and fingerprints."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from iaca_model.config import InputSpec, ModelConfig
+from pipeline.sections import (
+    ClusterConfig,
+    EvaluateConfig,
+    FacesConfig,
+    MediaConfig,
+    SegmentConfig,
+    SequenceConfig,
+    ShardsConfig,
+    SoundConfig,
+    SourceConfig,
+    SplitConfig,
+    StorageConfig,
+    SynthesisConfig,
+    TrainConfig,
+    require,
+)
+
+FORMAT_VERSION = 1  # of datasets: raise it when the same inputs would give other bytes
+
+
+class UsageError(ValueError):
+    """Something the user asked for cannot be done as asked; the message says what to change."""
+
+
+class Config(BaseModel):
+    """An experiment; also the job's only argument, the flow's parameter and the record kept with each output."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "experiment"
+    limit: int = 0  # only the first N videos; 0: all
+    dry_run: bool = False  # print the plan and stop
+    source: SourceConfig = SourceConfig()
+    storage: StorageConfig = StorageConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    media: MediaConfig = MediaConfig()
+    faces: FacesConfig = FacesConfig()
+    sound: SoundConfig = SoundConfig()
+    segments: SegmentConfig = SegmentConfig()
+    splits: SplitConfig = SplitConfig()
+    shards: ShardsConfig = ShardsConfig()
+    sequence: SequenceConfig = SequenceConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        view, tile = self.sequence, self.segments
+        require(
+            view.num_frames == tile.num_frames,
+            f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride} = {view.num_frames} "
+            f"must equal segments.num_frames {tile.num_frames}",
+        )
+        require(
+            view.subclip_frames - 1 <= tile.num_preroll,
+            f"segments.num_preroll {tile.num_preroll} must be at least sequence.subclip_frames - 1 = {view.subclip_frames - 1}",
+        )
+        require(
+            view.subclip_frames % view.subclip_dilation == 0,
+            f"sequence.subclip_frames {view.subclip_frames} must be a multiple of sequence.subclip_dilation {view.subclip_dilation}",
+        )
+        return self
+
+    def to_json(self) -> str:
+        """The resolved configuration as indented JSON; `Config.model_validate_json` reads it back."""
+        return self.model_dump_json(indent=2)
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """The model's input as this configuration makes it."""
+        span_s = self.sequence.subclip_frames / self.media.frame_rate_hz
+        return InputSpec(
+            num_steps=self.sequence.num_subclips,
+            num_frames=self.sequence.num_thinned,
+            crop_px=self.media.crop_px,
+            num_mels=self.sound.num_mels,
+            num_hops=round(span_s / self.sound.hop_s),
+        )
+
+
+def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a run file and apply overrides: defaults < TOML < overrides.
+
+    Args:
+        path: a TOML file that says what differs from the defaults, or None.
+        overrides: nested dict in the form of the TOML file.
+
+    Raises:
+        UsageError: the file is missing or not TOML, a key is unknown, or a value is not allowed.
+    """
+    values = _read_toml(Path(path)) if path else {}
+    merged = _merge(values, overrides or {})
+    origin = str(path) if path else "the overrides"
+    _refuse_unknown(merged, Config, origin, prefix="")
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_first_problem(error)}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"configuration file {path} does not exist; the ready ones are in infra/runs/") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"configuration file {path} cannot be read: {error.strerror}") from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def _refuse_unknown(values: dict[str, Any], section: type, origin: str, prefix: str) -> None:
+    known = section.model_fields if issubclass(section, BaseModel) else {f.name: f for f in dataclasses.fields(section)}
+    for key, value in values.items():
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {prefix}{close[0]}?" if close else f"allowed here: {', '.join(sorted(known))}"
+            raise UsageError(f"{origin}: unknown key {prefix}{key}; {hint}")
+        default = getattr(Config(), key) if section is Config else None
+        if dataclasses.is_dataclass(default) and isinstance(value, dict):
+            _refuse_unknown(value, type(default), origin, prefix=f"{key}.")
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place and place not in message else message
+
+
+def fingerprint(*parts: Any) -> str:
+    """Twelve hex digits of the sha256 of the parts as canonical JSON; dataclasses are read as dicts."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else dataclasses.asdict(value)
+
+
+def dataset_fingerprint(config: Config, identities: dict[str, str], toolchain: dict[str, str]) -> str:
+    """What the bytes of a dataset depend on: inputs, media settings, detector, format and toolchain; nothing else.
+
+    Args:
+        config: the experiment; root, source URIs, cluster, training and evaluation sections are left out.
+        identities: for every input stream and label file, its key and its identity (which covers size and bytes).
+        toolchain: versions of ffmpeg and OpenCV.
+    """
+    faces = dataclasses.replace(config.faces, model_uri="-" if config.faces.model_uri else "")
+    parts = (config.media, faces, config.sound, config.segments, config.splits, config.shards.target_mb, config.source.kind)
+    return fingerprint(FORMAT_VERSION, *parts, sorted(identities.items()), sorted(toolchain.items()))
+
+
+def run_fingerprint(config: Config, dataset_digest: str) -> str:
+    """What a trained run depends on: the dataset's digest, the model's view, the model and the training section.
+
+    Left out of the training section: the dataset's address, the device, how often to checkpoint, how many
+    checkpoints to keep and how many failures to bear.
+    """
+    train = dataclasses.replace(config.train, checkpoint_every_steps=0, keep_checkpoints=0, max_failures=0, dataset="", use_gpu=False)
+    return fingerprint(dataset_digest, config.sequence, config.model, train)
+
+
+def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:
+    """What an evaluation depends on: the run, the dataset and the evaluation section without its thread count."""
+    return fingerprint(run_digest, dataset_digest, dataclasses.replace(config.evaluate, num_threads=0, run="", dataset=""))

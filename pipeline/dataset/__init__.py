@@ -1,0 +1,1 @@
+"""Many videos into shards."""

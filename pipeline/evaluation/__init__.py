@@ -1,0 +1,1 @@
+"""A trained run into what people read."""

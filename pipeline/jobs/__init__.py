@@ -1,0 +1,1 @@
+"""Composition roots: each module is one job, started as its own process."""

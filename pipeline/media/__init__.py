@@ -1,0 +1,1 @@
+"""One local media file into arrays."""

@@ -1,0 +1,52 @@
+"""What a job tells whoever started it: progress lines on its output and a result file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+PREFIX = "@progress "
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One step forward of a stage, e.g. 3 of 12 shards."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job leaves in `result.json` beside its configuration."""
+
+    kind: str  # synthesize, shard, train, evaluate, verify
+    output_uri: str
+    skipped: bool  # True when a finished output was found and nothing was computed
+    seconds: float
+    counts: dict[str, float] = field(default_factory=dict)  # e.g. videos, rejected, shards, ccc_mean
+    lines: tuple[str, ...] = ()  # sentences for people, printed in the closing summary
+
+
+def emit(progress: Progress) -> None:
+    """Print `progress` as one line that `parse` reads back."""
+    print(PREFIX + json.dumps(asdict(progress)), flush=True)
+
+
+def parse(line: str) -> Progress | None:
+    """The Progress in a line of a job's output, or None when the line is ordinary output."""
+    return Progress(**json.loads(line.removeprefix(PREFIX))) if line.startswith(PREFIX) else None
+
+
+def result_to_json(result: JobResult) -> bytes:
+    """The content of `result.json`."""
+    return json.dumps(asdict(result), indent=2).encode()
+
+
+def result_from_json(data: bytes) -> JobResult:
+    """Inverse of `result_to_json`."""
+    values = json.loads(data)
+    return JobResult(**{**values, "lines": tuple(values["lines"])})

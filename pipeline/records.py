@@ -1,0 +1,204 @@
+"""The records that flow between the stages of preprocessing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRAME_DTYPE = np.dtype(
+    [
+        ("time_s", "<f8"),  # on the video's clock: the container's own start time is second 0
+        ("source_index", "<i4"),  # 0-based index of the original frame shown, -1 where there is none
+        ("video_ok", "?"),  # the video shows a frame at this time (not before its start, not after its end)
+        ("face_ok", "?"),  # a crop of the chosen person exists
+        ("audio_ok", "?"),  # the sound around this time is real, not padding
+        ("box", "<f4", (4,)),  # x0, y0, x1, y1 in pixels of the upright picture, NaN where face_ok is False
+        ("score", "<f4"),  # of the detector; interpolated frames carry the lower neighbour's, 0 without a face
+        ("offset", "<i8"),  # of this frame's JPEG in faces.mjpeg
+        ("size", "<i4"),  # of this frame's JPEG in bytes, 0 without a face
+    ]
+)
+ANNOTATION_DTYPE = np.dtype([("frame", "<i4"), ("time_s", "<f8"), ("valence", "<f4"), ("arousal", "<f4")])
+LABEL_NAMES = ("valence", "arousal")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """One input stream: a media file and the person followed in it."""
+
+    video_id: str  # key-safe: ASCII, no dots, no slashes
+    relative_path: str  # below the source, with "/" and extension
+    uri: str
+    size_bytes: int
+    identity: str  # size and sha256 of the first and last MiB
+    person: str = ""  # "", "left" or "right"
+    group: str = ""  # whoever must not be in two splits
+    split: str = ""  # train, val or test
+    labels_uri: str = ""  # "" when there are none
+
+    @property
+    def key(self) -> str:
+        """Unique name of the stream: the video's id with the person where there is one."""
+        return f"{self.video_id}_{self.person}" if self.person else self.video_id
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the container says of itself, and what the packets' timestamps say."""
+
+    container: str
+    duration_s: float  # from the timestamps of the packets, not from the header
+    video_codec: str
+    width_px: int  # of the upright picture
+    height_px: int
+    rotation_deg: int
+    video_stream: int  # index of the stream that is decoded
+    audio_stream: int  # -1 when there is no sound
+    audio_codec: str
+    audio_rate_hz: int
+    frame_times_s: NDArray[np.float64]  # sorted presentation times of every original frame, container start = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FaceTrack:
+    """The chosen person's box on every frame of the clock."""
+
+    boxes: NDArray[np.float32]  # (N, 4) x0, y0, x1, y1; NaN where there is no face
+    scores: NDArray[np.float32]  # (N,)
+
+    @property
+    def face_ok(self) -> NDArray[np.bool_]:
+        """(N,) True where there is a box."""
+        return ~np.isnan(self.boxes[:, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """Every valid label of one stream at its own original times, and how many rows the file had."""
+
+    rows: NDArray[np.void]  # ANNOTATION_DTYPE, sorted by time
+    num_rows: int = 0
+    num_invalid: int = 0  # rows with a sentinel or NaN
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One WebDataset sample: a tile of a video's clock with the context before it.
+
+    Frames are `num_preroll` context frames, then the tile's own; mel hops start at the first preroll frame.
+    """
+
+    video_id: str
+    person: str
+    group: str
+    split: str
+    start_s: float  # time of the first own frame
+    num_preroll: int
+    frame_rate_hz: float
+    hop_s: float
+    frames: NDArray[np.void]  # FRAME_DTYPE (num_preroll + n,)
+    faces_mjpeg: bytes
+    mel_db: NDArray[np.float16]  # (hops, mels) unclipped dB
+    labels: NDArray[np.float32]  # (num_preroll + n, 2) valence, arousal; NaN where there is no label
+    annotations: NDArray[np.void]  # ANNOTATION_DTYPE, those within the tile
+
+    @property
+    def key(self) -> str:
+        """WebDataset key, without dots: `{video_id}[_{person}]_{start in ms, nine digits}`."""
+        stream = f"{self.video_id}_{self.person}" if self.person else self.video_id
+        return f"{stream}_{round(self.start_s * 1000):09d}"
+
+    @property
+    def num_frames(self) -> int:
+        """The tile's own frames, without the preroll."""
+        return len(self.frames) - self.num_preroll
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A row of index.parquet: where one sample lies and what it holds."""
+
+    key: str
+    shard: str
+    offset: int  # of the sample's first tar header in the shard
+    size: int  # of all its tar blocks
+    video_id: str
+    person: str
+    group: str
+    split: str
+    start_s: float
+    num_preroll: int
+    num_frames: int
+    video_ratio: float  # share of own frames with video_ok
+    face_ratio: float
+    audio_ratio: float
+    label_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRow:
+    """A row of videos.parquet: what became of one input stream."""
+
+    video_id: str
+    person: str
+    uri: str
+    group: str
+    split: str
+    status: str  # "ok" or "rejected"
+    stage: str  # where it failed; "" when all is well
+    reason: str  # "" | "partial" | no_video, unreadable, no_face, ...
+    detail: str
+    duration_s: float = 0.0
+    covered_s: float = 0.0
+    face_fraction: float = 0.0
+    audio_fraction: float = 0.0
+    num_segments: int = 0
+    labelled_frames: int = 0
+    container: str = ""
+    video_codec: str = ""
+    audio_codec: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    num_source_frames: int = 0
+    size_bytes: int = 0
+    identity: str = ""
+    seconds_probe: float = 0.0
+    seconds_decode: float = 0.0
+    seconds_faces: float = 0.0
+    seconds_audio: float = 0.0
+    seconds_write: float = 0.0
+
+
+class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an exception, not an error of the program
+    """A video that cannot be used, with the stage, a reason from a fixed vocabulary and a detail for people."""
+
+    def __init__(self, stage: str, reason: str, detail: str) -> None:
+        super().__init__(f"{stage}: {reason}: {detail}")
+        self.stage, self.reason, self.detail = stage, reason, detail
+
+    def __reduce__(self) -> tuple[type[Rejection], tuple[str, str, str]]:
+        return Rejection, (self.stage, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One Ray Data row: a shard's name and the streams that go into it, in order."""
+
+    name: str  # "<split>-<n>", five digits
+    split: str
+    videos: tuple[Video, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """The sidecar of one published tar: enough to resume a build and to write the index."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    plan_digest: str  # of the ShardPlan that made it
+    samples: tuple[SampleRow, ...]
+    videos: tuple[VideoRow, ...]
+    toolchain: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,187 @@
+"""The sections of the configuration: frozen dataclasses with units in their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with `message` unless `condition` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """Where raw videos and their labels are."""
+
+    kind: Literal["folder", "affwild2"] = "folder"
+    videos: str = ""  # folder or s3://bucket/prefix, searched recursively
+    labels: str = ""  # folder that mirrors the videos; empty: no labels
+    manifest: str = ""  # optional CSV: video,group,split
+    shared: bool = False  # a local path that every node of the cluster sees
+
+
+@dataclass(frozen=True)
+class StorageConfig:
+    """Where outputs go."""
+
+    root: str = "./outputs"  # folder or s3://bucket/prefix
+    shared: bool = False  # a local root that every node of the cluster sees
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """The synthetic talkers of the demo and the tests."""
+
+    num_identities: int = 16
+    clips_per_identity: int = 2
+    duration_s: float = 16.0
+    width_px: int = 320
+    height_px: int = 240
+    frame_rate_hz: float = 25.0
+    sample_rate_hz: int = 16000
+    corrupted_fraction: float = 0.25  # of the clips
+    seed: int = 0
+    permute_labels: bool = False  # every clip gets another clip's labels: the control that must not be learnt
+
+
+@dataclass(frozen=True)
+class MediaConfig:
+    """Decoding onto the clock."""
+
+    frame_rate_hz: float = 25.0
+    sample_rate_hz: int = 16000
+    crop_px: int = 112
+    jpeg_quality: int = 92
+    max_duration_s: float = 12 * 3600.0
+    timeout_s: float = 3600.0  # for decoding one video
+
+    def __post_init__(self) -> None:
+        require(0 < self.frame_rate_hz <= 240, f"media.frame_rate_hz is {self.frame_rate_hz}; allowed: above 0, up to 240")
+        require(16 <= self.crop_px <= 512, f"media.crop_px is {self.crop_px}; allowed: 16 to 512")
+        require(1 <= self.jpeg_quality <= 100, f"media.jpeg_quality is {self.jpeg_quality}; allowed: 1 to 100")
+
+
+@dataclass(frozen=True)
+class FacesConfig:
+    """Finding and following one person's face."""
+
+    detector: Literal["haar", "yunet"] = "haar"
+    model_uri: str = ""  # of the YuNet ONNX file
+    model_sha256: str = ""
+    detect_every: int = 5  # frames of the clock
+    long_side_px: int = 0  # of the picture the detector sees; 0: 320 for yunet, 480 for haar
+    min_score: float = 0.6
+    min_overlap: float = 0.3  # IoU that joins two detections into one track
+    max_gap_s: float = 0.5  # a longer gap between detections is masked, not interpolated
+    margin: float = 0.25  # of the box's side, added on each side of the crop
+    min_face_fraction: float = 0.0  # a video with less is rejected as no_face; none at all always is
+    choose: Literal["largest", "longest", "left", "right"] = "longest"
+
+    def __post_init__(self) -> None:
+        require(self.detect_every >= 1, f"faces.detect_every is {self.detect_every}; it must be at least 1")
+        if self.detector == "yunet":
+            missing = "faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256"
+            require(bool(self.model_uri and self.model_sha256), missing)
+
+
+@dataclass(frozen=True)
+class SoundConfig:
+    """The log-mel spectrogram."""
+
+    n_fft: int = 1024
+    window_s: float = 0.02
+    hop_s: float = 0.01
+    num_mels: int = 64
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How a video's clock is tiled into samples."""
+
+    num_frames: int = 512
+    num_preroll: int = 31
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Seeded hash of the group against these shares; a manifest's split wins."""
+
+    val: float = 0.15
+    test: float = 0.15
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(min(self.val, self.test) >= 0 and self.val + self.test <= 1, f"splits.val {self.val} + splits.test {self.test} must lie within 0 and 1")
+
+
+@dataclass(frozen=True)
+class ShardsConfig:
+    """How samples are packed into tars."""
+
+    target_mb: float = 256.0
+    max_rejected_fraction: float = 1.0  # more than this and the run fails
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """The model's view of a segment: `num_subclips` sub-clips whose ends are `subclip_stride` frames apart."""
+
+    num_subclips: int = 16  # L
+    subclip_frames: int = 32
+    subclip_dilation: int = 4  # the sub-clip is thinned to subclip_frames / subclip_dilation frames, ending at its last
+    subclip_stride: int = 32
+
+    @property
+    def num_thinned(self) -> int:
+        """Frames of a sub-clip that the model sees (T)."""
+        return self.subclip_frames // self.subclip_dilation
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that the interleaved sequences of a segment cover."""
+        return self.num_subclips * self.subclip_stride
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Where jobs run: a child process with its own local Ray, or a cluster's Jobs API."""
+
+    address: str = ""  # e.g. http://head:8265
+    num_workers: int = 0  # shard builders; 0: one per CPU
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Data-parallel training."""
+
+    num_workers: int = 1
+    use_gpu: bool = False
+    epochs: int = 30
+    batch_size: int = 16  # sequences, global
+    phases_per_segment: int = 4
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    warmup_fraction: float = 0.1
+    clip_norm: float = 1.0
+    patience: int = 8  # epochs without a better validation mean CCC
+    checkpoint_every_steps: int = 200  # besides the one at the end of each epoch
+    keep_checkpoints: int = 2  # besides the best
+    max_failures: int = 3  # restarts after a lost worker
+    max_bad_samples: int = 20  # unreadable in a row before the run stops
+    dataset: str = ""  # URI; empty: the one this configuration preprocesses
+    drop_modality: float = 0.15  # chance per sequence that one modality is hidden over a span of its steps
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is evaluated, and on which split."""
+
+    run: str = ""  # URI; empty: the one this configuration trains
+    dataset: str = ""  # URI; empty: the one the run was trained on
+    split: Literal["train", "val", "test"] = "test"
+    hide: Literal["none", "video", "audio"] = "none"  # a modality masked at every step
+    num_threads: int = 0  # of torch; 0: its own choice
