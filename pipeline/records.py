@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +73,29 @@ class FaceTrack:
     def face_ok(self) -> NDArray[np.bool_]:
         """(N,) True where there is a box."""
         return ~np.isnan(self.boxes[:, 0])
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOnClock:
+    """One video's pictures on the clock: frame i is what is shown at `i / frame_rate_hz`, from 0 to the last decoded."""
+
+    frames: NDArray[np.void]  # FRAME_DTYPE (N,); offset and size refer to `mjpeg_path`, audio_ok is left False
+    mjpeg_path: Path  # concatenated JPEG crops of the chosen person
+    duration_s: float  # what the packets of the container promise
+    covered_s: float  # what was decoded
+    problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
+    seconds_decode: float = 0.0  # waiting for ffmpeg
+    seconds_faces: float = 0.0  # detecting, cropping, encoding
+
+
+@dataclass(frozen=True, slots=True)
+class SoundOnClock:
+    """One video's sound on the clock: hop i is centred at `i * hop_s`."""
+
+    mel_db: NDArray[np.float16]  # (hops, mels) unclipped dB
+    hop_ok: NDArray[np.bool_]  # (hops,) True where the sound is real, not padding
+    problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
+    seconds_audio: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
