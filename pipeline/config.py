@@ -63,18 +63,15 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
         view, tile = self.sequence, self.segments
+        product = f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride}"
         require(
             view.num_frames == tile.num_frames,
-            f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride} = {view.num_frames} "
-            f"must equal segments.num_frames {tile.num_frames}",
+            f"{product} = {view.num_frames} must equal segments.num_frames {tile.num_frames}",
         )
+        needed = view.subclip_frames - 1
         require(
-            view.subclip_frames - 1 <= tile.num_preroll,
-            f"segments.num_preroll {tile.num_preroll} must be at least sequence.subclip_frames - 1 = {view.subclip_frames - 1}",
-        )
-        require(
-            view.subclip_frames % view.subclip_dilation == 0,
-            f"sequence.subclip_frames {view.subclip_frames} must be a multiple of sequence.subclip_dilation {view.subclip_dilation}",
+            needed <= tile.num_preroll,
+            f"segments.num_preroll {tile.num_preroll} must be at least sequence.subclip_frames - 1 = {needed}",
         )
         return self
 
@@ -172,7 +169,15 @@ def dataset_fingerprint(config: Config, identities: dict[str, str], toolchain: d
         toolchain: versions of ffmpeg and OpenCV.
     """
     faces = dataclasses.replace(config.faces, model_uri="-" if config.faces.model_uri else "")
-    parts = (config.media, faces, config.sound, config.segments, config.splits, config.shards.target_mb, config.source.kind)
+    parts = (
+        config.media,
+        faces,
+        config.sound,
+        config.segments,
+        config.splits,
+        config.shards.target_mb,
+        config.source.kind,
+    )
     return fingerprint(FORMAT_VERSION, *parts, sorted(identities.items()), sorted(toolchain.items()))
 
 
@@ -182,10 +187,14 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     Left out of the training section: the dataset's address, the device, how often to checkpoint, how many
     checkpoints to keep and how many failures to bear.
     """
-    train = dataclasses.replace(config.train, checkpoint_every_steps=0, keep_checkpoints=0, max_failures=0, dataset="", use_gpu=False)
+    train = dataclasses.replace(
+        config.train, checkpoint_every_steps=0, keep_checkpoints=0, max_failures=0, dataset="", use_gpu=False
+    )
     return fingerprint(dataset_digest, config.sequence, config.model, train)
 
 
 def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:
     """What an evaluation depends on: the run, the dataset and the evaluation section without its thread count."""
-    return fingerprint(run_digest, dataset_digest, dataclasses.replace(config.evaluate, num_threads=0, run="", dataset=""))
+    return fingerprint(
+        run_digest, dataset_digest, dataclasses.replace(config.evaluate, num_threads=0, run="", dataset="")
+    )

@@ -59,7 +59,9 @@ class MediaConfig:
     timeout_s: float = 3600.0  # for decoding one video
 
     def __post_init__(self) -> None:
-        require(0 < self.frame_rate_hz <= 240, f"media.frame_rate_hz is {self.frame_rate_hz}; allowed: above 0, up to 240")
+        require(
+            0 < self.frame_rate_hz <= 240, f"media.frame_rate_hz is {self.frame_rate_hz}; allowed: above 0, up to 240"
+        )
         require(16 <= self.crop_px <= 512, f"media.crop_px is {self.crop_px}; allowed: 16 to 512")
         require(1 <= self.jpeg_quality <= 100, f"media.jpeg_quality is {self.jpeg_quality}; allowed: 1 to 100")
 
@@ -114,7 +116,10 @@ class SplitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(min(self.val, self.test) >= 0 and self.val + self.test <= 1, f"splits.val {self.val} + splits.test {self.test} must lie within 0 and 1")
+        require(
+            min(self.val, self.test) >= 0 and self.val + self.test <= 1,
+            f"splits.val {self.val} + splits.test {self.test} must lie within 0 and 1",
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,11 @@ class SequenceConfig:
     subclip_frames: int = 32
     subclip_dilation: int = 4  # the sub-clip is thinned to subclip_frames / subclip_dilation frames, ending at its last
     subclip_stride: int = 32
+
+    def __post_init__(self) -> None:
+        require(min(vars(self).values()) >= 1, f"every number of [sequence] must be at least 1, found {vars(self)}")
+        length, step = self.subclip_frames, self.subclip_dilation
+        require(length % step == 0, f"sequence.subclip_frames {length} must be a multiple of subclip_dilation {step}")
 
     @property
     def num_thinned(self) -> int:
