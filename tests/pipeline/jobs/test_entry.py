@@ -1,0 +1,119 @@
+"""A job's process: its result file, its exit codes, its one line of failure, and that it dies with its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config
+from pipeline.progress import result_from_json
+
+JOB = """
+import os, sys, time
+from pipeline.config import Config, UsageError
+from pipeline.jobs import entry
+from pipeline.progress import JobResult
+
+class Own: pass
+
+def run(config):
+    if config.name == "usage": raise UsageError("set source.videos, it is empty")
+    if config.name == "failed": raise RuntimeError("shard 3 of 4 is gone")
+    if config.name == "silent": raise KeyError("x")
+    if config.name == "sleep":
+        print("started", os.getpid(), flush=True)
+        time.sleep(60)
+    counts = {"privacy": float(os.environ["DO_NOT_TRACK"])}
+    return JobResult("fake", config.storage.root, False, 0.0, counts, (Own.__module__,))
+
+if __name__ == "__main__":
+    entry.main("fake", run)
+"""
+
+
+@pytest.fixture
+def job(tmp_path):
+    (tmp_path / "fake_job.py").write_text(JOB)
+
+    def command(name: str, **environment: str) -> dict:
+        config = tmp_path / name / "config.json"
+        config.parent.mkdir(exist_ok=True)
+        config.write_text(Config(name=name).to_json())
+        paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[3])])
+        return {
+            "args": [sys.executable, "-m", "fake_job", str(config)],
+            "env": os.environ | {"PYTHONPATH": paths} | environment,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+        }
+
+    return command
+
+
+def test_a_result_stands_beside_the_configuration(job, tmp_path):
+    done = subprocess.run(**job("fine"), timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    result = result_from_json((tmp_path / "fine/result.json").read_bytes())
+    assert result.counts == {"privacy": 1.0}
+    assert result.lines == ("fake_job",), "classes must be importable by their module's name"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "line"),
+    [
+        ("usage", 2, "error: set source.videos, it is empty"),
+        ("failed", 1, "error: shard 3 of 4 is gone"),
+        ("silent", 1, "error: KeyError: 'x'"),
+    ],
+)
+def test_failures_are_one_line_and_a_code(job, tmp_path, name, code, line):
+    done = subprocess.run(**job(name), timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, line, "")
+    assert not (tmp_path / name / "result.json").exists()
+
+
+def test_verbose_failures_show_the_traceback(job):
+    done = subprocess.run(**job("failed", IACA_VERBOSE="1"), timeout=60, check=False)
+    assert "Traceback" in done.stdout
+    assert done.stdout.strip().endswith("error: shard 3 of 4 is gone")
+
+
+def test_a_missing_configuration_is_one_line(job):
+    command = job("fine")
+    command["args"][-1] += ".gone"
+    done = subprocess.run(**command, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("error: ")
+    assert "config.json.gone" in done.stdout
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_with_130(job, sign):
+    with subprocess.Popen(**job("sleep")) as child:
+        assert child.stdout.readline().startswith("started")
+        child.send_signal(sign)
+        output, _ = child.communicate(timeout=30)
+    assert (child.returncode, output.strip()) == (130, "interrupted")
+
+
+def test_it_dies_with_its_parent(job, tmp_path):
+    command = job("sleep")
+    parent = (
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen({command['args']!r}, stdout=subprocess.PIPE, text=True)\n"
+        "print(child.stdout.readline(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    with subprocess.Popen(**(command | {"args": [sys.executable, "-c", parent]})) as process:
+        pid = int(process.stdout.readline().split()[1])
+        process.kill()
+        process.communicate(timeout=30)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "the job outlived its parent"
+        time.sleep(0.05)
