@@ -1,0 +1,73 @@
+"""Which sequences are seen in which order: a pure function of the seed and the epoch, not of the workers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.records import SampleRow
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Some phases of one segment, all cut from one range read."""
+
+    row: SampleRow
+    phases: tuple[int, ...]
+
+
+def training_visits(rows: Iterable[SampleRow], *, stride: int, num_phases: int, seed: int, epoch: int) -> list[Visit]:
+    """Every segment once, shuffled by (seed, epoch), at evenly spaced phases that start anew each epoch.
+
+    Phases a whole number of dilations apart share their crops, so a visit decodes few frames.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    shuffled = np.random.default_rng([seed, epoch]).permutation(len(ordered))
+    visits = []
+    for row in (ordered[i] for i in shuffled):
+        first = _whole_number(f"{seed} {epoch} {row.key}")
+        visits.append(Visit(row, _spaced(first, min(stride, row.num_frames), num_phases)))
+    return visits
+
+
+def validation_visits(rows: Iterable[SampleRow], *, stride: int, num_phases: int) -> list[Visit]:
+    """Every segment once in the order of its key, at the same evenly spaced phases each time."""
+    ordered = sorted(rows, key=lambda row: row.key)
+    return [Visit(row, _spaced(0, min(stride, row.num_frames), num_phases)) for row in ordered]
+
+
+def batches(visits: Sequence[Visit], batch_size: int) -> list[list[Visit]]:
+    """Global batches of at most `batch_size` sequences whose sizes differ by one at most; none is lost."""
+    total = sum(len(visit.phases) for visit in visits)
+    count = -(-total // batch_size)
+    return [_between(visits, i * total // count, (i + 1) * total // count) for i in range(count)]
+
+
+def part(batch: Sequence[Visit], rank: int, world_size: int) -> tuple[list[Visit], int]:
+    """One rank's contiguous part of a global batch, and how many masked sequences make all parts equally long."""
+    total = sum(len(visit.phases) for visit in batch)
+    start, stop = rank * total // world_size, (rank + 1) * total // world_size
+    return _between(batch, start, stop), -(-total // world_size) - (stop - start)
+
+
+def _between(visits: Iterable[Visit], start: int, stop: int) -> list[Visit]:
+    """The sequences `start` to `stop` of the flattened visits, as visits again."""
+    chosen, seen = [], 0
+    for visit in visits:
+        phases = visit.phases[max(start - seen, 0) : max(stop - seen, 0)]
+        seen += len(visit.phases)
+        if phases:
+            chosen.append(replace(visit, phases=phases))
+    return chosen
+
+
+def _spaced(first: int, num_available: int, num_phases: int) -> tuple[int, ...]:
+    count = min(num_phases, num_available)
+    return tuple((first + j * num_available // count) % num_available for j in range(count))
+
+
+def _whole_number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
