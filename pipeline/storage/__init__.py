@@ -1,0 +1,209 @@
+"""The one door to storage: files in a local folder or an S3 bucket, named by URI.
+
+A URI is a local path, `file:///path` or `s3://bucket/key`. Everything written here is complete or absent: a reader
+never sees half a file under its final name. Keys and endpoint of S3 come from the environment alone
+(AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_PROFILE, ...); they are in no URI and no configuration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from pipeline.storage import local, s3
+from pipeline.storage.entry import Entry
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+__all__ = [
+    "Entry",
+    "arrow_filesystem",
+    "copy",
+    "create_if_absent",
+    "delete",
+    "entry",
+    "exists",
+    "free_bytes",
+    "is_local",
+    "join",
+    "list_files",
+    "local_copy",
+    "normalise",
+    "publish",
+    "publish_bytes",
+    "read_bytes",
+    "read_text",
+]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):/")
+_ALLOWED = "allowed are a local path, file:///path and s3://bucket/prefix"
+
+
+def is_local(uri: str) -> bool:
+    """Whether `uri` names a file or folder of this machine; ValueError for a scheme we do not know."""
+    match = _SCHEME.match(uri)
+    scheme = match[1] if match else "file"
+    if not uri or scheme not in ("file", "s3") or (match and not uri.startswith(f"{scheme}://")):
+        raise ValueError(f"cannot use {uri!r} as a place for files: {_ALLOWED}")
+    return scheme == "file"
+
+
+def normalise(uri: str) -> str:
+    """The one spelling of `uri`: an absolute path without `file://`, or s3://bucket/key; no slash at the end."""
+    if not is_local(uri):
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise ValueError(f"{uri!r} names no bucket: {_ALLOWED}")
+        return f"s3://{bucket}/{key}".rstrip("/")
+    if not uri.startswith("file://"):
+        return _absolute(os.path.expanduser(uri))
+    host, slash, path = uri.removeprefix("file://").partition("/")
+    if host not in ("", "localhost"):
+        raise ValueError(f"{uri!r} names the host {host!r}: a file of this machine is file:///path")
+    return _absolute(unquote(slash + path))
+
+
+def _absolute(path: str) -> str:
+    absolute = os.path.abspath(path)
+    return absolute[1:] if absolute.startswith("//") else absolute  # POSIX keeps two leading slashes, we do not
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri` with `parts` below it; a part may hold slashes, but none may climb out with `..`."""
+    names = [name for part in parts for name in part.split("/") if name not in ("", ".")]
+    if ".." in names:
+        raise ValueError(f"cannot join {'/'.join(parts)!r} to {uri!r}: '..' would lead out of it")
+    return "/".join([normalise(uri).rstrip("/"), *names])
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a folder (on S3: any key below the prefix) at `uri`."""
+    store, path = _place(uri)
+    with store.explained(path):
+        return store.exists(path)
+
+
+def entry(uri: str) -> Entry:
+    """Size and version of the file at `uri`; FileNotFoundError when there is none, IsADirectoryError for a folder."""
+    store, path = _place(uri)
+    with store.explained(path):
+        return store.entry(path)
+
+
+def list_files(uri: str) -> list[Entry]:
+    """Every file below `uri`, sorted by URI; empty when there is nothing; a file lists itself.
+
+    Symbolic links are followed (each folder once), a dangling one is listed with size 0. Files that are still being
+    published are left out.
+    """
+    store, path = _place(uri)
+    with store.explained(path):
+        return sorted(store.list_files(path), key=lambda found: found.uri)
+
+
+def read_bytes(uri: str, start: int = 0, size: int | None = None) -> bytes:
+    """`size` bytes from `start` on (the rest when None); fewer, down to none, where the file ends before."""
+    if start < 0 or (size is not None and size < 0):
+        raise ValueError(f"cannot read {uri} from byte {start}, {size} bytes: neither may be negative")
+    store, path = _place(uri)
+    with store.explained(path):
+        return store.read_bytes(path, start, size)
+
+
+def read_text(uri: str) -> str:
+    """The file at `uri` as UTF-8 text."""
+    return read_bytes(uri).decode()
+
+
+def publish(local_path: str | os.PathLike[str], uri: str) -> None:
+    """Copy the finished file `local_path` to `uri`, replacing what is there; at every moment complete or absent.
+
+    Raises:
+        OSError: the copy failed and nothing changed at `uri`; a full disk names the path and the bytes.
+    """
+    if not os.path.isfile(local_path):
+        raise FileNotFoundError(f"cannot publish {os.fspath(local_path)} to {uri}: it is not a file")
+    store, path = _place(uri)
+    with store.explained(path, os.path.getsize(local_path)):
+        store.publish(os.fspath(local_path), path)
+
+
+def publish_bytes(data: bytes, uri: str) -> None:
+    """Like `publish`, for content held in memory."""
+    store, path = _place(uri)
+    with store.explained(path, len(data)):
+        store.publish_bytes(data, path)
+
+
+def create_if_absent(data: bytes, uri: str) -> bool:
+    """Write `data` to `uri` unless something is there: True when this call wrote it, False when another was first.
+
+    Of any number of racing callers at most one gets True. One whose answer was lost on the network may get False for
+    its own write, so a caller that cares compares the content.
+    """
+    store, path = _place(uri)
+    with store.explained(path, len(data)):
+        return store.create_if_absent(data, path)
+
+
+def copy(source_uri: str, uri: str) -> None:
+    """Publish the file at `source_uri` as `uri` too: a hard link on one disk, a server-side copy within S3.
+
+    A copy may share its bytes with the source, so neither may be changed in place; `publish` never does that.
+    """
+    source_store, source = _place(source_uri)
+    store, path = _place(uri)
+    if source_store is store:
+        with store.explained(source):
+            store.copy(source, path)
+    elif store is s3:
+        publish(source, uri)
+    else:
+        local.fill(path, lambda temporary: _download(source, temporary))
+
+
+def delete(uri: str) -> None:
+    """Remove the file at `uri`; nothing there is fine."""
+    store, path = _place(uri)
+    with store.explained(path):
+        store.delete(path)
+
+
+def local_copy(uri: str, directory: str | os.PathLike[str]) -> Path:
+    """A local path with the content of `uri`: the file itself, or its download in `directory` under the same name."""
+    if is_local(uri):
+        return Path(entry(uri).uri)
+    _, path = _place(uri)
+    digest = hashlib.sha256(path.encode()).hexdigest()[:12]  # two keys of one name are two files
+    target = Path(directory).absolute() / digest / path.rsplit("/", 1)[1]
+    local.fill(str(target), lambda temporary: _download(path, temporary))
+    return target
+
+
+def _download(path: str, local_path: str) -> None:
+    with s3.explained(path):
+        s3.download(path, local_path)
+
+
+def free_bytes(uri: str) -> int | None:
+    """Bytes that can still be written at `uri`, existing or not; None on S3, which does not say."""
+    return local.free_bytes(normalise(uri)) if is_local(uri) else None
+
+
+def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """A pyarrow filesystem and the path of `uri` in it, for libraries that bring their own writing (Ray Train)."""
+    import pyarrow.fs
+
+    if is_local(uri):
+        return pyarrow.fs.LocalFileSystem(), normalise(uri)
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(s3.filesystem())), _place(uri)[1]
+
+
+def _place(uri: str) -> tuple[Any, str]:
+    """The module that keeps `uri`, local or s3 (they have the same functions), and the path it goes by there."""
+    return (local if is_local(uri) else s3), normalise(uri).removeprefix("s3://")

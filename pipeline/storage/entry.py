@@ -1,0 +1,14 @@
+"""What a listing says of one stored file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored file."""
+
+    uri: str
+    size_bytes: int
+    version: str  # changes when the content is replaced: the modification time in ns, or the ETag

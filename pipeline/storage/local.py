@@ -1,0 +1,165 @@
+"""Files of this machine, written under a temporary name and renamed when they are complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline.storage.entry import Entry
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial")
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
+
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder."""
+    return os.path.exists(path)
+
+
+def entry(path: str) -> Entry:
+    """The file at `path`."""
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(path)
+    return _entry(path, found)
+
+
+def list_files(path: str) -> Iterator[Entry]:
+    """The files below `path` in no particular order, without those still being written."""
+    if os.path.isfile(path):
+        yield entry(path)
+        return
+    seen: set[str] = set()
+    for folder, subfolders, names in os.walk(path, followlinks=True, onerror=_raise_unless_gone):
+        if (real := os.path.realpath(folder)) in seen:
+            subfolders.clear()  # a link led back to where we have been
+            continue
+        seen.add(real)
+        for name in names:
+            if not _TEMPORARY.fullmatch(name):
+                with suppress(FileNotFoundError):  # deleted since the folder was read
+                    file = os.path.join(folder, name)
+                    yield _entry(file, os.stat(file)) if os.path.exists(file) else Entry(file, 0, _dangling(file))
+
+
+def _entry(path: str, found: os.stat_result) -> Entry:
+    return Entry(path, found.st_size, str(found.st_mtime_ns))
+
+
+def _dangling(path: str) -> str:
+    return str(os.lstat(path).st_mtime_ns)
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def read_bytes(path: str, start: int, size: int | None) -> bytes:
+    """A range of the file."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(-1 if size is None else size)
+
+
+def publish(source: str, path: str) -> None:
+    """Copy the finished file `source` to `path`."""
+    with open(source, "rb") as content:
+        _write(path, lambda file: shutil.copyfileobj(content, file, 2**20), os.replace)
+
+
+def publish_bytes(data: bytes, path: str) -> None:
+    """Write `data` to `path`."""
+    _write(path, lambda file: file.write(data), os.replace)
+
+
+def create_if_absent(data: bytes, path: str) -> bool:
+    """Write `data` to `path` unless something is there."""
+    try:
+        _write(path, lambda file: file.write(data), os.link)  # unlike a rename, a link fails where the name is taken
+    except FileExistsError:
+        return False
+    return True
+
+
+def copy(source: str, path: str) -> None:
+    """A hard link where the disk allows one, a copy of the bytes otherwise."""
+    try:
+        fill(path, lambda temporary: os.link(source, temporary))
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        publish(source, path)
+
+
+def delete(path: str) -> None:
+    """Remove the file, if it is there."""
+    Path(path).unlink(missing_ok=True)
+
+
+def free_bytes(path: str) -> int:
+    """What the disk of `path`, or of the nearest folder above it that exists, can still take."""
+    folder = Path(path)
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def fill(path: str, make: Callable[[str], object]) -> None:
+    """Let `make` create a file under the temporary name it is given, then rename that to `path`."""
+    with _temporary_beside(path) as temporary:
+        make(temporary)
+        os.replace(temporary, path)
+
+
+def _write(path: str, write: Callable[[BinaryIO], object], finish: Callable[[str, str], None]) -> None:
+    with _temporary_beside(path) as temporary:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())  # a name must not reach the disk before its content
+        finish(temporary, path)
+
+
+@contextmanager
+def _temporary_beside(path: str) -> Iterator[str]:
+    """A name for the time of writing, in the folder of `path` so that a rename stays on one disk; gone at the end."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, exist_ok=True)
+    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
+    try:
+        yield temporary
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+@contextmanager
+def explained(path: str, size: int = 0) -> Iterator[None]:
+    """Let an OSError say in one line which file, and what to do about it; `size` is what was to be written."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise IsADirectoryError(f"{path} is a folder where a file is needed") from error
+    except (NotADirectoryError, FileExistsError) as error:
+        raise NotADirectoryError(f"{path} lies below {error.filename}, which is a file and not a folder") from error
+    except PermissionError as error:
+        raise PermissionError(f"no permission for {error.filename or path}: check its owner and mode") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = free_bytes(path)
+        message = (
+            f"no space left for {path}: {size} bytes were to be written, {free} are free; make room or move the root"
+        )
+        raise OSError(error.errno, message) from error
