@@ -1,0 +1,145 @@
+"""The grammar of the command line: `--section.field value` on top of a run file, and the help that lists them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pipeline.config import Config, UsageError, load
+
+FLAGS = {"strict": "strict", "verbose": "verbose", "v": "verbose", "help": "help", "h": "help"}
+SHORT = ("-v", "-h")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One word after `iaca`."""
+
+    name: str
+    summary: str
+    sections: tuple[str, ...]  # of the configuration that its help shows; all of them are accepted
+    shortcuts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # e.g. --dataset for --train.dataset
+    required: tuple[str, ...] = ()  # fields that must not be empty
+    positional: str = ""  # the shortcut that may stand without its name
+    run_file: str = ""  # when no --config is given
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked for."""
+
+    overrides: dict[str, Any]  # nested, in the form of a run file
+    run_file: str
+    flags: frozenset[str]  # of strict, verbose, help
+
+    def config(self) -> Config:
+        """Defaults < run file < command line."""
+        return load(self.run_file or None, self.overrides)
+
+
+def parse(command: Command, words: Sequence[str]) -> Request:
+    """Read the words after the command's name.
+
+    Raises:
+        UsageError: an option is unknown (with the nearest known one), lacks its value or stands where none may.
+    """
+    options, queue = option_defaults(), deque(words)
+    overrides: dict[str, Any] = {}
+    run_file, flags = command.run_file, set()
+    while queue:
+        name, value = _next_option(queue, command)
+        if name in FLAGS and value is None:
+            flags.add(FLAGS[name])
+        elif name == "config":
+            run_file = _value(name, value, queue)
+        else:
+            field, negated = _field(name, command, options)
+            default = options[field]
+            text = _truth(value, queue, negated) if isinstance(default, bool) else _value(name, value, queue)
+            _set(overrides, field, None if default is None and text == "None" else text)
+    return Request(overrides, run_file, frozenset(flags))
+
+
+def option_defaults() -> dict[str, Any]:
+    """Every field of the configuration by its dotted name, with its default."""
+    fields: dict[str, Any] = {}
+    for name in Config.model_fields:
+        value = getattr(Config(), name)
+        if dataclasses.is_dataclass(value):
+            fields |= {f"{name}.{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)}
+        else:
+            fields[name] = value
+    return fields
+
+
+def _next_option(queue: deque[str], command: Command) -> tuple[str, str | None]:
+    word = queue.popleft()
+    if word.startswith("--") or word in SHORT:
+        name, equals, value = word.lstrip("-").partition("=")
+        return name.replace("-", "_"), value if equals else None
+    if command.positional and not word.startswith("-"):
+        return command.positional, word
+    raise UsageError(f"unexpected argument {word!r}; options start with -- (iaca {command.name} --help)")
+
+
+def _field(name: str, command: Command, options: Mapping[str, Any]) -> tuple[str, bool]:
+    field = command.shortcuts.get(name, name)
+    if field in options:
+        return field, False
+    section, dot, last = field.rpartition(".")
+    positive = f"{section}{dot}{last.removeprefix('no_')}"
+    if last.startswith("no_") and isinstance(options.get(positive), bool):
+        return positive, True
+    close = difflib.get_close_matches(name, [*options, *command.shortcuts, "config", *FLAGS], n=1)
+    hint = f"did you mean --{close[0]}?" if close else f"iaca {command.name} --help lists them"
+    raise UsageError(f"unknown option --{name}; {hint}")
+
+
+def _value(name: str, value: str | None, queue: deque[str]) -> str:
+    if value is None and (not queue or queue[0].startswith("--")):
+        raise UsageError(f"option --{name} needs a value")
+    return queue.popleft() if value is None else value
+
+
+def _truth(value: str | None, queue: deque[str], negated: bool) -> str | bool:
+    if value is None and queue and queue[0].lower() in ("true", "false"):
+        value = queue.popleft()
+    if value is None:
+        return not negated
+    return str(value.lower() != "true") if negated else value.lower()
+
+
+def _set(overrides: dict[str, Any], field: str, value: Any) -> None:
+    section, dot, name = field.rpartition(".")
+    (overrides.setdefault(section, {}) if dot else overrides)[name] = value
+
+
+def print_help(command: Command) -> None:
+    """Print the command's options with their defaults and what they mean."""
+    import tyro
+
+    text = tyro.conf.arg
+    fields: list[tuple[str, Any, Any]] = [
+        ("config", Annotated[str, text(metavar="FILE.toml", help="run file: what differs from the defaults")], ""),
+        ("strict", Annotated[bool, text(help="exit with 3 when inputs were rejected")], False),
+        ("verbose", Annotated[bool, text(aliases=["-v"], help="tracebacks, and the whole output of jobs")], False),
+    ]
+    fields[0] = (*fields[0][:2], command.run_file)
+    for name, field in command.shortcuts.items():
+        fields.append((name, Annotated[str, text(metavar="URI", help=f"short for --{field}")], ""))
+    for name, field in Config.model_fields.items():
+        if name in command.sections or not dataclasses.is_dataclass(field.default):
+            fields.append((name, field.annotation, field.default))
+    form = dataclasses.make_dataclass("Form", [(n, t, dataclasses.field(default=d)) for n, t, d in fields], frozen=True)
+    tyro.cli(
+        form,
+        prog=f"iaca {command.name}",
+        description=command.summary,
+        args=["--help"],
+        use_underscores=True,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )

@@ -1,0 +1,64 @@
+"""What Prefect is told about a job: retries, results, artifacts, log lines, and how to stop it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prefect import Flow, Task, get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.exceptions import MissingContextError
+
+from flows.exits import JobLostError
+from pipeline.config import Config
+from pipeline.progress import JobResult
+
+
+def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Only a job that was ended from outside; a usage error or a failure of the job itself would come again."""
+    try:
+        state.result()
+    except JobLostError:
+        return True
+    except BaseException:  # noqa: BLE001
+        return False
+    return False
+
+
+def stop_jobs(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
+    """Stop what a cancelled flow run has started on a cluster; local children die with their parent."""
+    config = Config.model_validate(run.parameters["config"])
+    if config.cluster.address:
+        from flows import ray_job  # imports Ray
+
+        ray_job.stop_all(config.cluster.address, str(run.id))
+
+
+# Fingerprints of outputs decide what is computed again, never Prefect's cache.
+JOB: dict[str, Any] = {
+    "retries": 2,
+    "retry_delay_seconds": 5,
+    "retry_condition_fn": worth_retrying,
+    "cache_policy": NO_CACHE,
+    "persist_result": True,
+    "result_serializer": "json",
+}
+TRACKED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "on_cancellation": [stop_jobs]}
+
+
+def log_line() -> Callable[[str], None] | None:
+    """The run's logger, so that a job's progress is seen in Prefect's pages; None outside of a run."""
+    try:
+        return get_run_logger().info
+    except MissingContextError:
+        return None
+
+
+def publish(kind: str, result: JobResult) -> None:
+    """Publish a Prefect artifact: a table of counts and a link to the output."""
+    state = "found complete" if result.skipped else f"computed in {result.seconds:.0f} s"
+    table = ["| count | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in result.counts.items())]
+    parts = [f"Output: [{result.output_uri}]({result.output_uri}) ({state})", "\n".join(table), *result.lines]
+    create_markdown_artifact(key=kind, description=f"{kind}: {state}", markdown="\n\n".join(parts))
