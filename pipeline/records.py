@@ -60,6 +60,9 @@ class Probe:
     audio_codec: str
     audio_rate_hz: int
     frame_times_s: NDArray[np.float64]  # sorted presentation times of every original frame, container start = 0
+    start_s: float = 0.0  # the container's own start time, already subtracted everywhere
+    sound_spans_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))  # (M, 2) where packets are
+    problem: str = ""  # why the file seems to end early
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class FaceTrack:
 
 @dataclass(frozen=True, slots=True)
 class VideoOnClock:
-    """One video's pictures on the clock: frame i is what is shown at `i / frame_rate_hz`, from 0 to the last decoded."""
+    """One video's pictures on the clock: frame i is what is shown at `i / frame_rate_hz`, up to the last decoded."""
 
     frames: NDArray[np.void]  # FRAME_DTYPE (N,); offset and size refer to `mjpeg_path`, audio_ok is left False
     mjpeg_path: Path  # concatenated JPEG crops of the chosen person
@@ -145,7 +148,7 @@ class SampleRow:
     """A row of index.parquet: where one sample lies and what it holds."""
 
     key: str
-    shard: str
+    shard: str  # file name: "<split>-<n>.tar"
     offset: int  # of the sample's first tar header in the shard
     size: int  # of all its tar blocks
     video_id: str
@@ -180,6 +183,10 @@ class VideoRow:
     audio_fraction: float = 0.0
     num_segments: int = 0
     labelled_frames: int = 0
+    valence_sum: float = 0.0  # over the labelled frames, so that an evaluation can count those that were lost
+    valence_squares: float = 0.0
+    arousal_sum: float = 0.0
+    arousal_squares: float = 0.0
     container: str = ""
     video_codec: str = ""
     audio_codec: str = ""
@@ -226,3 +233,4 @@ class ShardRecord:
     samples: tuple[SampleRow, ...]
     videos: tuple[VideoRow, ...]
     toolchain: dict[str, str] = field(default_factory=dict)
+    attempts: int = 1  # how often the shard was begun

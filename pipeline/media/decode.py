@@ -2,10 +2,159 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 
+import ffmpeg
 import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.child import Child
+from pipeline.media.probe import DEMUXERS, PROTOCOLS
+from pipeline.records import Probe
+
+MAX_LONG_SIDE_PX = 1920  # larger pictures are scaled down in ffmpeg: it bounds memory, and faces stay large enough
+TOLERANCE_US = 2000  # a frame this little after a tick still belongs to it: containers round times to milliseconds
+_SHOWN = re.compile(r"\[info\] n: *\d+ pts: *(-?\d+) .*? duration: *(\d+) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One upright frame as planes, limited range: y (H, W), u and v (H / 2, W / 2), uint8; H and W are even."""
+
+    y: NDArray[np.uint8]
+    u: NDArray[np.uint8]
+    v: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMap:
+    """Which decoded frame each frame of the clock shows; -1 before the first one."""
+
+    source_index: NDArray[np.int32]  # (N,) into Probe.frame_times_s
+    end_s: float  # end of the last decoded frame
+    num_decoded: int
+
+
+class PictureReader:
+    """Pictures of a video, one per tick of the clock: tick i shows the last frame with time <= i / rate + 2 ms.
+
+    Iterate over it inside a `with` statement; afterwards `clock_map` and `problem` tell what it was. Until the
+    video's first frame the first picture is repeated; `clock_map` has -1 there, for it was never shown.
+    """
+
+    def __init__(self, path: Path, probe: Probe, *, ffmpeg: str, frame_rate_hz: float, timeout_s: float) -> None:
+        self.probe = probe
+        self.frame_rate_hz = frame_rate_hz
+        self.width_px, self.height_px = picture_size(probe)
+        self.seconds_waiting = 0.0
+        self.num_pictures = 0
+        self._shown_us, self._lengths_us = array("q"), array("q")
+        size_px = (self.width_px, self.height_px)
+        command = _command(path, probe, ffmpeg=ffmpeg, frame_rate_hz=frame_rate_hz, size_px=size_px)
+        self.child = Child(command, timeout_s=timeout_s, on_line=self._note_frame)
+
+    def __enter__(self) -> PictureReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.child.__exit__(*exception)
+
+    def __iter__(self) -> Iterator[Picture]:
+        width, height = self.width_px, self.height_px
+        num_y, num_uv = width * height, width * height // 4
+        while True:
+            started_s = time.perf_counter()
+            data = np.empty(num_y + 2 * num_uv, np.uint8)
+            filled = self.child.read_into(data)
+            self.seconds_waiting += time.perf_counter() - started_s
+            if filled < len(data):
+                break
+            self.num_pictures += 1
+            u, v = data[num_y : num_y + num_uv], data[num_y + num_uv :]
+            shape = (height // 2, width // 2)
+            yield Picture(data[:num_y].reshape(height, width), u.reshape(shape), v.reshape(shape))
+        self._code = self.child.finish()
+
+    def clock_map(self) -> ClockMap:
+        """The decoded frame of every tick that was read, from the times ffmpeg decoded them at."""
+        shown_us = np.array(self._shown_us, np.int64)
+        if not len(shown_us):
+            return ClockMap(np.empty(0, np.int32), 0.0, 0)
+        ticks_us = np.arange(self.num_pictures) * (1e6 / self.frame_rate_hz)
+        latest = np.searchsorted(np.maximum.accumulate(shown_us), ticks_us, side="right") - 1
+        frame = _nearest(self.probe.frame_times_s, (shown_us + TOLERANCE_US) / 1e6)
+        source_index = np.where(latest < 0, -1, frame[latest]).astype(np.int32)
+        end_us = int(shown_us[-1]) + TOLERANCE_US + (self._lengths_us[-1] or _median_step(shown_us))
+        return ClockMap(source_index, end_us / 1e6, len(shown_us))
+
+    def problem(self) -> str:
+        """Why not all of the video was decoded; "" when it was."""
+        decoded = self.clock_map()
+        promised = len(self.probe.frame_times_s)
+        damaged = self._code != 0 or bool(self.child.last_error and decoded.num_decoded < promised)
+        if not damaged and decoded.num_decoded >= 0.95 * promised:  # some codecs hide a few of their frames
+            return ""
+        words = f": {self.child.last_error}" if self.child.last_error else ""
+        ending = "" if self._code == 0 else f", ffmpeg ended with {self._code}"
+        return f"{decoded.num_decoded} of {promised} frames could be decoded{ending}{words}"
+
+    def _note_frame(self, line: str) -> None:
+        if match := _SHOWN.search(line):
+            self._shown_us.append(int(match[1]))
+            self._lengths_us.append(int(match[2]))
+
+
+def picture_size(probe: Probe) -> tuple[int, int]:
+    """Width and height of the decoded pictures: upright, even, at most `MAX_LONG_SIDE_PX` long."""
+    shrink = min(1.0, MAX_LONG_SIDE_PX / max(probe.width_px, probe.height_px))
+    return max(2, int(probe.width_px * shrink) // 2 * 2), max(2, int(probe.height_px * shrink) // 2 * 2)
+
+
+def _command(path: Path, probe: Probe, *, ffmpeg: str, frame_rate_hz: float, size_px: tuple[int, int]) -> list[str]:
+    shift_us = round(probe.start_s * 1e6) + TOLERANCE_US
+    pictures = (
+        open_input(path, reinit_filter=0)[str(probe.video_stream)]
+        .filter("settb", "AVTB")
+        .filter("setpts", f"PTS-{shift_us}")
+        .filter("showinfo", checksum=0)
+        .filter("fps", fps=str(Fraction(frame_rate_hz).limit_denominator(1001)), round="up", start_time=0)
+        .filter("scale", *size_px, out_range="tv", flags="bilinear+accurate_rnd+bitexact")
+    )
+    return compile_pipe(pictures, ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough")
+
+
+def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
+    """`path` as an input of ffmpeg: one thread, original timestamps, nothing but local files of known containers."""
+    limits = {"protocol_whitelist": PROTOCOLS, "format_whitelist": DEMUXERS}
+    return ffmpeg.input(f"file:{path}", threads=1, copyts=None, **limits, **options)
+
+
+def compile_pipe(stream: ffmpeg.nodes.FilterableStream, executable: str, **options: object) -> list[str]:
+    """The command line that writes `stream` to standard output and marks its words with their level."""
+    output = stream.output("pipe:1", **options).global_args(
+        "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-filter_complex_threads", "1"
+    )
+    return output.compile(cmd=executable)
+
+
+def _nearest(sorted_values: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.intp]:
+    right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(1, len(sorted_values) - 1))
+    left = right - 1
+    right = np.minimum(right, len(sorted_values) - 1)
+    return np.where(wanted - sorted_values[left] <= sorted_values[right] - wanted, left, right)
+
+
+def _median_step(times: NDArray[np.int64]) -> int:
+    return int(np.median(np.diff(times))) if len(times) > 1 else 0
 
 
 def find_ffmpeg() -> str:
