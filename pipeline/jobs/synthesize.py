@@ -1,0 +1,73 @@
+"""The job that makes synthetic talkers and puts them under the root as a source of videos and labels."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline import storage
+from pipeline.config import Config, UsageError, fingerprint
+from pipeline.jobs import entry
+from pipeline.media.decode import find_ffmpeg
+from pipeline.progress import JobResult, Progress, emit
+from pipeline.synthetic import GENERATOR_VERSION, ClipSpec, make_clip, manifest_csv, plan_clips, source_json
+
+
+def source_uri(config: Config) -> str:
+    """Where the talkers of this configuration lie: `<root>/sources/<name>-<fingerprint>`."""
+    digest = fingerprint(config.synthesis, GENERATOR_VERSION)
+    return storage.join(config.storage.root, "sources", f"{config.name}-{digest}")
+
+
+def run(config: Config) -> JobResult:
+    """Make the clips that are not there yet, publish each as soon as it is done, and `source.json` last."""
+    started = time.monotonic()
+    output = source_uri(config)
+    try:
+        specs = plan_clips(**asdict(config.synthesis))
+    except ValueError as error:
+        raise UsageError(f"synthesis: {error}") from error
+    skipped = storage.exists(storage.join(output, "source.json"))
+    if not skipped:
+        _make_missing(specs, output)
+        storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
+        storage.create_if_absent(source_json(specs).encode(), storage.join(output, "source.json"))
+    people = len({spec.identity for spec in specs})
+    line = f"{len(specs)} clips of {people} synthetic people in {output}"
+    return JobResult("synthesize", output, skipped, time.monotonic() - started, {"videos": len(specs)}, (line,))
+
+
+def _make_missing(specs: list[ClipSpec], output: str) -> None:
+    there = {file.uri for file in storage.list_files(output)}
+    missing = [spec for spec in specs if storage.join(output, spec.files[-1]) not in there]
+    done = len(specs) - len(missing)
+    with tempfile.TemporaryDirectory(prefix="talkers-") as scratch:
+        for spec in _made_in_parallel(missing, Path(scratch)):
+            for name in spec.files:  # the last one stands for the whole clip
+                storage.publish(Path(scratch) / name, storage.join(output, name))
+                (Path(scratch) / name).unlink()
+            done += 1
+            emit(Progress("synthesize", done, len(specs), "clips", spec.name))
+
+
+def _made_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSpec]:
+    """Make clips on all cores, yielding each when its files are complete."""
+    num_processes = max(1, min(len(specs), len(os.sched_getaffinity(0))))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=entry.die_with_parent) as pool:
+        making = [pool.submit(make_clip, spec, directory, find_ffmpeg()) for spec in specs]
+        try:
+            for finished in as_completed(making):
+                yield finished.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+if __name__ == "__main__":
+    entry.main("synthesize", run)
