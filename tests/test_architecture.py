@@ -58,7 +58,7 @@ def _forbidden_in_pipeline(module: str, name: str) -> str | None:
         return "the pipeline does not know who calls it"
     if within(name, "ray") and not within(module, "pipeline.jobs"):
         return "ray is for jobs"
-    if within(name, "fsspec", "s3fs", "boto3", "botocore") and module != "pipeline.storage":
+    if within(name, "fsspec", "s3fs", "boto3", "botocore") and not within(module, "pipeline.storage"):
         return "there is one door to storage"
     if within(name, "torch") and not within(module, *PIPELINE_WITH_MODEL):
         return "torch is for training, evaluation and jobs"
