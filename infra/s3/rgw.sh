@@ -26,14 +26,17 @@ fail() {
   exit 1
 }
 
+runs() { # DAEMON PID: whether that process still is this daemon, of this folder; not a zombie, nor another program since
+  tr '\0' ' ' <"/proc/$2/cmdline" 2>/dev/null | grep -qF -- "$1 --conf $dir/"
+}
+
 down() {
   local daemon pid
   for daemon in "${daemons[@]}"; do
     pid=$(cat "$dir/$daemon.pid" 2>/dev/null) || continue
-    # The number may have passed to another program since: only what still is this daemon, of this folder, is killed.
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF -- "$daemon --conf $dir/" || continue
+    runs "$daemon" "$pid" || continue
     kill -9 "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    while runs "$daemon" "$pid"; do sleep 0.05; done
   done
   rm -rf "$dir"
 }
@@ -68,7 +71,7 @@ memstore device bytes = ${IACA_RGW_BYTES:-2147483648}
 pid file = $dir/ceph-osd.pid
 [client.rgw.a]
 rgw data = $dir
-rgw frontends = beast endpoint=127.0.0.1:$port
+rgw frontends = beast endpoint=127.0.0.1:$port tcp_nodelay=1
 rgw relaxed region enforcement = true
 pid file = $dir/radosgw.pid
 CONF
