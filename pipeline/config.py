@@ -175,7 +175,7 @@ def dataset_fingerprint(config: Config, identities: dict[str, str], toolchain: d
         config.sound,
         config.segments,
         config.splits,
-        config.shards.target_mb,
+        dataclasses.replace(config.shards, max_rejected_fraction=1.0),
         config.source.kind,
     )
     return fingerprint(FORMAT_VERSION, *parts, sorted(identities.items()), sorted(toolchain.items()))

@@ -127,7 +127,12 @@ class ShardsConfig:
     """How samples are packed into tars."""
 
     target_mb: float = 256.0
+    max_videos: int = 64  # of one shard, so that short clips too make enough shards to share out
     max_rejected_fraction: float = 1.0  # more than this and the run fails
+
+    def __post_init__(self) -> None:
+        require(self.target_mb > 0, f"shards.target_mb is {self.target_mb}; it must be above 0")
+        require(self.max_videos >= 1, f"shards.max_videos is {self.max_videos}; it must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,192 @@
+"""One stream from its file to its segments, and what is learnt of it on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from pipeline import storage
+from pipeline.config import Config
+from pipeline.dataset.identity import identity_of_file
+from pipeline.dataset.labels import LabelError, annotations_of, parse, read_label_text
+from pipeline.dataset.segments import Material, Tiling, tile
+from pipeline.media.faces import Detector
+from pipeline.media.probe import probe
+from pipeline.media.spectrogram import read_sound
+from pipeline.media.video import read_video
+from pipeline.records import Annotations, Probe, Rejection, Segment, SoundOnClock, Video, VideoOnClock, VideoRow
+
+PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a worker decodes and looks with."""
+
+    ffmpeg: str
+    detector: Detector
+
+
+class VideoBuild:
+    """One stream on its way through the stages; `row` always says what is known of it so far."""
+
+    def __init__(self, video: Video, config: Config, tools: Tools, directory: Path) -> None:
+        self.video, self.config, self.tools, self.directory = video, config, tools, directory
+        self.stage = "source"
+        self.row = VideoRow(
+            video_id=video.video_id,
+            person=video.person,
+            uri=video.uri,
+            group=video.group,
+            split=video.split,
+            status="ok",
+            stage="",
+            reason="",
+            detail="",
+            size_bytes=video.size_bytes,
+            identity=video.identity,
+        )
+
+    def segments(self) -> Iterator[Segment]:
+        """Run all stages but the last, then cut the segments one by one.
+
+        Raises:
+            Rejection: a stage refuses the stream.
+        """
+        path = self._fetch()
+        facts = self._probe(path)
+        annotations = self._annotations(facts)
+        seen = self._video(path, facts)
+        heard = self._sound(path, facts, len(seen.frames))
+        self.stage = "write"
+        media, sound, sizes = self.config.media, self.config.sound, self.config.segments
+        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations)
+        yield from tile(
+            self.video, material, Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
+        )
+
+    def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
+        """The row of a stream that cannot be used; its labelled frames are counted all the same."""
+        labelled = self.row.labelled_frames or self._count_labels()
+        return replace(
+            self.row,
+            status="rejected",
+            stage=stage or self.stage,
+            reason=reason,
+            detail=detail[:2000],
+            num_segments=0,
+            labelled_frames=labelled,
+        )
+
+    def _fetch(self) -> Path:
+        try:
+            path = storage.local_copy(self.video.uri, str(self.directory))
+        except FileNotFoundError as error:
+            raise Rejection(
+                "source", "missing", f"{self.video.uri} was there when the plan was made: {error}"
+            ) from error
+        found = identity_of_file(path)
+        if found != self.video.identity:
+            raise Rejection("source", "changed", f"planned with identity {self.video.identity}, now it has {found}")
+        return path
+
+    def _probe(self, path: Path) -> Probe:
+        self.stage, begin = "probe", perf_counter()
+        facts = probe(path, max_duration_s=self.config.media.max_duration_s)
+        self._learn(
+            seconds_probe=perf_counter() - begin,
+            container=facts.container,
+            duration_s=facts.duration_s,
+            video_codec=facts.video_codec,
+            audio_codec=facts.audio_codec,
+            width_px=facts.width_px,
+            height_px=facts.height_px,
+            num_source_frames=len(facts.frame_times_s),
+        )
+        return facts
+
+    def _annotations(self, facts: Probe) -> Annotations:
+        self.stage = "labels"
+        if not self.video.labels_uri:
+            return annotations_of(parse("frame,valence,arousal", name=""), frame_times_s=facts.frame_times_s)
+        try:
+            rows = parse(read_label_text(self.video.labels_uri), name=self.video.labels_uri)
+        except LabelError as error:
+            raise Rejection("labels", "bad_labels", str(error)) from error
+        annotations = annotations_of(rows, frame_times_s=facts.frame_times_s)
+        self._learn(labelled_frames=len(annotations.rows))
+        return annotations
+
+    def _video(self, path: Path, facts: Probe) -> VideoOnClock:
+        self.stage = "decode"
+        media, faces = self.config.media, self.config.faces
+        seen = read_video(
+            path,
+            facts,
+            detector=self.tools.detector,
+            ffmpeg=self.tools.ffmpeg,
+            directory=self.directory,
+            frame_rate_hz=media.frame_rate_hz,
+            crop_px=media.crop_px,
+            jpeg_quality=media.jpeg_quality,
+            detect_every=faces.detect_every,
+            min_score=faces.min_score,
+            min_overlap=faces.min_overlap,
+            max_gap_s=faces.max_gap_s,
+            margin=faces.margin,
+            choose=self.video.person or faces.choose,
+            timeout_s=media.timeout_s,
+        )
+        shown = int(seen.frames["video_ok"].sum())
+        fraction = int(seen.frames["face_ok"].sum()) / max(shown, 1)
+        self._learn(
+            duration_s=seen.duration_s,
+            covered_s=seen.covered_s,
+            face_fraction=fraction,
+            seconds_decode=seen.seconds_decode,
+            seconds_faces=seen.seconds_faces,
+        )
+        problem = facts.problem or seen.problem
+        if problem or seen.covered_s < seen.duration_s - PARTIAL_SLACK_S:
+            detail = problem or f"{seen.duration_s:.2f} s in the container, {seen.covered_s:.2f} s decoded"
+            self._learn(stage="decode", reason="partial", detail=detail[:2000])
+        if fraction == 0 or fraction < faces.min_face_fraction:
+            least = f"; faces.min_face_fraction is {faces.min_face_fraction}" if fraction else ""
+            raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of {shown} frames{least}")
+        return seen
+
+    def _sound(self, path: Path, facts: Probe, num_frames: int) -> SoundOnClock:
+        self.stage = "audio"
+        media, sound = self.config.media, self.config.sound
+        heard = read_sound(
+            path,
+            facts,
+            ffmpeg=self.tools.ffmpeg,
+            num_clock_frames=num_frames,
+            frame_rate_hz=media.frame_rate_hz,
+            sample_rate_hz=media.sample_rate_hz,
+            n_fft=sound.n_fft,
+            window_s=sound.window_s,
+            hop_s=sound.hop_s,
+            num_mels=sound.num_mels,
+            timeout_s=media.timeout_s,
+        )
+        self._learn(seconds_audio=heard.seconds_audio, audio_fraction=float(np.mean(heard.hop_ok)))
+        if heard.problem and not self.row.reason:
+            self._learn(stage="audio", reason="partial", detail=heard.problem[:2000])
+        return heard
+
+    def _learn(self, **facts: object) -> None:
+        self.row = replace(self.row, **facts)
+
+    def _count_labels(self) -> int:
+        """Valid rows of the label file of a stream whose frames nobody saw; 0 when the file itself is at fault."""
+        try:
+            text = read_label_text(self.video.labels_uri) if self.video.labels_uri else ""
+            return int(parse(text, name=self.video.labels_uri).valid.sum()) if text else 0
+        except (LabelError, OSError):
+            return 0

@@ -1,0 +1,126 @@
+"""A video's clock tiled into segments, each with the context before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.dataset.labels import onto_clock
+from pipeline.records import FRAME_DTYPE, Annotations, Segment, Video
+
+FLOOR_DB = -100.0  # of a power of 1e-10: where there is no sound
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a clock is cut."""
+
+    frame_rate_hz: float
+    hop_s: float
+    num_frames: int  # of a segment
+    num_preroll: int  # context frames before them
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Everything one stream gives, on one clock."""
+
+    frames: NDArray[np.void]  # FRAME_DTYPE (N,)
+    mjpeg_path: Path  # JPEGs of the frames with a face, by offset and size
+    mel_db: NDArray[np.float16]  # (hops, mels), hop i centred at i * hop_s
+    hop_ok: NDArray[np.bool_]  # (hops,)
+    annotations: Annotations
+
+
+def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
+    """Cut the whole span into segments of `num_frames`; the last one may be shorter.
+
+    A segment's frames are the `num_preroll` frames before its start, then its own, so that a window of up to
+    num_preroll + 1 frames that ends at any own frame lies within it. Before the first segment there is nothing:
+    its preroll has negative times, `video_ok`, `face_ok` and `audio_ok` False, and sound at the floor.
+
+    Its mel rows begin at the hop nearest to the first preroll frame's time and end at the end of its last frame:
+    frame f of the segment (preroll included) begins at row round(f / frame_rate_hz / hop_s).
+
+    Annotations of a segment are those with start <= time < end; none is in two segments.
+    """
+    frames = _with_preroll(material.frames, tiling)
+    frames["audio_ok"] = _at_hops(material.hop_ok, frames["time_s"], tiling.hop_s)
+    labels = onto_clock(material.annotations, frames["time_s"])
+    labels[: tiling.num_preroll] = np.nan
+    with material.mjpeg_path.open("rb") as mjpeg:
+        for start in range(0, len(material.frames), tiling.num_frames):
+            part = slice(start, min(start + tiling.num_preroll + tiling.num_frames, len(frames)))
+            own, faces = _cut_faces(frames[part], mjpeg)
+            yield Segment(
+                video_id=video.video_id,
+                person=video.person,
+                group=video.group,
+                split=video.split,
+                start_s=start / tiling.frame_rate_hz,
+                num_preroll=tiling.num_preroll,
+                frame_rate_hz=tiling.frame_rate_hz,
+                hop_s=tiling.hop_s,
+                frames=own,
+                faces_mjpeg=faces,
+                mel_db=_cut_mel(material, part, tiling),
+                labels=labels[part],
+                annotations=_cut_annotations(material.annotations, part, tiling),
+            )
+
+
+def num_hops(num_frames: int, frame_rate_hz: float, hop_s: float) -> int:
+    """Mel rows from the beginning of a segment's first frame to the beginning of frame `num_frames`."""
+    return round(num_frames / frame_rate_hz / hop_s)
+
+
+def _with_preroll(frames: NDArray[np.void], tiling: Tiling) -> NDArray[np.void]:
+    before = np.zeros(tiling.num_preroll, FRAME_DTYPE)
+    before["time_s"] = np.arange(-tiling.num_preroll, 0) / tiling.frame_rate_hz
+    before["source_index"] = -1
+    before["box"] = np.nan
+    return np.concatenate([before, frames])
+
+
+def _at_hops(hop_ok: NDArray[np.bool_], times_s: NDArray[np.float64], hop_s: float) -> NDArray[np.bool_]:
+    hops = np.rint(times_s / hop_s).astype(np.int64)
+    inside = (hops >= 0) & (hops < len(hop_ok))
+    ok = np.zeros(len(times_s), bool)
+    ok[inside] = hop_ok[hops[inside]]
+    return ok
+
+
+def _cut_faces(frames: NDArray[np.void], mjpeg: object) -> tuple[NDArray[np.void], bytes]:
+    """The frames with offsets into their own part of the mjpeg, and that part."""
+    frames = frames.copy()
+    seen = frames[frames["size"] > 0]
+    frames["offset"][frames["size"] == 0] = 0
+    if len(seen) == 0:
+        return frames, b""
+    first, end = int(seen["offset"][0]), int(seen["offset"][-1] + seen["size"][-1])
+    mjpeg.seek(first)
+    faces = mjpeg.read(end - first)
+    assert len(faces) == end - first, f"mjpeg ends within bytes {first} to {end}"
+    frames["offset"][frames["size"] > 0] -= first
+    return frames, faces
+
+
+def _cut_mel(material: Material, part: slice, tiling: Tiling) -> NDArray[np.float16]:
+    """(hops, mels) of the part's frames; the floor where the spectrogram has no row."""
+    start = round((part.start - tiling.num_preroll) / tiling.frame_rate_hz / tiling.hop_s)
+    count = num_hops(part.stop - part.start, tiling.frame_rate_hz, tiling.hop_s)
+    rows = np.arange(start, start + count)
+    known = (rows >= 0) & (rows < len(material.mel_db))
+    mel = np.full((count, material.mel_db.shape[1]), FLOOR_DB, np.float16)
+    mel[known] = material.mel_db[rows[known]]
+    return mel
+
+
+def _cut_annotations(annotations: Annotations, part: slice, tiling: Tiling) -> NDArray[np.void]:
+    edges = np.array([part.start, part.stop - tiling.num_preroll]) / tiling.frame_rate_hz
+    first, end = np.searchsorted(annotations.rows["time_s"], edges, side="left")
+    return annotations.rows[first:end]

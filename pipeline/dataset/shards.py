@@ -1,0 +1,249 @@
+"""A dataset on storage: deterministic tars with their sidecars, then the index, then the marker that commits it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from pipeline import storage
+from pipeline.config import FORMAT_VERSION, Config, UsageError
+from pipeline.dataset import card
+from pipeline.records import SampleRow, ShardRecord, VideoRow
+
+CHUNK_BYTES = 1 << 24
+_ATTEMPTS = "attempts"
+_Row = TypeVar("_Row", SampleRow, VideoRow)
+
+
+class DatasetError(ValueError):
+    """A dataset that is damaged, unfinished, or not the one it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard as `dataset.json` lists it."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    num_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """What `dataset.json` says of a committed dataset."""
+
+    name: str
+    uri: str
+    digest: str  # of the names and sha256 of all shards
+    config: Config
+    counts: dict[str, float]
+    shards: tuple[ShardEntry, ...]
+    toolchain: dict[str, str]
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shard_uri(dataset_uri: str, name: str, extension: str = "tar") -> str:
+    """Where a shard, or its sidecar, lies."""
+    return storage.join(dataset_uri, "shards", f"{name}.{extension}")
+
+
+def write_shard(tar: Path, record: ShardRecord, dataset_uri: str) -> None:
+    """Publish a finished tar, then the sidecar that says it is complete."""
+    storage.publish(tar, shard_uri(dataset_uri, record.name))
+    storage.publish_bytes(record_to_json(record).encode(), shard_uri(dataset_uri, record.name, "json"))
+
+
+def record_to_json(record: ShardRecord) -> str:
+    """The content of a shard's sidecar."""
+    return json.dumps(asdict(record), indent=1)
+
+
+def record_from_json(text: str) -> ShardRecord:
+    """Inverse of `record_to_json`."""
+    values = json.loads(text)
+    rows = {"samples": _rows(SampleRow, values["samples"]), "videos": _rows(VideoRow, values["videos"])}
+    return ShardRecord(**{**values, **rows})
+
+
+def _rows(kind: type[_Row], values: Iterable[dict[str, Any]]) -> tuple[_Row, ...]:
+    return tuple(kind(**value) for value in values)
+
+
+def finished_shard(dataset_uri: str, name: str, plan_digest: str) -> ShardRecord | None:
+    """The record of a shard that an earlier build published, or None when it must be built.
+
+    It counts only if it was made by the same plan and the tar's bytes have the sha256 of the record.
+    """
+    sidecar = shard_uri(dataset_uri, name, "json")
+    if not storage.exists(sidecar) or not storage.exists(shard_uri(dataset_uri, name)):
+        return None
+    record = record_from_json(storage.read_text(sidecar))
+    same = record.plan_digest == plan_digest and sha256_at(shard_uri(dataset_uri, name)) == record.sha256
+    return record if same else None
+
+
+def sha256_at(uri: str) -> str:
+    """Hex digest of a file on any storage, read in chunks."""
+    digest, start, size = hashlib.sha256(), 0, CHUNK_BYTES
+    while chunk := storage.read_bytes(uri, start, size):
+        digest.update(chunk)
+        start += len(chunk)
+    return digest.hexdigest()
+
+
+def begin_attempt(dataset_uri: str, name: str) -> int:
+    """Leave a mark that a worker has begun a shard; the number of times this happened, from 1."""
+    mark = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+    return next(
+        n
+        for n in itertools.count(1)
+        if storage.create_if_absent(mark, storage.join(dataset_uri, _ATTEMPTS, f"{name}-{n}.json"))
+    )
+
+
+def finish_dataset(
+    dataset_uri: str, config: Config, records: Sequence[ShardRecord], toolchain: dict[str, str]
+) -> DatasetInfo:
+    """Write the index, the rows of all videos and the card, then commit by `dataset.json`.
+
+    Raises:
+        DatasetError: another build committed a dataset of other bytes there.
+    """
+    records = sorted(records, key=lambda record: record.name)
+    rows = [row for record in records for row in record.samples]
+    videos = sorted((row for record in records for row in record.videos), key=lambda row: (row.video_id, row.person))
+    info = _info(dataset_uri, config, records, toolchain, counts_of(videos, records))
+    storage.publish_bytes(_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
+    storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
+    text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)
+    storage.publish_bytes(text.encode(), storage.join(dataset_uri, "README.md"))
+    if not storage.create_if_absent(_info_to_json(info).encode(), storage.join(dataset_uri, "dataset.json")):
+        other = read_dataset(dataset_uri)
+        if other.digest != info.digest:
+            raise DatasetError(
+                f"{dataset_uri} was committed meanwhile with digest {other.digest[:12]}, this build has "
+                f"{info.digest[:12]}: the same inputs gave other bytes; compare the sidecars in shards/"
+            )
+    for mark in storage.list_files(storage.join(dataset_uri, _ATTEMPTS)):
+        storage.delete(mark.uri)
+    return info
+
+
+def require_complete(info: DatasetInfo) -> None:
+    """Compare the shards that are there with those that `dataset.json` lists, by name and size.
+
+    Raises:
+        DatasetError: one is missing or of another size.
+    """
+    there = {entry.uri: entry.size_bytes for entry in storage.list_files(storage.join(info.uri, "shards"))}
+    for shard in info.shards:
+        size = there.get(shard_uri(info.uri, shard.name))
+        if size != shard.size_bytes:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise DatasetError(
+                f"{info.uri} is committed, but {shard.name}.tar {found}; dataset.json says {shard.size_bytes} bytes: "
+                "remove dataset.json and run again to rebuild what is damaged"
+            )
+
+
+def counts_of(videos: Sequence[VideoRow], records: Sequence[ShardRecord]) -> dict[str, float]:
+    """Streams by outcome, and how much there is of everything."""
+    return {
+        "videos": len(videos),
+        "ok": sum(row.status == "ok" for row in videos),
+        "partial": sum(row.status == "ok" and row.reason == "partial" for row in videos),
+        "rejected": sum(row.status == "rejected" for row in videos),
+        "shards": len(records),
+        "samples": sum(len(record.samples) for record in records),
+        "mb": round(sum(record.size_bytes for record in records) / 1e6, 3),
+    }
+
+
+def _info(
+    uri: str, config: Config, records: Sequence[ShardRecord], toolchain: dict[str, str], counts: dict[str, float]
+) -> DatasetInfo:
+    shards = tuple(ShardEntry(r.name, r.sha256, r.size_bytes, len(r.samples)) for r in records)
+    lines = "".join(f"{shard.name} {shard.sha256}\n" for shard in shards)
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    return DatasetInfo(os.path.basename(uri), uri, digest, config, counts, shards, toolchain)
+
+
+def _info_to_json(info: DatasetInfo) -> str:
+    values: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "name": info.name,
+        "digest": info.digest,
+        "counts": info.counts,
+        "toolchain": info.toolchain,
+        "config": info.config.model_dump(mode="json"),
+        "input_spec": asdict(info.config.input_spec),
+        "shards": [asdict(shard) for shard in info.shards],
+    }
+    return json.dumps(values, indent=1)
+
+
+def read_dataset(dataset_uri: str) -> DatasetInfo:
+    """What a committed dataset holds.
+
+    Raises:
+        UsageError: there is no committed dataset there, or it is of another format version.
+    """
+    uri = storage.normalise(dataset_uri)
+    try:
+        values = json.loads(storage.read_text(storage.join(uri, "dataset.json")))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{uri} is not a finished dataset: it has no dataset.json; make it with iaca preprocess"
+        ) from error
+    if values["format_version"] != FORMAT_VERSION:
+        raise UsageError(f"{uri} has format version {values['format_version']}, this program reads {FORMAT_VERSION}")
+    shards = tuple(ShardEntry(**shard) for shard in values["shards"])
+    config = Config.model_validate(values["config"])
+    return DatasetInfo(values["name"], uri, values["digest"], config, values["counts"], shards, values["toolchain"])
+
+
+def read_index(dataset_uri: str) -> list[SampleRow]:
+    """The rows of `index.parquet`: where every sample lies."""
+    return _read_parquet(storage.join(dataset_uri, "index.parquet"), SampleRow)
+
+
+def read_videos(dataset_uri: str) -> list[VideoRow]:
+    """The rows of `videos.parquet`: what became of every input stream."""
+    return _read_parquet(storage.join(dataset_uri, "videos.parquet"), VideoRow)
+
+
+def _parquet(rows: Sequence[_Row], kind: type[_Row]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    schema = pa.schema([(name, types[hint]) for name, hint in get_type_hints(kind).items()])
+    columns = {name: [_storable(getattr(row, name)) for row in rows] for name in schema.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema), buffer)
+    return buffer.getvalue()
+
+
+def _storable(value: Any) -> Any:
+    """Names that are not Unicode cannot stand in a table: their odd bytes are spelt out."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _read_parquet(uri: str, kind: type[_Row]) -> list[_Row]:
+    import pyarrow.parquet as pq
+
+    return [kind(**row) for row in pq.read_table(io.BytesIO(storage.read_bytes(uri))).to_pylist()]

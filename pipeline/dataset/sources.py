@@ -1,0 +1,183 @@
+"""The input streams under a source: media files, their ids, their labels, groups and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from pipeline import storage
+from pipeline.config import Config, UsageError
+from pipeline.dataset.identity import identities
+from pipeline.dataset.splits import apply_manifest, assign_splits, read_manifest
+from pipeline.records import Video
+from pipeline.storage import Entry
+
+VIDEO_EXTENSIONS = frozenset((".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4")) | frozenset(
+    (".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv")
+)
+AUDIO_EXTENSIONS = frozenset([".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"])  # become rejections
+LABEL_EXTENSIONS = (".csv", ".txt")
+MAX_ID_CHARS = 120
+_AFFWILD2_SPLITS = {"Train_Set": "train", "Validation_Set": "val"}
+_PERSONS = ("left", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a source holds."""
+
+    videos: list[Video]  # sorted by key
+    ignored: list[str]  # files and manifest rows that are not used, in words
+    identities: dict[str, str]  # of every stream and every label file: what the dataset's fingerprint covers
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file below a folder."""
+
+    path: str  # relative, with "/"
+    entry: Entry
+
+    @property
+    def stem(self) -> str:
+        """The relative path without its extension."""
+        return str(PurePosixPath(self.path).with_suffix(""))
+
+
+def list_videos(config: Config) -> Listing:
+    """List the source, pair it with labels, and give every stream its group and split.
+
+    Raises:
+        UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
+            stream, a group is in two splits, or the manifest is not of its grammar.
+    """
+    if not config.source.videos:
+        raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
+    files = _files_below(config.source.videos, "source.videos")
+    media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
+    if not media:
+        raise UsageError(
+            f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media extension)"
+        )
+    labels = _label_files(config.source.labels)
+    pair = _pair_affwild2 if config.source.kind == "affwild2" else _pair_folder
+    videos, unused = pair(_streams(media), labels)
+    videos, unknown = (
+        apply_manifest(videos, read_manifest(config.source.manifest)) if config.source.manifest else (videos, [])
+    )
+    videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
+    _refuse_same_key(videos)
+    videos = videos[: config.limit or None]
+    used = {file.entry.uri for file in [*media, *labels]} | {storage.normalise(config.source.manifest or ".")}
+    other = [file.path for file in files if file.entry.uri not in used]
+    return _with_identities(videos, media, labels, [*unknown, *unused, *other], config.storage.root)
+
+
+def key_safe(relative_path: str) -> str:
+    """An id for a path: ASCII, `/` as `__`, no dots, at most 120 characters.
+
+    A hash of the path is its tail where the path is too long or not ASCII, since such names would collide.
+    """
+    stem = unicodedata.normalize("NFC", str(PurePosixPath(relative_path).with_suffix("")))
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", plain.replace("/", "__"))
+    if stem.isascii() and len(safe) <= MAX_ID_CHARS:
+        return safe
+    tail = "-" + hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    return safe[: MAX_ID_CHARS - len(tail)] + tail
+
+
+def _files_below(uri: str, option: str) -> list[_File]:
+    if not storage.exists(uri):
+        raise UsageError(f"{option} {uri} does not exist")
+    top = storage.normalise(uri)
+    found = storage.list_files(uri)
+    return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in found]
+
+
+def _label_files(uri: str) -> list[_File]:
+    files = _files_below(uri, "source.labels") if uri else []
+    return [file for file in files if PurePosixPath(file.path).suffix.lower() in LABEL_EXTENSIONS]
+
+
+def _streams(media: Sequence[_File]) -> list[Video]:
+    videos: dict[str, Video] = {}
+    for file in media:
+        video_id = key_safe(file.path)
+        if video_id in videos:
+            first = videos[video_id].relative_path
+            raise UsageError(f"{first!r} and {file.path!r} would both be called {video_id!r}; rename one of them")
+        videos[video_id] = Video(
+            video_id, file.path, file.entry.uri, file.entry.size_bytes, identity="", group=video_id
+        )
+    return list(videos.values())
+
+
+def _pair_folder(videos: Sequence[Video], labels: Sequence[_File]) -> tuple[list[Video], list[str]]:
+    """Labels at the same relative path as their video."""
+    by_stem: dict[str, _File] = {}
+    wanted = {str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
+    for file in labels:
+        if file.stem in wanted and file.stem in by_stem:
+            raise UsageError(
+                f"labels {by_stem[file.stem].path!r} and {file.path!r} are for one video; remove one of them"
+            )
+        by_stem[file.stem] = file
+    paired = []
+    for video in videos:
+        file = by_stem.get(str(PurePosixPath(video.relative_path).with_suffix("")))
+        paired.append(replace(video, labels_uri=file.entry.uri) if file else video)
+    return paired, [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
+
+
+def _pair_affwild2(videos: Sequence[Video], labels: Sequence[_File]) -> tuple[list[Video], list[str]]:
+    """One stream per label file of Train_Set and Validation_Set; `_left` and `_right` say which person."""
+    by_name = {PurePosixPath(video.relative_path).stem: video for video in videos}
+    if len(by_name) < len(videos):
+        names = [PurePosixPath(video.relative_path).stem for video in videos]
+        twice = next(name for name in names if names.count(name) > 1)
+        paths = [video.relative_path for video in videos if PurePosixPath(video.relative_path).stem == twice]
+        raise UsageError(f"videos {paths[0]!r} and {paths[1]!r} have one name; Aff-Wild2 labels find videos by name")
+    paired, notes = [], []
+    for file in labels:
+        split = next(
+            (_AFFWILD2_SPLITS[part] for part in PurePosixPath(file.path).parts if part in _AFFWILD2_SPLITS), ""
+        )
+        name, person = _person_of(PurePosixPath(file.path).stem, by_name)
+        if split and name in by_name:
+            paired.append(replace(by_name[name], person=person, split=split, labels_uri=file.entry.uri))
+        else:
+            notes.append(f"labels {file.path}: {'no such video' if split else 'not in Train_Set or Validation_Set'}")
+    labelled = {video.video_id for video in paired}
+    return paired, notes + [f"{v.relative_path}: no labels" for v in videos if v.video_id not in labelled]
+
+
+def _person_of(name: str, videos: dict[str, Video]) -> tuple[str, str]:
+    raw, _, suffix = name.rpartition("_")
+    return (raw, suffix) if name not in videos and suffix in _PERSONS else (name, "")
+
+
+def _refuse_same_key(videos: Sequence[Video]) -> None:
+    for first, second in itertools.pairwise(videos):
+        if first.key == second.key:
+            raise UsageError(
+                f"{first.relative_path!r} (labels {first.labels_uri!r}) and {second.relative_path!r} (labels "
+                f"{second.labels_uri!r}) would both be called {first.key!r}; rename one of them"
+            )
+
+
+def _with_identities(
+    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], ignored: list[str], root: str
+) -> Listing:
+    entries = {file.entry.uri: file.entry for file in [*media, *labels]}
+    of_media = identities([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
+    of_labels = identities([entries[video.labels_uri] for video in videos if video.labels_uri], root, whole=True)
+    videos = [replace(video, identity=of_media[video.uri]) for video in videos]
+    covered = {f"stream {v.key}": f"{v.identity} {v.group} {v.split}" for v in videos}
+    covered |= {f"labels {v.key}": of_labels[v.labels_uri] for v in videos if v.labels_uri}
+    return Listing(videos, ignored, covered)
