@@ -15,11 +15,19 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PICTURE = ROOT / "infra/pictures/report.png"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-OPTIONS = (
-    "--headless --disable-gpu --no-first-run --hide-scrollbars --disable-quic --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --force-device-scale-factor=1 "
-    "--enable-logging=stderr"
-).split()
+OPTIONS = [
+    "--headless",
+    "--disable-gpu",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--force-device-scale-factor=1",
+    "--enable-logging=stderr",
+]
 
 
 class PageError(RuntimeError):

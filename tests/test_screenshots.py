@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from tests.screenshots import PageError, find_chromium, screenshot
 
 
