@@ -1,0 +1,103 @@
+"""Fusion: one attention base and one gate, from two modalities' features to one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from iaca_model.attention import Pair, cross_layer, hide
+from iaca_model.config import FusionConfig
+from iaca_model.gates import build_gate
+
+
+class FusionOutput(NamedTuple):
+    """What fusion gives; shape letters B batch, L steps, R recursions, F = `Fusion.output_dim`.
+
+    Weights in `gates` are float32 and sum to 1 in each row. `video`, `audio` (B, L, 2) = [self-attended (iaca) or
+    unattended (dca), cross-attended]; `modality` (B, L, 2) = [video, audio] (iaca). For grjca `video`, `audio`
+    (B, L, R + 1) over X^0 ... X^R; for hgrjca (B, L, 2) over the results of its first level, whose own weights are
+    `video_first`, `audio_first` (B, L, 2) and `video_second`, `audio_second` (B, L, 3). Empty without a gate.
+    """
+
+    fused_BLF: Tensor  # zero where valid_BL is False
+    valid_BL: Tensor  # bool: at least one modality was there
+    gates: dict[str, Tensor]
+
+
+class Fusion(nn.Module):
+    """`config.depth` stacked layers of the base, each on what the last one attended, then the gate.
+
+    Recursion after RJCA (2304.07958): the joint representation is computed anew in each layer, weights are separate.
+    Masked steps are zeroed before every layer and after the last, so that what lies there reaches no output and
+    gets no gradient; a missing modality's share of `fused_BLF` is zero.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.ModuleList(cross_layer(config) for _ in range(config.depth))
+        self.gate = build_gate(config)
+        self.output_dim: int = self.gate.output_dim
+
+    def forward(
+        self,
+        video_BLD: Tensor,
+        audio_BLD: Tensor,
+        video_ok_BL: Tensor | None = None,
+        audio_ok_BL: Tensor | None = None,
+    ) -> FusionOutput:
+        """Fuse (B, L, D_v) and (B, L, D_a); bool masks (B, L) are True where the modality is there, None: everywhere.
+
+        Fewer than `num_steps` steps are padded on the right as missing, and the padding is cut off again.
+
+        Raises:
+            ValueError: shapes that do not fit the configuration or each other.
+        """
+        self._check(video_BLD, audio_BLD)
+        video_ok_BL = _mask(video_BLD, video_ok_BL, "video_ok_BL")
+        audio_ok_BL = _mask(audio_BLD, audio_ok_BL, "audio_ok_BL")
+        num_missing = self.config.num_steps - video_BLD.shape[1]
+        pair = Pair(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
+        output = self._fuse(_pad(pair, num_missing) if num_missing else pair)
+        return _cut(output, video_BLD.shape[1]) if num_missing else output
+
+    def _fuse(self, pair: Pair) -> FusionOutput:
+        iterates = [pair.masked(pair.video_BLD, pair.audio_BLD)]
+        for layer in self.layers:
+            iterates.append(pair.masked(*layer(iterates[-1])))
+        fused_BLF, gates = self.gate(iterates)
+        valid_BL = pair.video_ok_BL | pair.audio_ok_BL
+        return FusionOutput(hide(fused_BLF, valid_BL), valid_BL, gates)
+
+    def _check(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
+        shapes = f"video has shape {tuple(video_BLD.shape)}, audio {tuple(audio_BLD.shape)}"
+        dims, num_steps = (self.config.video_dim, self.config.audio_dim), self.config.num_steps
+        if video_BLD.ndim != 3 or audio_BLD.ndim != 3 or (video_BLD.shape[-1], audio_BLD.shape[-1]) != dims:
+            raise ValueError(f"{shapes}; needed are (batch, steps, {dims[0]}) and (batch, steps, {dims[1]})")
+        if video_BLD.shape[:2] != audio_BLD.shape[:2]:
+            raise ValueError(f"{shapes}; they must agree in batch and steps")
+        if video_BLD.shape[1] > num_steps:
+            raise ValueError(f"{shapes}, more than num_steps {num_steps}: cut the sequences or configure longer ones")
+
+
+def _mask(features_BLD: Tensor, ok_BL: Tensor | None, name: str) -> Tensor:
+    shape = features_BLD.shape[:2]
+    if ok_BL is None:
+        return torch.ones(shape, dtype=torch.bool, device=features_BLD.device)
+    if ok_BL.shape != shape or ok_BL.dtype != torch.bool:
+        raise ValueError(f"{name} is {ok_BL.dtype} of {tuple(ok_BL.shape)}; it must be torch.bool of {tuple(shape)}")
+    return ok_BL
+
+
+def _pad(pair: Pair, num_missing: int) -> Pair:
+    pad = nn.functional.pad
+    features = (pad(tensor, (0, 0, 0, num_missing)) for tensor in (pair.video_BLD, pair.audio_BLD))
+    masks = (pad(tensor, (0, num_missing)) for tensor in (pair.video_ok_BL, pair.audio_ok_BL))
+    return Pair(*features, *masks)
+
+
+def _cut(output: FusionOutput, num_steps: int) -> FusionOutput:
+    gates = {name: weights_BLN[:, :num_steps] for name, weights_BLN in output.gates.items()}
+    return FusionOutput(output.fused_BLF[:, :num_steps], output.valid_BL[:, :num_steps], gates)

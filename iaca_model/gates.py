@@ -1,0 +1,166 @@
+"""The gates that weigh unattended, self-attended and cross-attended features: DCA and IACA.
+
+Shape letters: B batch, L steps, D feature width, F fused width, N options. Each gate reads the iterates X^0 ... X^R
+of the cross-attention and gives the fused features (B, L, F) with its weights by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from iaca_model.attention import Pair, hide, self_layer
+from iaca_model.config import FusionConfig
+
+Gated = tuple[Tensor, dict[str, Tensor]]
+
+
+class SoftGate(nn.Module):
+    """softmax(Linear(x) / T) over `num_options`: the one gate formula of 2403.19554 (code). Exact.
+
+    In float32 even under autocast: T = 0.1 amplifies rounding tenfold.
+    """
+
+    def __init__(self, num_in: int, num_options: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_in, num_options)
+        self.temperature = config.temperature
+        nn.init.zeros_(self.linear.bias)
+        if config.gate_init == "zero":
+            nn.init.zeros_(self.linear.weight)
+        else:
+            nn.init.xavier_uniform_(self.linear.weight)
+        self.requires_grad_(config.gate_trainable)
+
+    def logits(self, features_BLD: Tensor) -> Tensor:
+        """Linear(x) / T, (B, L, N) float32."""
+        with torch.autocast(features_BLD.device.type, enabled=False):
+            weight, bias = self.linear.weight.float(), self.linear.bias.float()
+            return nn.functional.linear(features_BLD.float(), weight, bias) / self.temperature
+
+    def forward(self, features_BLD: Tensor) -> Tensor:
+        """Weights (B, L, N) float32, rows sum to 1."""
+        return self.logits(features_BLD).softmax(-1)
+
+
+def mix(weights_BLN: Tensor, options: Sequence[Tensor], *, relu: bool) -> Tensor:
+    """The weighted sum of N options (B, L, D), with a ReLU on it where asked."""
+    mixed = sum(weight[..., None] * option for weight, option in zip(weights_BLN.unbind(-1), options, strict=True))
+    return torch.relu(mixed) if relu else mixed
+
+
+class Ungated(nn.Module):
+    """[X^R_v ; X^R_a] as it is."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.output_dim = config.video_dim + config.audio_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> Gated:
+        """Fused features and no weights."""
+        return iterates[-1].joined(), {}
+
+
+class CrossGate(nn.Module):
+    """Between features that did not meet the other modality and cross-attended ones: weights [plain, cross]."""
+
+    def __init__(self, dim: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.see_both, self.relu = config.gate_input == "both", config.gate_relu
+        self.gate = SoftGate(2 * dim if self.see_both else dim, 2, config)
+
+    def forward(self, plain_BLD: Tensor, cross_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed features and the weights (B, L, 2)."""
+        seen = torch.cat([plain_BLD, cross_BLD], dim=-1) if self.see_both else cross_BLD
+        weights_BL2 = self.gate(seen)
+        return mix(weights_BL2, [plain_BLD, cross_BLD], relu=self.relu), weights_BL2
+
+
+class DCA(nn.Module):
+    """Dynamic cross-attention (2403.19554, code): per modality a gate between X^0 and X^R, driven by X^R.
+
+    X_g = ReLU(G[0] X^0 + G[1] X^R), then [video ; audio]. Exact with gate_relu True, gate_init xavier, gate_input
+    cross and temperature .1; other settings are ours.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.video = CrossGate(config.video_dim, config)
+        self.audio = CrossGate(config.audio_dim, config)
+        self.output_dim = config.video_dim + config.audio_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> Gated:
+        """Fused features, weights `video` and `audio` (B, L, 2) = [unattended, cross-attended]."""
+        plain, cross = iterates[0], iterates[-1]
+        video, video_gate = self.video(plain.video_BLD, cross.video_BLD)
+        audio, audio_gate = self.audio(plain.audio_BLD, cross.audio_BLD)
+        return plain.masked(video, audio).joined(), {"video": video_gate, "audio": audio_gate}
+
+
+class IACA(nn.Module):
+    """Inconsistency-aware cross-attention (2405.12853): two gated stages around any base.
+
+    Stage 1, per modality: between self-attended and cross-attended features, driven by the latter.
+    Stage 2, across modalities: G = softmax(Linear([X_g,v ; X_g,a]) / T) weighs the two. "concat": [G[0] X_g,v ;
+    G[1] X_g,a]; "sum": G[0] X_g,v + G[1] X_g,a, under the ReLU where there is one; "off": [X_g,v ; X_g,a].
+    A modality known to be missing gets stage-2 weight exactly 0; both missing, equal weights.
+
+    Reconstructed: beyond the abstract and a restatement the equations are not public; the gate is that of 2403.19554,
+    used twice.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        joint_dim = config.video_dim + config.audio_dim
+        self.stage2, self.relu = config.modality_gate, config.gate_relu
+        self.video_self = nn.ModuleList(self_layer(config, config.video_dim) for _ in range(config.depth))
+        self.audio_self = nn.ModuleList(self_layer(config, config.audio_dim) for _ in range(config.depth))
+        self.video = CrossGate(config.video_dim, config)
+        self.audio = CrossGate(config.audio_dim, config)
+        self.modality = None if self.stage2 == "off" else SoftGate(joint_dim, 2, config)
+        self.output_dim = config.video_dim if self.stage2 == "sum" else joint_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> Gated:
+        """Fused features; weights `video`, `audio` = [self, cross] and `modality` = [video, audio], all (B, L, 2)."""
+        plain, cross = iterates[0], iterates[-1]
+        own_video_BLD = attend_self(self.video_self, plain.video_BLD, plain.video_ok_BL)
+        own_audio_BLD = attend_self(self.audio_self, plain.audio_BLD, plain.audio_ok_BL)
+        video, video_gate = self.video(own_video_BLD, cross.video_BLD)
+        audio, audio_gate = self.audio(own_audio_BLD, cross.audio_BLD)
+        gates = {"video": video_gate, "audio": audio_gate}
+        pair = plain.masked(video, audio)
+        if self.modality is None:
+            return pair.joined(), gates
+        gates["modality"] = self._weigh(pair)
+        if self.stage2 == "sum":
+            return mix(gates["modality"], [pair.video_BLD, pair.audio_BLD], relu=self.relu), gates
+        video_BL, audio_BL = gates["modality"].unbind(-1)
+        return torch.cat([video_BL[..., None] * pair.video_BLD, audio_BL[..., None] * pair.audio_BLD], dim=-1), gates
+
+    def _weigh(self, pair: Pair) -> Tensor:
+        ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
+        return masked_softmax(self.modality.logits(pair.joined()), ok_BL2)
+
+
+def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
+    """Self-attended features after all layers, masked steps zeroed after each."""
+    for layer in layers:
+        own_BLD = hide(layer(own_BLD, ok_BL), ok_BL)
+    return own_BLD
+
+
+def masked_softmax(logits: Tensor, ok: Tensor) -> Tensor:
+    """Softmax over the last axis with weight exactly 0 where `ok` is False; equal weights where all are False."""
+    any_ok = ok.any(-1, keepdim=True)
+    shown = logits.masked_fill(~ok, -torch.inf)
+    return torch.where(any_ok, shown, logits.new_zeros(())).softmax(-1)
+
+
+_GATES = {"none": Ungated, "dca": DCA, "iaca": IACA}
+
+
+def build_gate(config: FusionConfig) -> nn.Module:
+    """The module of `config.gate`: iterates -> (fused, weights by name); it knows its `output_dim`."""
+    return _GATES[config.gate](config)

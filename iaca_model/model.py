@@ -1,0 +1,109 @@
+"""The whole network: backbones, temporal blocks, fusion and two heads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from iaca_model.attention import hide, linear
+from iaca_model.backbone import TinyAudio, TinyVideo
+from iaca_model.batch import Batch
+from iaca_model.config import FusionConfig, InputSpec, ModelConfig
+from iaca_model.fusion import Fusion
+from iaca_model.temporal import BLSTM
+
+
+class Prediction(NamedTuple):
+    """What the network says of B sequences of L steps."""
+
+    values_BL2: Tensor  # valence, arousal; not clipped to [-1, 1]; 0 where valid_BL is False
+    valid_BL: Tensor  # bool: at least one modality was there
+    gates: dict[str, Tensor]  # the explanation, as in `fusion.FusionOutput`
+
+
+class FeatureModel(nn.Module):
+    """From the backbones' features to valence and arousal; RJCA (2304.07958) with base jca, gate none and "blstm".
+
+    L2-normalise -> temporal block per modality -> fusion -> joint temporal block -> two heads. Exact for RJCA and DCA
+    (2403.19554) with pooled video features, that is without the spatial attention over 7 x 7 maps.
+    """
+
+    def __init__(self, fusion: FusionConfig, config: ModelConfig) -> None:
+        super().__init__()
+        self.blstm = config.temporal == "blstm"
+        self.fusion = Fusion(fusion)
+        width = self.fusion.output_dim
+        if self.blstm:
+            self.video_blstm = BLSTM(fusion.video_dim, fusion.video_dim, dropout=fusion.dropout)
+            self.audio_blstm = BLSTM(fusion.audio_dim, fusion.audio_dim, dropout=fusion.dropout)
+            self.joint_blstm = BLSTM(width, config.joint_dim, dropout=fusion.dropout)
+            width = config.joint_dim
+        self.valence = head(width, config.head_dim, config.head_dropout)
+        self.arousal = head(width, config.head_dim, config.head_dropout)
+
+    def forward(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
+        """(B, L, D_v), (B, L, D_a) and bool masks (B, L) -> Prediction."""
+        video_BLD, audio_BLD = nn.functional.normalize(video_BLD, dim=-1), nn.functional.normalize(audio_BLD, dim=-1)
+        if self.blstm:
+            video_BLD = self.video_blstm(video_BLD, video_ok_BL)
+            audio_BLD = self.audio_blstm(audio_BLD, audio_ok_BL)
+        fused_BLF, valid_BL, gates = self.fusion(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
+        if self.blstm:
+            fused_BLF = self.joint_blstm(fused_BLF, valid_BL)
+        values_BL2 = torch.cat([self.valence(fused_BLF), self.arousal(fused_BLF)], dim=-1)
+        return Prediction(hide(values_BL2.float(), valid_BL), valid_BL, gates)
+
+
+def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:
+    """Linear - ReLU - Dropout - Linear(1) without a tanh, as in the released code of 2304.07958."""
+    return nn.Sequential(linear(num_in, num_hidden), nn.ReLU(), nn.Dropout(dropout), linear(num_hidden, 1))
+
+
+class EmotionModel(nn.Module):
+    """Backbones and FeatureModel; a modality that `config.modalities` leaves out has no backbone and is masked."""
+
+    def __init__(self, spec: InputSpec, config: ModelConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        self.video_backbone = TinyVideo(spec, config.feature_dim) if config.modalities != "audio" else None
+        self.audio_backbone = TinyAudio(spec, config.feature_dim) if config.modalities != "video" else None
+        self.features = FeatureModel(config.fusion(spec.num_steps), config)
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predict every step of every sequence.
+
+        Raises:
+            ValueError: the batch does not have the shapes of the model's InputSpec.
+        """
+        self._check(batch)
+        video_BLD, video_ok_BL = self._video(batch)
+        audio_BLD, audio_ok_BL = self._audio(batch)
+        return self.features(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
+
+    def _video(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self.video_backbone is None:
+            return self._absent(batch)
+        return self.video_backbone(batch.frames_BLTHWC), batch.video_ok_BL
+
+    def _audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self.audio_backbone is None:
+            return self._absent(batch)
+        heard = batch.audio_ok_BL[..., None, None]  # a NaN in a masked step would reach the weights' gradients
+        return self.audio_backbone(batch.mel_BLSM.where(heard, 0.0)), batch.audio_ok_BL
+
+    def _absent(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        zeros = batch.mel_BLSM.new_zeros((*batch.video_ok_BL.shape, self.config.feature_dim))
+        return zeros, torch.zeros_like(batch.video_ok_BL)
+
+    def _check(self, batch: Batch) -> None:
+        spec = self.spec
+        frames = (spec.num_steps, spec.num_frames, spec.crop_px, spec.crop_px, 3)
+        mel = (spec.num_steps, spec.num_hops, spec.num_mels)
+        found = (tuple(batch.frames_BLTHWC.shape[1:]), tuple(batch.mel_BLSM.shape[1:]))
+        if found != (frames, mel):
+            raise ValueError(
+                f"the batch has frames {found[0]} and mel {found[1]} per sequence, the model was made for {frames} and "
+                f"{mel}; pad a shorter sequence on the right with masks False"
+            )
