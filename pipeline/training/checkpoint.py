@@ -92,19 +92,26 @@ def load(run_uri: str, step: int) -> Checkpoint:
     return Checkpoint(Progress(**json.loads(data[STATE])), model, optimizer)
 
 
+def weights_sha256(run_uri: str, step: int) -> str:
+    """The sha256 of the weights of `step`, as its manifest has it."""
+    return json.loads(storage.read_bytes(storage.join(folder(run_uri, step), MANIFEST)))["sha256"][WEIGHTS]
+
+
 def load_weights(run_uri: str, step: int) -> dict[str, Tensor]:
     """Only the weights of `step`, checked like `load`."""
     return safetensors.torch.load(_verified(folder(run_uri, step), (WEIGHTS,))[WEIGHTS])
 
 
-def load_newest(run_uri: str) -> Checkpoint | None:
-    """The newest undamaged checkpoint, saying which damaged ones it passed over; None when there is none."""
+def load_newest(run_uri: str) -> tuple[Checkpoint | None, list[str]]:
+    """The newest undamaged checkpoint (None when there is none), and what is wrong with those passed over."""
+    passed_over: list[str] = []
     for step in reversed(steps(run_uri)):
         try:
-            return load(run_uri, step)
+            return load(run_uri, step), passed_over
         except DamagedCheckpointError as error:
             log.warning("checkpoint %d is damaged, going back to the one before: %s", step, error)
-    return None
+            passed_over.append(f"checkpoint {step} is damaged: {error}")
+    return None, passed_over
 
 
 def prune(run_uri: str, keep: int, best_step: int) -> None:

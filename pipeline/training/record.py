@@ -1,0 +1,88 @@
+"""What a run says of itself: its folder, the record that closes it, and where its best checkpoint is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from pipeline import storage
+from pipeline.config import Config, UsageError, run_fingerprint
+
+CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The content of `run.json`, written when training is over: a run without it is not finished."""
+
+    name: str
+    dataset_uri: str
+    dataset_digest: str
+    best_step: int
+    best_ccc: float  # mean of valence and arousal on the validation split
+    weights_sha256: str  # of the best checkpoint
+    num_steps: int
+    num_epochs: int
+    attempts: int  # times that training was started: more than one after a lost worker or a rerun
+    counts: dict[str, int] = field(default_factory=dict)  # segments, parameters, unreadable samples, ...
+
+
+def run_uri(config: Config, dataset_digest: str) -> str:
+    """The folder of the run that `config` trains on that dataset."""
+    name = f"{config.name}-{run_fingerprint(config, dataset_digest)}"
+    return storage.join(config.storage.root, "runs", name)
+
+
+def folder_name(uri: str) -> str:
+    """The last part of a URI."""
+    return storage.normalise(uri).rsplit("/", 1)[-1]
+
+
+def read_record(uri: str) -> RunRecord | None:
+    """The record of the run at `uri`, or None while it is not finished."""
+    try:
+        return RunRecord(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
+    except FileNotFoundError:
+        return None
+
+
+def write_record(uri: str, record: RunRecord) -> None:
+    """Close the run at `uri`."""
+    storage.publish_bytes(json.dumps(asdict(record), indent=2).encode(), storage.join(uri, RECORD))
+
+
+def read_config(uri: str) -> Config:
+    """The resolved configuration of the run at `uri`.
+
+    Raises:
+        UsageError: there is no run at `uri`.
+    """
+    try:
+        return Config.model_validate_json(storage.read_bytes(storage.join(uri, CONFIG)))
+    except FileNotFoundError as error:
+        raise UsageError(f"{uri} is not a run: it has no {CONFIG}; `iaca train` makes one") from error
+
+
+def write_best(uri: str, step: int, ccc: float) -> None:
+    """Say which checkpoint is the best so far; its manifest must be there already."""
+    best = {"step": step, "val_ccc_mean": ccc}
+    storage.publish_bytes(json.dumps(best, indent=2).encode(), storage.join(uri, BEST))
+
+
+def count_attempt(uri: str) -> int:
+    """Note that training starts once more; 1 the first time."""
+    place = storage.join(uri, "attempts.json")
+    try:
+        before = int(json.loads(storage.read_bytes(place))["attempts"])
+    except FileNotFoundError:
+        before = 0
+    storage.publish_bytes(json.dumps({"attempts": before + 1}).encode(), place)
+    return before + 1
+
+
+def read_attempts(uri: str) -> int:
+    """How often training was started; 0 when never."""
+    try:
+        return int(json.loads(storage.read_bytes(storage.join(uri, "attempts.json")))["attempts"])
+    except FileNotFoundError:
+        return 0
