@@ -98,8 +98,158 @@ class JCASelf(nn.Module):
         return self.own(own_BLD, self.joint(torch.cat([own_BLD, own_BLD], dim=-1)))
 
 
-_CROSS = {"jca": JCA}
-_SELF = {"jca": JCASelf}
+class PaperCoAttention(nn.Module):
+    """One modality X attended through J in the paper's form of JCA (2203.14779, 2209.09068). Exact.
+
+    C = tanh(X^T W_j J / sqrt(D)); H = ReLU(W X + W_c C^T); X' = W_h H + X. W_j, W and W_h act over time. No biases,
+    no dropout.
+    """
+
+    def __init__(self, joint_dim: int, num_steps: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.joint = _matrix(num_steps, num_steps)
+        self.own = _matrix(hidden_dim, num_steps)
+        self.map = _matrix(hidden_dim, joint_dim)
+        self.out = _matrix(num_steps, hidden_dim)
+
+    def forward(self, own_BLD: Tensor, joint_BLJ: Tensor) -> Tensor:
+        """Attended features (B, L, D)."""
+        map_BDJ = torch.tanh(own_BLD.mT @ self.joint @ joint_BLJ / math.sqrt(joint_BLJ.shape[-1]))
+        hidden_BKD = torch.relu(self.own @ own_BLD + self.map @ map_BDJ.mT)
+        return self.out @ hidden_BKD + own_BLD
+
+
+def _matrix(num_rows: int, num_columns: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(num_rows, num_columns)))
+
+
+class PaperJCA(nn.Module):
+    """Joint cross-attention as printed (2203.14779, 2209.09068): J = [audio ; video] itself. Exact."""
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        sizes = (config.video_dim + config.audio_dim, config.num_steps, config.attention_dim)
+        self.video, self.audio = PaperCoAttention(*sizes), PaperCoAttention(*sizes)
+
+    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        """Attended video and audio."""
+        joint_BLJ = torch.cat([pair.audio_BLD, pair.video_BLD], dim=-1)
+        return self.video(pair.video_BLD, joint_BLJ), self.audio(pair.audio_BLD, joint_BLJ)
+
+
+class PaperJCASelf(nn.Module):
+    """The printed JCA of one modality with itself, J_m = [X_m ; X_m]. Reconstructed, as JCASelf."""
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__()
+        self.own = PaperCoAttention(2 * dim, config.num_steps, config.attention_dim)
+
+    def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:  # noqa: ARG002 - self layers share a signature
+        """Attended features (B, L, D)."""
+        return self.own(own_BLD, torch.cat([own_BLD, own_BLD], dim=-1))
+
+
+def attend(scores_BQL: Tensor, values_BLD: Tensor, ok_BL: Tensor) -> Tensor:
+    """softmax(scores) over the valid steps, times the values; 0 where no step is valid. Float32 softmax."""
+    shown_BQL = scores_BQL.float().masked_fill(~ok_BL[:, None], torch.finfo(torch.float32).min)
+    weights_BQL = shown_BQL.softmax(-1).to(values_BLD.dtype)
+    return weights_BQL @ values_BLD * ok_BL.any(-1)[:, None, None]
+
+
+class CA(nn.Module):
+    """Cross-attention (2111.05222): Z = X_a W X_v^T scores audio steps against video steps, one W for both ways.
+
+    X'_v = X_v + softmax(Z / T) X_v: the query is the other modality's step, keys and values are one's own; X'_a alike
+    with Z^T. Restated: the residual is a third party's description, the released module has none; T is not published.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.weight = _matrix(config.audio_dim, config.video_dim)
+        self.temperature = config.attention_temperature
+
+    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        """Attended video and audio."""
+        video_BLD, audio_BLD, video_ok_BL, audio_ok_BL = pair
+        scores_BLL = audio_BLD @ self.weight @ video_BLD.mT / self.temperature  # audio step, video step
+        attended_video_BLD = attend(scores_BLL, video_BLD, video_ok_BL)
+        attended_audio_BLD = attend(scores_BLL.mT, audio_BLD, audio_ok_BL)
+        return video_BLD + attended_video_BLD, audio_BLD + attended_audio_BLD
+
+
+class CASelf(nn.Module):
+    """CA of one modality with itself, Z_m = X_m W_m X_m^T. Reconstructed, as JCASelf."""
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__()
+        self.weight = _matrix(dim, dim)
+        self.temperature = config.attention_temperature
+
+    def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
+        """Attended features (B, L, D)."""
+        return own_BLD + attend(own_BLD @ self.weight @ own_BLD.mT / self.temperature, own_BLD, ok_BL)
+
+
+class TransformerLayer(nn.Module):
+    """x = LN(q + MHA(q, k = v = other)); x = LN(x + FFN(x)), with a FFN four times as wide."""
+
+    def __init__(self, own_dim: int, other_dim: int, num_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = linear(own_dim, own_dim)
+        self.key, self.value = linear(other_dim, own_dim), linear(other_dim, own_dim)
+        self.out = linear(own_dim, own_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.norm1, self.norm2 = nn.LayerNorm(own_dim), nn.LayerNorm(own_dim)
+        self.widen, self.narrow = linear(own_dim, 4 * own_dim), linear(4 * own_dim, own_dim)
+
+    def forward(self, own_BLD: Tensor, other_BLE: Tensor, other_ok_BL: Tensor) -> Tensor:
+        """Attended features (B, L, D); nothing is attended to where `other` has no valid step."""
+        query, key, value = (self._split(x) for x in (self.query(own_BLD), self.key(other_BLE), self.value(other_BLE)))
+        num_heads, width = self.num_heads, query.shape[-1]
+        ok_NL = other_ok_BL.repeat_interleave(num_heads, dim=0)
+        heads_NLW = attend(query @ key.mT / math.sqrt(width), value, ok_NL)
+        context_BLD = self.out(heads_NLW.unflatten(0, (-1, num_heads)).transpose(1, 2).flatten(2))
+        seen_B11 = other_ok_BL.any(-1)[:, None, None]
+        attended_BLD = self.norm1(own_BLD + self.dropout(context_BLD * seen_B11))
+        hidden_BLK = self.dropout(torch.relu(self.widen(attended_BLD)))
+        return self.norm2(attended_BLD + self.dropout(self.narrow(hidden_BLK)))
+
+    def _split(self, features_BLD: Tensor) -> Tensor:
+        return features_BLD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)  # (B heads, L, width)
+
+
+class TCA(nn.Module):
+    """Transformer cross-attention: queries of one modality, keys and values of the other.
+
+    Inferred: the papers name it without equations; this is the standard post-norm layer (1706.03762).
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.video = TransformerLayer(config.video_dim, config.audio_dim, config.num_heads, config.dropout)
+        self.audio = TransformerLayer(config.audio_dim, config.video_dim, config.num_heads, config.dropout)
+
+    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+        """Attended video and audio."""
+        video_BLD, audio_BLD, video_ok_BL, audio_ok_BL = pair
+        return self.video(video_BLD, audio_BLD, audio_ok_BL), self.audio(audio_BLD, video_BLD, video_ok_BL)
+
+
+class TCASelf(nn.Module):
+    """The transformer layer with queries, keys and values of one modality. Reconstructed, as JCASelf."""
+
+    def __init__(self, config: FusionConfig, dim: int) -> None:
+        super().__init__()
+        self.own = TransformerLayer(dim, dim, config.num_heads, config.dropout)
+
+    def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
+        """Attended features (B, L, D)."""
+        return self.own(own_BLD, own_BLD, ok_BL)
+
+
+_CROSS = {"ca": CA, "jca": JCA, "jca_paper": PaperJCA, "tca": TCA}
+_SELF = {"ca": CASelf, "jca": JCASelf, "jca_paper": PaperJCASelf, "tca": TCASelf}
 
 
 def cross_layer(config: FusionConfig) -> nn.Module:

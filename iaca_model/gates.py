@@ -1,4 +1,4 @@
-"""The gates that weigh unattended, self-attended and cross-attended features: DCA and IACA.
+"""The gates that weigh unattended, self-attended and cross-attended features: DCA, IACA, GRJCA, HGRJCA.
 
 Shape letters: B batch, L steps, D feature width, F fused width, N options. Each gate reads the iterates X^0 ... X^R
 of the cross-attention and gives the fused features (B, L, F) with its weights by name.
@@ -158,7 +158,80 @@ def masked_softmax(logits: Tensor, ok: Tensor) -> Tensor:
     return torch.where(any_ok, shown, logits.new_zeros(())).softmax(-1)
 
 
-_GATES = {"none": Ungated, "dca": DCA, "iaca": IACA}
+class RecursionGate(nn.Module):
+    """A gate over iterates of one modality, driven by the last of them."""
+
+    def __init__(self, dim: int, num_options: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.gate, self.relu = SoftGate(dim, num_options, config), config.gate_relu
+
+    def forward(self, options: Sequence[Tensor], driver_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed features (B, L, D) and the weights (B, L, N)."""
+        weights_BLN = self.gate(driver_BLD)
+        return mix(weights_BLN, options, relu=self.relu), weights_BLN
+
+
+class GRJCA(nn.Module):
+    """Gated recursive joint cross-attention (2503.12261, code): per modality a gate over X^0 ... X^R, driven by X^R.
+
+    Exact with base jca, R = 2, gate_relu True, gate_init xavier and temperature .1.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.video = RecursionGate(config.video_dim, config.depth + 1, config)
+        self.audio = RecursionGate(config.audio_dim, config.depth + 1, config)
+        self.output_dim = config.video_dim + config.audio_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> Gated:
+        """Fused features, weights `video` and `audio` (B, L, R + 1)."""
+        last = iterates[-1]
+        video, video_gate = self.video([pair.video_BLD for pair in iterates], last.video_BLD)
+        audio, audio_gate = self.audio([pair.audio_BLD for pair in iterates], last.audio_BLD)
+        return last.masked(video, audio).joined(), {"video": video_gate, "audio": audio_gate}
+
+
+class Hierarchy(nn.Module):
+    """The two levels of HGRJCA for one modality."""
+
+    def __init__(self, dim: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.first = RecursionGate(dim, 2, config)
+        self.second = RecursionGate(dim, 3, config)
+        self.last = RecursionGate(dim, 2, config)
+
+    def forward(self, options: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The mixed features and the weights of the last (B, L, 2), first (B, L, 2) and second (B, L, 3) gate."""
+        first, first_gate = self.first(options[:2], options[1])
+        second, second_gate = self.second(options, options[2])
+        mixed, last_gate = self.last([first, second], options[2])
+        return mixed, last_gate, first_gate, second_gate
+
+
+class HGRJCA(nn.Module):
+    """Hierarchically gated recursive joint cross-attention (2503.12261, code), for R = 2.
+
+    Per modality a gate over (X^0, X^1) driven by X^1, one over (X^0, X^1, X^2) driven by X^2, then one across these
+    two results driven by X^2, a ReLU after each. Exact as GRJCA is.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.video = Hierarchy(config.video_dim, config)
+        self.audio = Hierarchy(config.audio_dim, config)
+        self.output_dim = config.video_dim + config.audio_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> Gated:
+        """Fused features; weights of the last gates `video`, `audio` and of the first level `*_first`, `*_second`."""
+        video, *video_gates = self.video([pair.video_BLD for pair in iterates])
+        audio, *audio_gates = self.audio([pair.audio_BLD for pair in iterates])
+        names = ("", "_first", "_second")
+        gates = {f"video{name}": weights for name, weights in zip(names, video_gates, strict=True)}
+        gates |= {f"audio{name}": weights for name, weights in zip(names, audio_gates, strict=True)}
+        return iterates[-1].masked(video, audio).joined(), gates
+
+
+_GATES = {"none": Ungated, "dca": DCA, "iaca": IACA, "grjca": GRJCA, "hgrjca": HGRJCA}
 
 
 def build_gate(config: FusionConfig) -> nn.Module:

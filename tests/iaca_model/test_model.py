@@ -1,0 +1,95 @@
+"""The whole network: shapes, masks, modalities, and that it can learn."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from iaca_model.batch import Batch, fake_batch
+from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
+from iaca_model.model import EmotionModel
+from iaca_model.training import build_optimizer, train_step
+
+SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
+
+
+def make(name: str = "iaca", **changes) -> EmotionModel:
+    torch.manual_seed(0)
+    return EmotionModel(SPEC, preset(name, feature_dim=16, head_dim=8, joint_dim=16, **changes))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_predicts_and_every_trainable_parameter_gets_a_gradient(name):
+    model, batch = make(name), fake_batch(SPEC, 3)
+    prediction = model(batch)
+    prediction.values_BL2.square().sum().backward()
+    assert prediction.values_BL2.shape == (3, 4, 2)
+    assert all(parameter.grad is not None for parameter in model.parameters()), "DDP would wait for it"
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_content_of_masked_steps_changes_nothing(name):
+    model, batch = make(name).eval(), fake_batch(SPEC, 3)
+    hidden = ~batch.video_ok_BL[..., None, None, None, None]
+    other = dataclasses.replace(
+        batch,
+        frames_BLTHWC=torch.where(hidden, 255, batch.frames_BLTHWC).to(torch.uint8),
+        mel_BLSM=batch.mel_BLSM.masked_fill(~batch.audio_ok_BL[..., None, None], float("nan")),
+    )
+    assert not batch.video_ok_BL.all()
+    assert not batch.audio_ok_BL.all()
+    torch.testing.assert_close(model(other).values_BL2, model(batch).values_BL2, rtol=0, atol=0)
+    model(other).values_BL2.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("name", "seen"), [("video_only", "video"), ("audio_only", "audio")])
+def test_a_single_modality_model_never_sees_the_other(name, seen):
+    model, batch = make(name).eval(), fake_batch(SPEC, 3)
+    blank = {
+        "video": {"mel_BLSM": torch.zeros_like(batch.mel_BLSM)},
+        "audio": {"frames_BLTHWC": torch.zeros_like(batch.frames_BLTHWC)},
+    }
+    other = dataclasses.replace(batch, **blank[seen])
+    prediction = model(batch)
+    torch.testing.assert_close(model(other).values_BL2, prediction.values_BL2, rtol=0, atol=0)
+    assert torch.equal(prediction.valid_BL, batch.video_ok_BL if seen == "video" else batch.audio_ok_BL)
+
+
+def test_steps_with_neither_modality_are_invalid_and_zero():
+    batch = fake_batch(SPEC, 2)
+    nothing = torch.zeros_like(batch.video_ok_BL)
+    prediction = make()(dataclasses.replace(batch, video_ok_BL=nothing, audio_ok_BL=nothing))
+    assert not prediction.valid_BL.any()
+    assert torch.equal(prediction.values_BL2, torch.zeros(2, 4, 2))
+
+
+def test_a_sequence_of_another_length_is_refused_with_both_shapes():
+    batch = Batch(*(tensor[:, :3] for tensor in fake_batch(SPEC, 2).tensors()))
+    with pytest.raises(ValueError, match=r"\(3, 2, 32, 32, 3\).*made for \(4, 2, 32, 32, 3\).*pad a shorter"):
+        make()(batch)
+
+
+def test_batch_slices_and_moves():
+    batch = fake_batch(SPEC, 5, seed=1)
+    assert len(batch.slice(1, 3)) == 2
+    assert batch.num_steps == 4
+    assert torch.equal(batch.slice(1, 3).to("cpu").mel_BLSM, batch.mel_BLSM[1:3])
+    assert not batch.target_BL2[~batch.target_ok_BL].any()
+    assert torch.equal(fake_batch(SPEC, 5, seed=1).frames_BLTHWC, batch.frames_BLTHWC)
+
+
+def brightness_and_loudness_batch(seed: int) -> Batch:
+    batch = fake_batch(SPEC, 8, seed=seed)
+    light = 90 + 60 * batch.target_BL2[..., 0, None, None, None, None]
+    frames = (batch.frames_BLTHWC.float() / 8 + light).clamp(0, 255).to(torch.uint8)
+    mel = batch.mel_BLSM + 20 * batch.target_BL2[..., 1, None, None]
+    return dataclasses.replace(batch, frames_BLTHWC=frames, mel_BLSM=mel)
+
+
+def test_it_learns_what_is_seen_and_heard():
+    model = EmotionModel(SPEC, ModelConfig(feature_dim=16, head_dim=16))
+    optimizer = build_optimizer(model, learning_rate=3e-3, weight_decay=0.0)
+    losses = [train_step(model, brightness_and_loudness_batch(seed), optimizer, clip_norm=1.0) for seed in range(80)]
+    assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
