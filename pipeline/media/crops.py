@@ -1,0 +1,59 @@
+"""Cutting a face out of a picture's planes: a square with a margin, reduced, and only then converted to colour."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.decode import Picture
+
+# Limited-range YCbCr of ITU-R BT.601 to BGR, as rows over (y, u, v, 1).
+_Y, _RV, _GU, _GV, _BU = 255 / 219, 1.402 * 255 / 224, 0.344136 * 255 / 224, 0.714136 * 255 / 224, 1.772 * 255 / 224
+_TO_BGR = np.array(
+    [
+        [_Y, _BU, 0.0, -16 * _Y - 128 * _BU],
+        [_Y, -_GU, -_GV, -16 * _Y + 128 * (_GU + _GV)],
+        [_Y, 0.0, _RV, -16 * _Y - 128 * _RV],
+    ]
+)
+
+
+def cut_face(picture: Picture, box: NDArray[np.float32], *, margin: float, crop_px: int) -> NDArray[np.uint8]:
+    """The square around `box`'s centre, `1 + 2 * margin` times its longer side, as (crop_px, crop_px, 3) BGR.
+
+    What lies outside the picture repeats its border. Positions are sub-pixel, so a slow face does not jitter.
+    """
+    x0, y0, x1, y1 = (float(value) for value in box)
+    side = max(x1 - x0, y1 - y0, 2.0) * (1 + 2 * margin)
+    left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
+    planes = [_sample(picture.y, left, top, side, crop_px)]
+    planes += [_sample(plane, left / 2, top / 2, side / 2, crop_px) for plane in (picture.u, picture.v)]
+    return cv2.transform(cv2.merge(planes), _TO_BGR)
+
+
+def encode_jpeg(crop: NDArray[np.uint8], quality: int) -> bytes:
+    """`crop`, BGR, as a JPEG file."""
+    _, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return data.tobytes()
+
+
+def _sample(plane: NDArray[np.uint8], left: float, top: float, side: float, crop_px: int) -> NDArray[np.uint8]:
+    """The square of `plane` at `left`, `top`: halved while it is at least twice too large, then linear."""
+    rows, columns = _part(top, side, plane.shape[0]), _part(left, side, plane.shape[1])
+    part = plane[rows, columns]
+    left, top = left - columns.start, top - rows.start
+    while side >= 2 * crop_px and min(part.shape) >= 2:
+        even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
+        part = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        left, top, side = left / 2, top / 2, side / 2
+    step = side / crop_px
+    to_part = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])  # pixel centres
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(part, to_part, (crop_px, crop_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _part(start: float, length: float, limit: int) -> slice:
+    """The pixels that an interval touches, with one to spare, within a plane; never empty."""
+    first = min(max(0, int(np.floor(start)) - 1), limit - 1)
+    return slice(first, min(max(first + 1, int(np.ceil(start + length)) + 1), limit))
