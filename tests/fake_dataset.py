@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
-import tarfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pipeline.dataset import samples
-from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, SampleRow, Segment
+from pipeline.dataset.shards import DatasetInfo, finish_dataset, sha256_of
+from pipeline.dataset.tars import ShardFile
+from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, SampleRow, Segment, ShardRecord, VideoRow
 
 CROP_PX, NUM_MELS, RATE_HZ, HOP_S = 16, 8, 25.0, 0.01
 
@@ -70,24 +71,41 @@ def picture(level):
 def write_shard(directory: Path, name: str, segments) -> list[SampleRow]:
     """A tar under `directory`/shards and the index rows of its samples."""
     (directory / "shards").mkdir(parents=True, exist_ok=True)
-    path, rows = directory / "shards" / f"{name}.tar", []
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for segment in segments:
-            start = tar.offset
-            for extension, data in samples.encode(segment).items():
-                info = tarfile.TarInfo(f"{segment.key}.{extension}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
-            rows.append(index_row(segment, path.name, start, tar.offset - start))
-    return rows
+    with ShardFile(directory / "shards" / f"{name}.tar") as shard:
+        return shard.add_video(segments)
 
 
-def index_row(segment, shard, offset, size):
-    """The row of index.parquet for a segment."""
-    own = segment.frames[segment.num_preroll :]
-    ratios = [float(own[name].mean()) for name in ("video_ok", "face_ok", "audio_ok")]
-    labelled = float((~np.isnan(segment.labels[segment.num_preroll :, 0])).mean())
-    return SampleRow(
-        segment.key, shard, offset, size, segment.video_id, segment.person, segment.group, segment.split,
-        segment.start_s, segment.num_preroll, segment.num_frames, *ratios, labelled,
-    )  # fmt: skip
+def write_dataset(directory: Path, config, segments_of_split, rejected=()) -> DatasetInfo:
+    """A committed dataset of one shard per split; `rejected` are further rows of videos.parquet."""
+    records = []
+    for split, segments in segments_of_split.items():
+        rows = write_shard(directory, f"{split}-00000", segments)
+        videos = tuple(video_row(name, segments) for name in dict.fromkeys(s.video_id for s in segments))
+        videos += tuple(row for row in rejected if row.split == split)
+        tar = directory / "shards" / f"{split}-00000.tar"
+        records.append(ShardRecord(f"{split}-00000", sha256_of(tar), tar.stat().st_size, "", tuple(rows), videos))
+    return finish_dataset(str(directory), config, records, {})
+
+
+def video_row(video_id, segments) -> VideoRow:
+    """The row of an accepted video."""
+    own = [segment for segment in segments if segment.video_id == video_id]
+    labels = np.concatenate([segment.annotations for segment in own])
+    return labels_summed(
+        VideoRow(video_id, "", f"{video_id}.mp4", video_id, own[0].split, "ok", "", "", "", num_segments=len(own)),
+        labels,
+    )
+
+
+def labels_summed(row: VideoRow, labels) -> VideoRow:
+    """`row` with the number and the sums of its annotations."""
+    v, a = labels["valence"].astype(float), labels["arousal"].astype(float)
+    sums = {"valence_sum": v.sum(), "valence_squares": v @ v, "arousal_sum": a.sum(), "arousal_squares": a @ a}
+    return dataclasses.replace(row, labelled_frames=len(labels), **{name: float(x) for name, x in sums.items()})
+
+
+def index_row(segment, shard="train-00000.tar", offset=0, size=1) -> SampleRow:
+    """A row of index.parquet for a segment that nobody will read."""
+    where = (segment.start_s, segment.num_preroll, segment.num_frames, 1.0, 1.0, 1.0, 1.0)
+    named = (segment.key, shard, offset, size, segment.video_id, segment.person, segment.group, segment.split)
+    return SampleRow(*named, *where)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from fake_dataset import CROP_PX, NUM_MELS, make_segment, write_shard
-
 from pipeline.config import Config
 from pipeline.training.fit import Plan
+from tests.fake_dataset import CROP_PX, NUM_MELS, make_segment, write_shard
 
 SECTIONS = {
     "name": "small",

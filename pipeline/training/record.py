@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from pydantic import ValidationError
+
 from pipeline import storage
 from pipeline.config import Config, UsageError, run_fingerprint
 
@@ -31,6 +33,20 @@ def run_uri(config: Config, dataset_digest: str) -> str:
     """The folder of the run that `config` trains on that dataset."""
     name = f"{config.name}-{run_fingerprint(config, dataset_digest)}"
     return storage.join(config.storage.root, "runs", name)
+
+
+def on_dataset(config: Config, dataset_config: Config) -> Config:
+    """`config` with the sections that the dataset's bytes are made of, as training and evaluation need it.
+
+    Raises:
+        UsageError: the model's view does not fit the dataset's segments.
+    """
+    made = {name: getattr(dataset_config, name) for name in ("media", "faces", "sound", "segments")}
+    try:
+        return Config.model_validate(config.model_copy(update=made).model_dump())
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"the sequence section does not fit the dataset: {message}") from error
 
 
 def folder_name(uri: str) -> str:

@@ -2,13 +2,13 @@ import json
 
 import pytest
 import torch
-from fake_run import in_folder, small_plan
 
 from pipeline import storage
 from pipeline.training import checkpoint
 from pipeline.training.fit import Fit
 from pipeline.training.history import read_rows
 from pipeline.training.ranks import Ranks
+from tests.fake_run import in_folder, small_plan
 
 
 def stop_at(fit, step):

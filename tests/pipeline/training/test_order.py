@@ -1,7 +1,7 @@
 import pytest
-from fake_dataset import index_row, make_segment
 
 from pipeline.training import order
+from tests.fake_dataset import index_row, make_segment
 
 ROWS = [index_row(make_segment(f"v{i}", num_frames=32 if i else 3), "train-00000.tar", i, 1) for i in range(7)]
 

@@ -2,12 +2,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fake_dataset import CROP_PX, NUM_MELS, make_segment
 
 from iaca_model.config import InputSpec
 from pipeline.dataset.samples import SampleError
 from pipeline.sections import SequenceConfig
 from pipeline.training import views
+from tests.fake_dataset import CROP_PX, NUM_MELS, make_segment
 
 VIEW = SequenceConfig(num_subclips=4, subclip_frames=8, subclip_dilation=2, subclip_stride=8)
 SPEC = InputSpec(num_steps=4, num_frames=4, crop_px=CROP_PX, num_mels=NUM_MELS, num_hops=32)

@@ -1,0 +1,181 @@
+"""The job that trains a run on a dataset with Ray Train: any number of data-parallel workers, resumed when one dies."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline import storage
+from pipeline.config import Config, UsageError
+from pipeline.dataset import shards
+from pipeline.jobs import entry
+from pipeline.progress import JobResult, Progress, emit
+from pipeline.records import SampleRow
+from pipeline.training import record
+from pipeline.training.record import RunRecord
+
+POLL_S = 1.0
+RAY_SETTINGS = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+def run(config: Config) -> JobResult:
+    """Train on `config.train.dataset`, from the newest checkpoint where an earlier attempt stopped.
+
+    Raises:
+        UsageError: there is no dataset, it has no labels, or a split is empty.
+        RuntimeError: training failed more often than `train.max_failures`.
+    """
+    started = time.monotonic()
+    if not config.train.dataset:
+        raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
+    dataset = shards.read_dataset(config.train.dataset)
+    config = record.on_dataset(config, dataset.config)
+    uri = record.run_uri(config, dataset.digest)
+    if finished := record.read_record(uri):
+        return _result(uri, finished, time.monotonic() - started, skipped=True)
+    rows = shards.read_index(dataset.uri)
+    chosen = {split: labelled(rows, split, dataset.uri) for split in ("train", "val")}
+    storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
+    _train_with_ray(config, dataset.uri, uri)
+    done = _record(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
+    record.write_record(uri, done)
+    return _result(uri, done, time.monotonic() - started, skipped=False)
+
+
+def labelled(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> list[SampleRow]:
+    """The labelled samples of a split.
+
+    Raises:
+        UsageError: there are none; the message says whether samples or their labels are missing.
+    """
+    of_split = [row for row in rows if row.split == split]
+    chosen = [row for row in of_split if row.label_ratio > 0]
+    if chosen:
+        return chosen
+    if not any(row.label_ratio > 0 for row in rows):
+        raise UsageError(f"{dataset_uri} has no labels; set source.labels and run iaca preprocess again")
+    missing = "no labels" if of_split else "no samples"
+    raise UsageError(f"the {split} split of {dataset_uri} has {missing}; change splits.val, splits.test or splits.seed")
+
+
+def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
+    os.environ.update(RAY_SETTINGS)
+    entry.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    filesystem, path = storage.arrow_filesystem(uri)
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.to_json(), "dataset_uri": dataset_uri, "run_uri": uri},
+        scaling_config=ScalingConfig(num_workers=config.train.num_workers, use_gpu=config.train.use_gpu),
+        run_config=RunConfig(
+            name="ray",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=config.train.max_failures),
+        ),
+    )
+    try:
+        with _epochs_followed(uri, config.train.epochs):
+            trainer.fit()
+    except TrainingFailedError as error:
+        raise RuntimeError(_why(error)) from error
+    finally:
+        ray.shutdown()
+
+
+def train_worker(settings: dict[str, str]) -> None:
+    """What each worker of the group does; Ray Train calls it."""
+    import ray.train
+    import ray.train.torch
+    import torch
+
+    from pipeline.training.fit import Fit, Plan
+    from pipeline.training.ranks import Ranks
+
+    context = ray.train.get_context()
+    config = Config.model_validate_json(settings["config"])
+    # The same number of threads gives the same sums.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    rows = shards.read_index(settings["dataset_uri"])
+    chosen = [labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    attempt = record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
+    plan = Plan(config, settings["dataset_uri"], settings["run_uri"], *chosen)
+    Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
+
+
+def _record(config: Config, dataset_uri: str, digest: str, uri: str, segments: dict[str, int]) -> RunRecord:
+    from pipeline.training import checkpoint
+
+    newest, _ = checkpoint.load_newest(uri)
+    assert newest is not None, f"{uri} has no checkpoint after training"
+    progress = newest.progress
+    assert progress.best_ccc is not None
+    counts = {
+        **{f"{split}_segments": count for split, count in segments.items()},
+        "parameters": sum(tensor.numel() for tensor in newest.model.values()),
+        "unreadable_samples": progress.num_bad,
+        "workers": config.train.num_workers,
+    }
+    weights = checkpoint.weights_sha256(uri, progress.best_step)
+    done = (progress.best_step, progress.best_ccc, weights, progress.step, progress.epoch)
+    return RunRecord(config.name, dataset_uri, digest, *done, record.read_attempts(uri), counts)
+
+
+def _result(uri: str, done: RunRecord, seconds: float, *, skipped: bool) -> JobResult:
+    counts = {"val_ccc_mean": done.best_ccc, "epochs": done.num_epochs, "steps": done.num_steps}
+    lines = [f"validation CCC {done.best_ccc:.3f} at step {done.best_step}, after {done.num_epochs} epochs"]
+    if bad := done.counts.get("unreadable_samples"):
+        lines.append(f"{bad} reads of samples failed; the workers' log names them")
+    if done.attempts > 1:
+        lines.append(f"it was started {done.attempts} times, each time from the newest checkpoint")
+    return JobResult("train", uri, skipped, seconds, {**counts, "attempts": done.attempts}, tuple(lines))
+
+
+def _why(error: Any) -> str:
+    """The first worker's own words: Ray's message is its whole traceback."""
+    failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
+    first = failures[min(failures)]
+    return f"training failed on worker {min(failures)}: {entry.message_of(first)}"
+
+
+@contextmanager
+def _epochs_followed(uri: str, num_epochs: int) -> Iterator[None]:
+    """Report each epoch while the body runs: the workers' own output does not reach this process."""
+    over = threading.Event()
+    thread = threading.Thread(target=_follow, args=(uri, num_epochs, over), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _follow(uri: str, num_epochs: int, over: threading.Event) -> None:
+    from pipeline.training.history import read_rows
+
+    told = 0
+    while True:
+        last_look = over.wait(POLL_S)
+        epochs = [row for row in read_rows(uri) if "val_ccc_mean" in row]
+        for row in epochs[told:]:
+            note = f"validation CCC {row['val_ccc_mean']:.3f}, loss {row['train_loss']:.3f}"
+            emit(Progress("train", row["epoch"], num_epochs, "epochs", note))
+        told = max(told, len(epochs))
+        if last_look:
+            return
+
+
+if __name__ == "__main__":
+    entry.main("train", run)
