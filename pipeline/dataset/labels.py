@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,23 +76,21 @@ def parse(text: str, *, name: str) -> LabelRows:
         LabelError: wrong header, wrong number of cells, a value that is not a number or not in [-1, 1], a frame
             that is not a whole number from 0, or a place that occurs twice.
     """
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    header = [cell.strip().lower() for cell in next(reader, [])]
+    lines = _lines(text, name)
+    header = [cell.strip().lower() for cell in next(lines, (1, []))[1]]
     if header not in _HEADERS:
         allowed = " or ".join(repr(",".join(names)) for names in _HEADERS)
         raise LabelError(f"{name}, row 1: the header is {','.join(header)[:80]!r}; it must be {allowed}")
     places, values = [], []
     seen: dict[float, int] = {}
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        where = f"{name}, row {reader.line_num}"
+    for number, cells in lines:
+        where = f"{name}, row {number}"
         if len(cells) != len(header):
             raise LabelError(f"{where}: {len(cells)} cells; the header has {len(header)}")
         place = _place(header[0], cells[0], where) if header != _VALUES else float(len(places))
         if place in seen:
             raise LabelError(f"{where}, column {header[0]}: {cells[0].strip()} is in row {seen[place]} too")
-        seen[place] = reader.line_num
+        seen[place] = number
         places.append(place)
         values.append(_pair(cells[-2:], where))
     by = "time_s" if header[0] == "time_s" else "frame"
@@ -144,6 +143,15 @@ def onto_clock(annotations: Annotations, times_s: NDArray[np.float64]) -> NDArra
         labels[:, column] = np.where(inside, np.interp(times_s, known, value), np.nan)
         labels[exact, column] = value[nearest[exact]]
     return labels
+
+
+def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that are not blank, with their numbers from 1."""
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+    except csv.Error as error:
+        raise LabelError(f"{name}, row {reader.line_num}: {error}") from error
 
 
 def _place(column: str, cell: str, where: str) -> float:

@@ -17,10 +17,11 @@ from pipeline.dataset.splits import apply_manifest, assign_splits, read_manifest
 from pipeline.records import Video
 from pipeline.storage import Entry
 
-VIDEO_EXTENSIONS = frozenset((".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4")) | frozenset(
-    (".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv")
-)
-AUDIO_EXTENSIONS = frozenset([".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"])  # become rejections
+VIDEO_EXTENSIONS = {
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv",
+}  # fmt: skip
+AUDIO_EXTENSIONS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"}  # they become rejections
 LABEL_EXTENSIONS = (".csv", ".txt")
 MAX_ID_CHARS = 120
 _AFFWILD2_SPLITS = {"Train_Set": "train", "Validation_Set": "val"}
@@ -64,16 +65,15 @@ def list_videos(config: Config) -> Listing:
         raise UsageError(
             f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media extension)"
         )
-    labels = _label_files(config.source.labels)
+    manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""
+    labels = [file for file in _label_files(config.source.labels) if file.entry.uri != manifest]
     pair = _pair_affwild2 if config.source.kind == "affwild2" else _pair_folder
     videos, unused = pair(_streams(media), labels)
-    videos, unknown = (
-        apply_manifest(videos, read_manifest(config.source.manifest)) if config.source.manifest else (videos, [])
-    )
+    videos, unknown = apply_manifest(videos, read_manifest(manifest) if manifest else [])
     videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
     _refuse_same_key(videos)
     videos = videos[: config.limit or None]
-    used = {file.entry.uri for file in [*media, *labels]} | {storage.normalise(config.source.manifest or ".")}
+    used = {file.entry.uri for file in [*media, *labels]} | {manifest}
     other = [file.path for file in files if file.entry.uri not in used]
     return _with_identities(videos, media, labels, [*unknown, *unused, *other], config.storage.root)
 

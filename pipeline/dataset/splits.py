@@ -38,11 +38,14 @@ def read_manifest(uri: str) -> list[ManifestRow]:
         text = storage.read_text(uri)
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"source.manifest {uri} cannot be read: {error}") from error
-    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")))
-    header = [name.strip().lower() for name in next(reader, [])]
-    if header != MANIFEST_HEADER:
-        raise UsageError(f"{uri}, row 1: the header is {','.join(header)!r}; it must be 'video,group,split'")
-    return [_manifest_row(uri, reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if header != MANIFEST_HEADER:
+            raise UsageError(f"{uri}, row 1: the header is {','.join(header)!r}; it must be 'video,group,split'")
+        return [_manifest_row(uri, reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise UsageError(f"{uri}, row {reader.line_num}: {error}") from error
 
 
 def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:

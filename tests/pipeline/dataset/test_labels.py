@@ -1,0 +1,160 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.dataset.labels import LabelError, annotations_of, onto_clock, parse, read_annotations
+
+TIMES = np.arange(10) / 25
+NUMBER = st.floats(-1, 1, width=32)
+SPOILT = st.sampled_from(["nan", "-5", "-5.0", "", "NaN"])
+
+
+def read(text, times=TIMES):
+    return annotations_of(parse(text, name="talk.csv"), frame_times_s=times)
+
+
+def test_rows_by_frame_take_the_frames_own_times():
+    times = np.array([0.0, 0.04, 0.5, 0.9])  # a variable frame rate
+    rows = read("frame,valence,arousal\n0,0.1,-0.2\n2,0.5,1\n", times).rows
+    assert rows["frame"].tolist() == [0, 2]
+    assert rows["time_s"].tolist() == [0.0, 0.5]
+    assert rows["valence"].tolist() == pytest.approx([0.1, 0.5])
+    assert rows["arousal"].tolist() == pytest.approx([-0.2, 1])
+
+
+def test_rows_by_time_take_the_frame_that_is_shown():
+    rows = read("time_s,valence,arousal\n0.0,0,0\n0.05,0.1,0\n0.39,0,0\n").rows
+    assert rows["frame"].tolist() == [0, 1, 9]
+
+
+def test_affwild2_rows_count_frames_from_the_first():
+    annotations = read("valence,arousal\n0.1,0.2\n-5,-5\n0.3,-5.0\n0.4,0.5\n")
+    assert annotations.rows["frame"].tolist() == [0, 3]
+    assert (annotations.num_rows, annotations.num_invalid) == (4, 2)
+
+
+def test_more_rows_than_frames_keep_the_shorter():
+    text = "valence,arousal\n" + "0.1,0.2\n" * 14
+    assert len(read(text).rows) == 10
+    assert read(text).num_rows == 14
+    assert len(read("time_s,valence,arousal\n-0.5,0,0\n0.2,0,0\n7,0,0\n").rows) == 1
+
+
+def test_fewer_rows_than_frames_leave_the_rest_unlabelled():
+    labels = onto_clock(read("valence,arousal\n0.1,0.2\n0.1,0.2\n"), TIMES)
+    assert np.isnan(labels[:, 0]).tolist() == [False, False] + [True] * 8
+
+
+def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path):
+    path = tmp_path / "talk.csv"
+    path.write_bytes("\ufeffframe,valence,arousal\r\n\r\n0, 0.5 ,0.25\r\n\r\n1,nan,0.5\r\n\r\n".encode())
+    annotations = read_annotations(str(path), frame_times_s=TIMES)
+    assert annotations.rows[["valence", "arousal"]].tolist() == [(0.5, 0.25)]
+    assert (annotations.num_rows, annotations.num_invalid) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["row 1", "header is ''"]),
+        ("frame,arousal,valence\n0,0,0\n", ["row 1", "frame,arousal,valence"]),
+        ("time,valence,arousal\n0,0,0\n", ["row 1", "'time,valence,arousal'", "time_s,valence,arousal"]),
+        ("frame,valence,arousal\n0,0,0\n1,1.5,0\n", ["row 3", "column valence", "1.5", "-1 to 1"]),
+        ("frame,valence,arousal\n0,0,-2\n", ["row 2", "column arousal", "-2"]),
+        ("frame,valence,arousal\n\n0,0,inf\n", ["row 3", "column arousal", "inf"]),
+        ("frame,valence,arousal\n0,happy,0\n", ["row 2", "column valence", "'happy' is not a number"]),
+        ("frame,valence,arousal\n0,0,0\n0,0,0\n", ["row 3", "column frame", "row 2 too"]),
+        ("time_s,valence,arousal\n0.5,0,0\n0.50,0,0\n", ["row 3", "column time_s", "row 2 too"]),
+        ("frame,valence,arousal\n1.5,0,0\n", ["row 2", "column frame", "'1.5'"]),
+        ("frame,valence,arousal\n-1,0,0\n", ["row 2", "column frame", "'-1'"]),
+        ("frame,valence,arousal\n99999999999,0,0\n", ["row 2", "column frame"]),
+        ("frame,valence,arousal\n,0,0\n", ["row 2", "column frame"]),
+        ("time_s,valence,arousal\nnan,0,0\n", ["row 2", "column time_s"]),
+        ("frame,valence,arousal\n0,0\n", ["row 2", "2 cells", "3"]),
+        ("valence,arousal\n0.1,0.2,0.3\n", ["row 2", "3 cells", "2"]),
+        ("valence,arousal\n0.1;0.2\n", ["row 2", "1 cells"]),
+    ],
+)
+def test_what_is_not_of_the_grammar_is_refused_with_its_place(text, words):
+    with pytest.raises(LabelError) as caught:
+        read(text)
+    assert all(word in str(caught.value) for word in ["talk.csv", *words]), str(caught.value)
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path):
+    (tmp_path / "talk.csv").write_bytes(b"frame,valence,arousal\n0,\xff\xfe,0\n")
+    with pytest.raises(LabelError, match=r"talk\.csv: not UTF-8"):
+        read_annotations(str(tmp_path / "talk.csv"), frame_times_s=TIMES)
+
+
+@given(st.dictionaries(st.integers(0, 9), st.tuples(NUMBER, NUMBER)))
+def test_what_is_written_is_read(values):
+    text = "frame,valence,arousal\n" + "".join(f"{f},{v!r},{a!r}\n" for f, (v, a) in values.items())
+    rows = read(text).rows
+    assert rows["frame"].tolist() == sorted(values)
+    assert [(float(v), float(a)) for v, a in rows[["valence", "arousal"]]] == [values[f] for f in sorted(values)]
+
+
+@given(
+    st.lists(st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(SPOILT, NUMBER), st.tuples(NUMBER, SPOILT)), max_size=10)
+)
+def test_every_row_is_kept_or_counted(pairs):
+    annotations = read("frame,valence,arousal\n" + "".join(f"{i},{v},{a}\n" for i, (v, a) in enumerate(pairs)))
+    assert len(annotations.rows) + annotations.num_invalid == annotations.num_rows == len(pairs)
+
+
+def outcome(text):
+    """The values that were read, or the refusal."""
+    try:
+        return parse(text, name="talk.csv").values, "talk.csv, row 0"
+    except LabelError as error:
+        return np.zeros((0, 2)), str(error)
+
+
+@given(st.one_of(st.text(max_size=80), st.text(alphabet="0123456789.,-+einaf \n\r\"'", max_size=80)))
+def test_any_text_is_read_or_refused_with_a_row(text):
+    for header in ("", "frame,valence,arousal\n", "valence,arousal\n"):
+        values, refusal = outcome(header + text)
+        assert ((np.abs(values) <= 1) | np.isnan(values)).all()
+        assert "talk.csv, row " in refusal
+
+
+def test_an_endless_cell_is_refused():
+    assert "talk.csv, row 2: field larger than" in outcome('valence,arousal\n"' + "1" * 200_000)[1]
+
+
+def test_the_clock_interpolates_between_neighbours_and_keeps_annotated_values():
+    annotations = read("time_s,valence,arousal\n0.0,0,1\n0.2,1,0\n0.3,0,-1\n")
+    labels = onto_clock(annotations, np.array([0.0, 0.1, 0.2, 0.25, 0.3, 0.31]))
+    assert labels[:5] == pytest.approx(np.array([[0, 1], [0.5, 0.5], [1, 0], [0.5, -0.5], [0, -1]]), abs=1e-6)
+    assert np.isnan(labels[5]).all()
+
+
+def test_the_clock_does_not_bridge_gaps():
+    frames = [0, 1, 2, 3, 4, 6, 9]  # one missing is joined (2 intervals), two are not (3 intervals)
+    annotations = read("frame,valence,arousal\n" + "".join(f"{f},0.5,0.5\n" for f in frames))
+    labels = onto_clock(annotations, TIMES)
+    assert np.flatnonzero(np.isnan(labels[:, 0])).tolist() == [7, 8]
+
+
+def test_the_clock_with_no_or_one_annotation():
+    assert np.isnan(onto_clock(read("frame,valence,arousal\n"), TIMES)).all()
+    labels = onto_clock(read("frame,valence,arousal\n3,0.5,0.25\n"), TIMES)
+    assert np.flatnonzero(~np.isnan(labels[:, 0])).tolist() == [3]
+    assert labels[3].tolist() == [0.5, 0.25]
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), NUMBER, NUMBER), min_size=2, max_size=8, unique_by=lambda row: row[0]))
+def test_the_clock_stays_within_what_was_annotated(rows):
+    text = "time_s,valence,arousal\n" + "".join(f"{t!r},{v!r},{a!r}\n" for t, v, a in rows)
+    annotations = read(text, np.arange(300) / 25)
+    labels = onto_clock(annotations, np.arange(0, 12, 0.03))
+    known = labels[~np.isnan(labels[:, 0])]
+    for column, index in (("valence", 0), ("arousal", 1)):
+        values = annotations.rows[column]
+        assert ((known[:, index] >= values.min() - 1e-5) & (known[:, index] <= values.max() + 1e-5)).all()
+    assert labels.dtype == np.float32
+    assert not math.isinf(labels[~np.isnan(labels)].sum())

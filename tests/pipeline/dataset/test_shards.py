@@ -1,0 +1,193 @@
+import io
+import json
+import subprocess
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import webdataset
+from fake_dataset import make_segment
+
+from pipeline import storage
+from pipeline.config import Config, UsageError
+from pipeline.dataset import shards
+from pipeline.dataset.samples import decode_slice
+from pipeline.dataset.tars import ShardFile, encode_slice
+from pipeline.records import ShardRecord, VideoRow
+
+
+def segments(video_id="talker", number=3):
+    return [make_segment(video_id, start_s=n * 1.28, seed=n) for n in range(number)]
+
+
+def video_row(video_id, **facts):
+    row = VideoRow(video_id, "", f"/{video_id}.mp4", video_id, "train", "ok", "", "", "", covered_s=3.84)
+    return replace(row, **facts)
+
+
+def build(folder, uri, name="train-00000", videos=("a", "b"), attempts=1):
+    """A published shard of drawn segments."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.tar"
+    with ShardFile(path) as tar:
+        for video_id in videos:
+            tar.add_video(segments(video_id))
+    rows = tuple(video_row(video_id, num_segments=3) for video_id in videos)
+    size, sha256 = path.stat().st_size, shards.sha256_of(path)
+    record = ShardRecord(name, sha256, size, f"plan of {name}", tuple(tar.rows), rows, {"ffmpeg": "9"}, attempts)
+    shards.write_shard(path, record, uri)
+    return record
+
+
+def test_the_same_segments_give_the_same_bytes(tmp_path):
+    first, second = (build(tmp_path / name, str(tmp_path / name / "out")) for name in ("x", "y"))
+    assert first.sha256 == second.sha256
+
+
+def test_offsets_lead_to_the_samples(tmp_path):
+    record = build(tmp_path, str(tmp_path))
+    uri = shards.shard_uri(str(tmp_path), record.name)
+    for row, segment in zip(record.samples, segments("a") + segments("b"), strict=True):
+        assert row.shard == "train-00000.tar"
+        assert row.offset % 512 == row.size % 512 == 0
+        found = decode_slice(storage.read_bytes(uri, row.offset, row.size))
+        assert found.key == segment.key == row.key
+        assert found.faces_mjpeg == segment.faces_mjpeg
+        np.testing.assert_array_equal(found.mel_db, segment.mel_db)
+    assert record.samples[0].offset == 0
+    assert [row.label_ratio for row in record.samples] == [1.0] * 6
+
+
+def test_tars_open_with_webdataset_and_tar(tmp_path):
+    build(tmp_path, str(tmp_path))
+    path = tmp_path / "shards" / "train-00000.tar"
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False))
+    assert [sample["__key__"] for sample in samples] == [s.key for s in segments("a") + segments("b")]
+    frames = np.load(io.BytesIO(samples[0]["frames.npy"]), allow_pickle=False)
+    assert frames["time_s"][7] == 0
+    listed = subprocess.run(["tar", "tf", path], capture_output=True, text=True, check=True)
+    assert listed.stderr == ""
+    assert len(listed.stdout.split()) == 6 * 6
+    with tarfile.open(path) as tar:
+        members = tar.getmembers()
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode, m.type) for m in members} == {
+        (0, 0, 0, "iaca", "iaca", 0o444, tarfile.REGTYPE)
+    }
+
+
+def test_long_keys_survive(tmp_path):
+    segment = make_segment("x" * 120)
+    assert decode_slice(encode_slice(segment)).key == segment.key
+    with ShardFile(tmp_path / "long.tar") as tar:
+        tar.add_video([segment])
+    (sample,) = webdataset.WebDataset(str(tmp_path / "long.tar"), shardshuffle=False, empty_check=False)
+    assert sample["__key__"] == segment.key
+
+
+def test_a_video_that_fails_midway_leaves_no_byte(tmp_path):
+    def failing():
+        yield from segments("bad", 2)
+        raise RuntimeError("the third segment")
+
+    with ShardFile(tmp_path / "with.tar") as tar:
+        tar.add_video(segments("a"))
+        with pytest.raises(RuntimeError, match="the third segment"):
+            tar.add_video(failing())
+        tar.add_video(segments("b"))
+    with ShardFile(tmp_path / "without.tar") as without:
+        without.add_video(segments("a"))
+        without.add_video(segments("b"))
+    assert [replace(row, shard="") for row in tar.rows] == [replace(row, shard="") for row in without.rows]
+    assert (tmp_path / "with.tar").read_bytes() == (tmp_path / "without.tar").read_bytes()
+
+
+def test_a_shard_without_samples_is_an_empty_tar(tmp_path):
+    with ShardFile(tmp_path / "empty.tar"):
+        pass
+    assert subprocess.run(["tar", "tf", tmp_path / "empty.tar"], capture_output=True, check=True).stdout == b""
+
+
+def test_a_finished_shard_counts_only_with_its_plan_and_its_bytes(tmp_path):
+    uri = str(tmp_path)
+    record = build(tmp_path, uri)
+    assert shards.finished_shard(uri, record.name, record.plan_digest) == record
+    assert shards.finished_shard(uri, record.name, "another plan") is None
+    assert shards.finished_shard(uri, "train-00001", record.plan_digest) is None
+    tar = tmp_path / "shards" / "train-00000.tar"
+    data = bytearray(tar.read_bytes())
+    data[700] ^= 1
+    tar.write_bytes(data)
+    assert shards.finished_shard(uri, record.name, record.plan_digest) is None
+    tar.unlink()
+    assert shards.finished_shard(uri, record.name, record.plan_digest) is None
+
+
+def test_a_dataset_is_read_as_it_was_committed(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    records = [build(tmp_path, uri, "val-00000", ("c",)), build(tmp_path, uri)]
+    config = Config(name="talk")
+    info = shards.finish_dataset(uri, config, records, {"ffmpeg": "9"})
+    assert shards.read_dataset(uri) == info
+    assert info.counts == {"videos": 3, "ok": 3, "partial": 0, "rejected": 0, "shards": 2, "samples": 9} | {
+        "mb": pytest.approx(sum(r.size_bytes for r in records) / 1e6, abs=1e-3)
+    }
+    assert [shard.name for shard in info.shards] == ["train-00000", "val-00000"]
+    assert shards.read_index(uri) == [*records[1].samples, *records[0].samples]
+    assert [row.video_id for row in shards.read_videos(uri)] == ["a", "b", "c"]
+    assert info.config == config
+    card = (tmp_path / "talk-123" / "README.md").read_text()
+    for words in ("# talk-123", info.digest, "| train | 3 | 3 | 9 |", "webdataset", "## Face data", "| ffmpeg | 9 |"):
+        assert words in card
+
+
+def test_odd_file_names_are_spelt_out_in_the_table(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    record = build(tmp_path, uri)
+    odd = replace(record, videos=(video_row("a", uri="/vid\udce9o.mp4"), record.videos[1]))
+    shards.finish_dataset(uri, Config(), [odd], {})
+    assert shards.read_videos(uri)[0].uri == "/vid\\udce9o.mp4"
+
+
+def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    info = shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    assert shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {}).digest == info.digest
+    other = build(tmp_path, uri, videos=("a",))
+    with pytest.raises(shards.DatasetError, match=f"committed meanwhile with digest {info.digest[:12]}"):
+        shards.finish_dataset(uri, Config(), [other], {})
+    assert shards.read_dataset(uri) == info
+
+
+def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    assert [shards.begin_attempt(uri, "train-00000") for _ in range(3)] == [1, 2, 3]
+    assert shards.begin_attempt(uri, "train-00001") == 1
+    shards.finish_dataset(uri, Config(), [build(tmp_path, uri, attempts=3)], {})
+    assert storage.list_files(storage.join(uri, "attempts")) == []
+    sidecar = json.loads((tmp_path / "talk-123/shards/train-00000.json").read_text())
+    assert sidecar["attempts"] == 3
+
+
+def test_a_committed_dataset_that_lost_a_shard_is_refused(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    info = shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    shards.require_complete(info)
+    with (tmp_path / "talk-123/shards/train-00000.tar").open("ab") as tar:
+        tar.write(b"x")
+    with pytest.raises(shards.DatasetError, match=r"train-00000\.tar has \d+ bytes; dataset\.json says"):
+        shards.require_complete(info)
+    (tmp_path / "talk-123/shards/train-00000.tar").unlink()
+    with pytest.raises(shards.DatasetError, match=r"train-00000\.tar is missing"):
+        shards.require_complete(info)
+
+
+def test_what_is_no_dataset_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"is not a finished dataset: it has no dataset\.json"):
+        shards.read_dataset(str(tmp_path))
+    uri = str(tmp_path / "talk-123")
+    shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    path = tmp_path / "talk-123/dataset.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+    with pytest.raises(UsageError, match="format version 99, this program reads 1"):
+        shards.read_dataset(uri)
