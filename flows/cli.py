@@ -20,6 +20,8 @@ LEARNING = ("storage", "sequence", "model", "train", "cluster")
 MEASURING = ("storage", "evaluate", "cluster")
 EVERYTHING = tuple(Config.model_fields)
 
+KINDS = {"preprocess": "shard", "experiment": "shard"}  # of the first job, where it has another name
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -44,8 +46,8 @@ COMMANDS = {
             "verify",
             "Hash a dataset's shards again and compare.",
             ("storage", "cluster"),
-            {"dataset": "train.dataset"},
-            ("train.dataset",),
+            {"dataset": "evaluate.dataset"},
+            ("evaluate.dataset",),
             positional="dataset",
         ),
         Command("config", "Print the resolved configuration as JSON.", EVERYTHING),
@@ -115,12 +117,15 @@ def _obey(command: Command, request: Request) -> int:
     if command.name == "config":
         print(config.to_json())
         return DONE
+    from flows.launch import absolute
+
+    config = absolute(config)
     _require(command, config)
     _settle("verbose" in request.flags)
     results = _start(command.name, config)
-    from flows import display
+    from flows.summary import summarise
 
-    display.summarise(results)
+    summarise(results, config.dry_run)
     rejected = sum(result.counts.get("rejected", 0) for result in results)
     return REJECTED if rejected and "strict" in request.flags else DONE
 
@@ -131,6 +136,15 @@ def _require(command: Command, config: Config) -> None:
         section, name = field.split(".")
         if not getattr(getattr(config, section), name):
             raise UsageError(f"iaca {command.name} needs --{short.get(field, field)} URI")
+    if command.name in ("demo", "experiment") and config.train.dataset:
+        raise UsageError(
+            f"iaca {command.name} trains on the dataset it makes, but train.dataset is {config.train.dataset}; "
+            "leave it out, or use iaca train"
+        )
+    if config.cluster.address:
+        from flows.ray_job import refuse_local_paths
+
+        refuse_local_paths(KINDS.get(command.name, command.name), config)
 
 
 def _settle(verbose: bool) -> None:

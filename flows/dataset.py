@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from prefect import flow, task
 
-from flows.launch import run_job
-from flows.tracking import JOB, TRACKED, log_line, publish
+from flows.tracking import JOB, TRACKED, publish, run_tracked
 from pipeline.config import Config
 from pipeline.progress import JobResult
 
@@ -13,7 +12,7 @@ from pipeline.progress import JobResult
 @task(name="preprocess", **JOB)
 def build_dataset(config: Config) -> JobResult:
     """Videos, sound and labels of the source, as shards."""
-    return run_job("shard", config, log_line())
+    return run_tracked("shard", config)
 
 
 @flow(name="preprocess", **TRACKED)

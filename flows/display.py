@@ -1,28 +1,20 @@
-"""What people see: progress while a job runs, and a summary when all is done."""
+"""What people see while a job runs: bars on a terminal, heartbeat lines elsewhere."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.table import Table
 
-from pipeline.progress import JobResult, Progress
+from pipeline.progress import Progress
 
 HEARTBEAT_S = 10.0
-TITLES = {
-    "synthesize": "Synthetic talkers",
-    "shard": "Dataset",
-    "verify": "Verification",
-    "train": "Training run",
-    "evaluate": "Evaluation",
-}
 
 
 class Screen(Protocol):
@@ -123,24 +115,3 @@ def verbose() -> bool:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def summarise(results: Sequence[JobResult]) -> None:
-    """Print what was done or skipped, with its counts and where it lies."""
-    console = Console()
-    for result in results:
-        state = "found complete, nothing to do" if result.skipped else f"done in {result.seconds:.0f} s"
-        console.print(f"\n[bold]{TITLES.get(result.kind, result.kind)}[/bold]: {state}", highlight=False)
-        for line in result.lines:
-            console.print(f"  {line}", markup=False, highlight=False)
-        if result.counts:
-            console.print(_counts(result.counts))
-        if result.output_uri:
-            console.print(f"  {result.output_uri}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _counts(counts: dict[str, float]) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=True)
-    for name, value in counts.items():
-        table.add_row(f"  {name}", f"{value:g}")
-    return table

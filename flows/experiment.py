@@ -9,7 +9,7 @@ from prefect import flow, task
 
 from flows.dataset import preprocess
 from flows.launch import run_job
-from flows.tracking import JOB, TRACKED, log_line, publish
+from flows.tracking import JOB, TRACKED, publish, run_tracked
 from pipeline.config import Config
 from pipeline.progress import JobResult
 from pipeline.storage import join
@@ -45,13 +45,13 @@ def evaluate(config: Config) -> JobResult:
 @task(name="train", **JOB)
 def train_model(config: Config) -> JobResult:
     """Data-parallel training until the validation score stops rising."""
-    return run_job("train", config, log_line())
+    return run_tracked("train", config)
 
 
 @task(name="evaluate", **JOB)
 def evaluate_run(config: Config) -> JobResult:
     """Predictions, metrics and the report of a run."""
-    return run_job("evaluate", config, log_line())
+    return run_tracked("evaluate", config)
 
 
 def with_dataset(config: Config, uri: str) -> Config:
@@ -77,7 +77,8 @@ def demo(config: Config) -> list[JobResult]:
 
 def with_talkers(config: Config, uri: str) -> Config:
     """The same experiment on the synthetic talkers at `uri`."""
-    source = replace(config.source, videos=join(uri, "videos"), labels=join(uri, "labels"))
+    files = {"videos": join(uri, "videos"), "labels": join(uri, "labels"), "manifest": join(uri, "manifest.csv")}
+    source = replace(config.source, **files, shared=config.storage.shared)
     return config.model_copy(update={"source": source})
 
 

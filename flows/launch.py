@@ -6,10 +6,11 @@ import dataclasses
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from flows import child, display, exits
+from flows import child, display, exits, ray_job
 from flows.exits import JobError, JobLostError
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
@@ -18,13 +19,14 @@ from pipeline.progress import JobResult, parse, result_from_json
 TAIL_LINES = 15  # of a failed job's output, shown when it did not say what went wrong
 
 
-def run_job(kind: str, config: Config, log: Callable[[str], None] | None = None) -> JobResult:
+def run_job(kind: str, config: Config, log: Callable[[str], None] | None = None, owner: str = "") -> JobResult:
     """Write the resolved configuration, run the job on it, and read its result.
 
     Args:
         kind: synthesize, shard, verify, train or evaluate.
         config: what the job does; addresses are made absolute first.
         log: also receives the progress lines (Prefect's run logger).
+        owner: the flow run that asks for the job.
 
     Raises:
         UsageError: the job cannot be done as asked.
@@ -32,14 +34,14 @@ def run_job(kind: str, config: Config, log: Callable[[str], None] | None = None)
         KeyboardInterrupt: somebody stopped the job.
     """
     config = absolute(config)
+    if config.cluster.address:
+        ray_job.refuse_local_paths(kind, config)
     folder = job_folder(kind, config)
     config_uri = storage.join(folder, "config.json")
     storage.publish_bytes(config.to_json().encode(), config_uri)
     with display.follow(log) as screen, _Output(screen) as output:
         if config.cluster.address:
-            from flows import ray_job  # imports Ray
-
-            code = ray_job.run(kind, config, config_uri, output.line)
+            code = ray_job.run(kind, config, config_uri, output.line, owner)
         else:
             storage.delete(storage.join(folder, "result.json"))
             code = child.run(child.job_command(kind, config_uri), output.line)
@@ -54,20 +56,31 @@ def job_folder(kind: str, config: Config) -> str:
 
 
 def absolute(config: Config) -> Config:
-    """The configuration with every address absolute, so that it means the same in another process or folder."""
+    """The configuration with every address absolute, so that it means the same in another process or folder.
 
-    def fixed(section: object, *names: str) -> object:
-        return dataclasses.replace(section, **{n: storage.normalise(v) for n in names if (v := getattr(section, n))})
-
+    Raises:
+        UsageError: an address is of a kind that storage does not know.
+    """
+    fields: dict[str, tuple[str, ...]] = {
+        "storage": ("root",),
+        "source": ("videos", "labels", "manifest"),
+        "faces": ("model_uri",),
+        "train": ("dataset",),
+        "evaluate": ("run", "dataset"),
+    }
     return config.model_copy(
-        update={
-            "storage": fixed(config.storage, "root"),
-            "source": fixed(config.source, "videos", "labels", "manifest"),
-            "faces": fixed(config.faces, "model_uri"),
-            "train": fixed(config.train, "dataset"),
-            "evaluate": fixed(config.evaluate, "run", "dataset"),
-        }
+        update={section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
     )
+
+
+def _absolute(section: str, values: Any, names: Iterable[str]) -> Any:
+    changed = {}
+    for name in names:
+        try:
+            changed[name] = (uri := getattr(values, name)) and storage.normalise(uri)
+        except ValueError as error:
+            raise UsageError(f"{section}.{name}: {error}") from error
+    return dataclasses.replace(values, **changed)
 
 
 class _Output:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from prefect import Flow, Task, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
-from prefect.exceptions import MissingContextError
+from prefect.runtime import flow_run
 
+from flows import ray_job
 from flows.exits import JobLostError
+from flows.launch import run_job
 from pipeline.config import Config
 from pipeline.progress import JobResult
 
@@ -31,8 +32,6 @@ def stop_jobs(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Stop what a cancelled flow run has started on a cluster; local children die with their parent."""
     config = Config.model_validate(run.parameters["config"])
     if config.cluster.address:
-        from flows import ray_job  # imports Ray
-
         ray_job.stop_all(config.cluster.address, str(run.id))
 
 
@@ -48,12 +47,9 @@ JOB: dict[str, Any] = {
 TRACKED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "on_cancellation": [stop_jobs]}
 
 
-def log_line() -> Callable[[str], None] | None:
-    """The run's logger, so that a job's progress is seen in Prefect's pages; None outside of a run."""
-    try:
-        return get_run_logger().info
-    except MissingContextError:
-        return None
+def run_tracked(kind: str, config: Config) -> JobResult:
+    """Run a job within a task: Prefect's pages show its progress, and a cluster's job says whose it is."""
+    return run_job(kind, config, get_run_logger().info, owner=flow_run.root_flow_run_id or "")
 
 
 def publish(kind: str, result: JobResult) -> None:

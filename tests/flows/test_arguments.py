@@ -56,7 +56,7 @@ def test_the_command_line_wins_over_the_run_file_and_may_complete_it(tmp_path):
 
 def test_short_names_of_commands():
     assert parse(TRAIN, ["--dataset", "s3://b/d"]).config().train.dataset == "s3://b/d"
-    assert parse(VERIFY, ["s3://b/d", "-v"]).config().train.dataset == "s3://b/d"
+    assert parse(VERIFY, ["s3://b/d", "-v"]).config().evaluate.dataset == "s3://b/d"
     assert parse(COMMANDS["evaluate"], ["--run", "r"]).config().evaluate.run == "r"
 
 

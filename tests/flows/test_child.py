@@ -5,28 +5,15 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from processes import gone
 
 from flows import child
 
 
 def python(code):
     return [sys.executable, "-u", "-c", code]
-
-
-def gone(pid, within_s=5.0):
-    until_s = time.monotonic() + within_s
-    while time.monotonic() < until_s:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except FileNotFoundError:
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def interrupt_soon(path, times=1):

@@ -1,0 +1,22 @@
+"""Fake jobs in place of the real ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def fake_jobs(monkeypatch):
+    """Jobs that only pretend; what they do is set per kind: fake_jobs(shard="fail")."""
+    paths = [HERE, HERE / "fake_jobs", os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(path) for path in paths if path))
+    monkeypatch.setenv("IACA_JOBS", "fake_jobs")
+
+    def behave(**behaviour):
+        monkeypatch.setenv("FAKE_JOB", ",".join(f"{kind}={what}" for kind, what in behaviour.items()))
+
+    behave()
+    return behave
