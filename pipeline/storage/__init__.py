@@ -159,7 +159,8 @@ def copy(source_uri: str, uri: str) -> None:
     source_store, source = _place(source_uri)
     store, path = _place(uri)
     if source_store is store:
-        with store.explained(source):
+        entry(source_uri)  # so that an error from here on is about the target
+        with store.explained(path):
             store.copy(source, path)
     elif store is s3:
         publish(source, uri)

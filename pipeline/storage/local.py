@@ -152,7 +152,8 @@ def explained(path: str, size: int = 0) -> Iterator[None]:
     except IsADirectoryError as error:
         raise IsADirectoryError(f"{path} is a folder where a file is needed") from error
     except (NotADirectoryError, FileExistsError) as error:
-        raise NotADirectoryError(f"{path} lies below {error.filename}, which is a file and not a folder") from error
+        file = next((folder for folder in Path(path).parents if folder.is_file()), path)
+        raise NotADirectoryError(f"{path} lies below {file}, which is a file and not a folder") from error
     except PermissionError as error:
         raise PermissionError(f"no permission for {error.filename or path}: check its owner and mode") from error
     except OSError as error:

@@ -270,7 +270,7 @@ def test_copy_within_and_across(storage_root, tmp_path):
     storage.publish_bytes(b"changed", source)
     assert storage.read_bytes(storage.join(storage_root, "child/train-00000.tar")) == b"shard"
     assert [found.size_bytes for found in storage.list_files(storage_root)] == [5, 7, 5]
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="absent"):
         storage.copy(storage.join(storage_root, "absent"), storage.join(storage_root, "copy"))
 
 
