@@ -139,6 +139,12 @@ def at_annotations(stream: Stream) -> dict[str, NDArray]:
     }
 
 
+def joined_columns(streams: Iterable[Stream]) -> dict[str, NDArray]:
+    """The rows of `at_annotations` of all streams, one after another."""
+    tables = [at_annotations(stream) for stream in streams]
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+
 def _nearest(sorted_times: NDArray, times: NDArray) -> NDArray[np.int_]:
     after = np.clip(np.searchsorted(sorted_times, times), 1, max(len(sorted_times) - 1, 1))
     before_is_nearer = times - sorted_times[after - 1] <= sorted_times[np.minimum(after, len(sorted_times) - 1)] - times

@@ -2,62 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from iaca_model.metrics import ConcordanceMeter
 from pipeline.records import LABEL_NAMES, VideoRow
 
 Columns = dict[str, NDArray]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """Sums over n pairs of prediction x and label y, in float64; sums of parts add up."""
-
-    n: float = 0
-    x: float = 0
-    y: float = 0
-    xx: float = 0
-    yy: float = 0
-    xy: float = 0
-
-    @classmethod
-    def of(cls, x: NDArray, y: NDArray) -> Moments:
-        """The moments of predictions `x` and labels `y`, both (n,)."""
-        x, y = x.astype(np.float64), y.astype(np.float64)
-        return cls(len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y)
-
-    def concordance(self) -> float | None:
-        """CCC with population moments; None below two pairs, 0 when either side is constant."""
-        if self.n < 2:
-            return None
-        mean_x, mean_y = self.x / self.n, self.y / self.n
-        var_x, var_y = self.xx / self.n - mean_x**2, self.yy / self.n - mean_y**2
-        if min(var_x, var_y) <= 1e-12:
-            return 0.0
-        return float(2 * (self.xy / self.n - mean_x * mean_y) / (var_x + var_y + (mean_x - mean_y) ** 2))
+Values = dict[str, float | None]
 
 
 def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     """The content of metrics.json from the rows of predictions.parquet and the split's rows of videos.parquet.
 
-    `pooled` concatenates the frames of all videos; `per_video` is the mean over the videos that have a CCC, with the
-    number of those that have none. `pooled_rejected_as_zero` also counts every labelled frame that was lost
-    (rejected videos, undecodable ends) with a prediction of 0; null where the dataset does not say enough for it.
+    `pooled` concatenates the frames of all videos, the challenge's convention. `per_video` is the mean over the videos
+    that have a CCC (two scored frames at least), beside the number of those that have none.
+    `pooled_rejected_as_zero` also counts every labelled frame that was lost, in rejected videos and behind a damaged
+    place, as predicted 0; null where the dataset does not hold the sums of its labels. A constant prediction or
+    annotation has CCC 0 by definition; `constant` names the predictions that are.
     """
     rows = list(videos)
     by_video = [_video(columns, row) for row in rows]
-    scored = len(columns["valence"])
-    labelled = sum(row.labelled_frames for row in rows)
+    scored, labelled = len(columns["time_s"]), sum(row.labelled_frames for row in rows)
+    pooled = _meter(columns)
     return {
         "ccc": {
-            "pooled": _with_mean({name: _moments(columns, name).concordance() for name in LABEL_NAMES}),
-            "per_video": _per_video(by_video),
-            "pooled_rejected_as_zero": _with_lost(columns, rows, labelled - scored),
+            "pooled": pooled.compute(),
+            "per_video": _mean_over(by_video),
+            "pooled_rejected_as_zero": _lost_as_zero(pooled, rows, labelled - scored),
         },
         "frames": {
             "labelled": labelled,
@@ -78,18 +54,17 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     }
 
 
-def _moments(columns: Columns, name: str, chosen: NDArray[np.bool_] | slice = slice(None)) -> Moments:
-    return Moments.of(columns[f"{name}_pred"][chosen], columns[name][chosen])
-
-
-def _with_mean(values: dict[str, float | None]) -> dict[str, float | None]:
-    known = [value for value in values.values() if value is not None]
-    return {**values, "mean": sum(known) / len(values) if len(known) == len(values) else None}
+def _meter(columns: Columns, chosen: NDArray[np.bool_] | slice = slice(None)) -> ConcordanceMeter:
+    predicted, true = (
+        np.stack([columns[name + suffix][chosen] for name in LABEL_NAMES], 1) for suffix in ("_pred", "")
+    )
+    meter = ConcordanceMeter()
+    meter.update(torch.from_numpy(predicted), torch.from_numpy(true), torch.ones(len(true), dtype=torch.bool))
+    return meter
 
 
 def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
     chosen = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
-    ccc = _with_mean({name: _moments(columns, name, chosen).concordance() for name in LABEL_NAMES})
     count = int(chosen.sum())
     return {
         "video_id": row.video_id,
@@ -100,24 +75,27 @@ def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
         "frames": count,
         "face_ok": float(columns["face_ok"][chosen].mean()) if count else 0.0,
         "audio_ok": float(columns["audio_ok"][chosen].mean()) if count else 0.0,
-        **ccc,
+        **_meter(columns, chosen).compute(),
     }
 
 
-def _per_video(by_video: list[dict[str, Any]]) -> dict[str, Any]:
-    values = {name: [video[name] for video in by_video if video[name] is not None] for name in LABEL_NAMES}
-    means = {name: float(np.mean(found)) if found else None for name, found in values.items()}
-    return {**_with_mean(means), "undefined": {name: len(by_video) - len(found) for name, found in values.items()}}
+def _mean_over(by_video: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    known = [video for video in by_video if video["mean"] is not None]
+    names = (*LABEL_NAMES, "mean")
+    means = {name: float(np.mean([video[name] for video in known])) if known else None for name in names}
+    return {**means, "undefined": len(by_video) - len(known)}
 
 
-def _with_lost(columns: Columns, rows: list[VideoRow], lost: int) -> dict[str, float | None] | None:
-    sums = {name: (sum(getattr(r, f"{name}_sum") for r in rows), sum(getattr(r, f"{name}_squares") for r in rows))
-            for name in LABEL_NAMES}  # fmt: skip
-    if lost and not any(squares for _, squares in sums.values()):
+def _lost_as_zero(scored: ConcordanceMeter, rows: Sequence[VideoRow], lost: int) -> Values | None:
+    if lost <= 0:
+        return scored.compute()
+    sums = [[sum(getattr(row, f"{name}_{power}") for row in rows) for name in LABEL_NAMES] for power in _POWERS]
+    if not any(sums[1]):
         return None
-    values = {}
-    for name, (total, squares) in sums.items():
-        seen = _moments(columns, name)
-        everything = Moments(seen.n + lost, seen.x, total, seen.xx, squares, seen.xy) if lost else seen
-        values[name] = everything.concordance()
-    return _with_mean(values)
+    state_62 = scored.state()
+    state_62[0] += lost
+    state_62[2], state_62[4] = torch.tensor(sums, dtype=torch.float64)
+    return ConcordanceMeter.from_state(state_62).compute()
+
+
+_POWERS = ("sum", "squares")

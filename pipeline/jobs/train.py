@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +14,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset import shards
 from pipeline.jobs import entry
 from pipeline.progress import JobResult, Progress, emit
-from pipeline.records import SampleRow
-from pipeline.training import record
+from pipeline.training import order, record
 from pipeline.training.record import RunRecord
 
 POLL_S = 1.0
@@ -38,28 +37,12 @@ def run(config: Config) -> JobResult:
     if finished := record.read_record(uri):
         return _result(uri, finished, time.monotonic() - started, skipped=True)
     rows = shards.read_index(dataset.uri)
-    chosen = {split: labelled(rows, split, dataset.uri) for split in ("train", "val")}
+    chosen = {split: order.labelled(rows, split, dataset.uri) for split in ("train", "val")}
     storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
     _train_with_ray(config, dataset.uri, uri)
     done = _record(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
     record.write_record(uri, done)
     return _result(uri, done, time.monotonic() - started, skipped=False)
-
-
-def labelled(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> list[SampleRow]:
-    """The labelled samples of a split.
-
-    Raises:
-        UsageError: there are none; the message says whether samples or their labels are missing.
-    """
-    of_split = [row for row in rows if row.split == split]
-    chosen = [row for row in of_split if row.label_ratio > 0]
-    if chosen:
-        return chosen
-    if not any(row.label_ratio > 0 for row in rows):
-        raise UsageError(f"{dataset_uri} has no labels; set source.labels and run iaca preprocess again")
-    missing = "no labels" if of_split else "no samples"
-    raise UsageError(f"the {split} split of {dataset_uri} has {missing}; change splits.val, splits.test or splits.seed")
 
 
 def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
@@ -107,7 +90,7 @@ def train_worker(settings: dict[str, str]) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
     rows = shards.read_index(settings["dataset_uri"])
-    chosen = [labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
+    chosen = [order.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     attempt = record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
     plan = Plan(config, settings["dataset_uri"], settings["run_uri"], *chosen)

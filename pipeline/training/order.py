@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.config import UsageError
 from pipeline.records import SampleRow
 
 
@@ -17,6 +18,22 @@ class Visit:
 
     row: SampleRow
     phases: tuple[int, ...]
+
+
+def labelled(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> list[SampleRow]:
+    """The labelled samples of a split.
+
+    Raises:
+        UsageError: there are none; the message says whether samples or their labels are missing.
+    """
+    of_split = [row for row in rows if row.split == split]
+    chosen = [row for row in of_split if row.label_ratio > 0]
+    if chosen:
+        return chosen
+    if not any(row.label_ratio > 0 for row in rows):
+        raise UsageError(f"{dataset_uri} has no labels; set source.labels and run iaca preprocess again")
+    missing = "no labels" if of_split else "no samples"
+    raise UsageError(f"the {split} split of {dataset_uri} has {missing}; change splits.val, splits.test or splits.seed")
 
 
 def training_visits(rows: Iterable[SampleRow], *, stride: int, num_phases: int, seed: int, epoch: int) -> list[Visit]:

@@ -1,0 +1,187 @@
+"""The pictures of a report as inline SVG whose colours are the page's own, in light and in dark."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from pipeline.evaluation.predictions import Stream
+from pipeline.records import LABEL_NAMES
+
+# Each stands for a variable of the page's style sheet.
+INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, GONE = (f"#0a0a{i:02x}" for i in range(1, 9))
+_VARIABLES = dict(
+    zip(
+        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, GONE),
+        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "gone"),
+        strict=True,
+    )
+)
+COLOURS = dict(zip(LABEL_NAMES, (VALENCE, AROUSAL), strict=True))
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9,
+    "axes.titlecolor": INK,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "axes.grid": True,
+    "grid.color": LINE,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.6,
+    "figure.constrained_layout.use": True,
+}
+MAX_BARS = 40
+MAX_POINTS = 2000  # of one curve: more than a screen shows
+
+
+def over_time(stream: Stream) -> str:
+    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
+    clock = stream.clock
+    stages = [(label, rows) for label, *rows in _GATE_ROWS if any(name in clock.gates for name, *_ in rows)]
+    heights = [3, 3] + [1.6] * len(stages) + [0.8]
+    with mpl.rc_context(_STYLE):
+        figure = Figure((9.6, 0.62 * sum(heights)))
+        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        for i, name in enumerate(LABEL_NAMES):
+            _values(axes[i], stream, i, name)
+        for axis, (label, rows) in zip(axes[2:], stages, strict=False):
+            _weights(axis, stream, label, rows)
+        _presence(axes[-1], stream)
+        axes[-1].set_xlabel("seconds")
+        axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
+        return _svg(figure, f"over time {stream.name}")
+
+
+_GATE_ROWS = (
+    ("trusts", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
+    ("cross-attends", ("video_cross", VIDEO, "video"), ("audio_cross", AUDIO, "audio")),
+)
+
+
+def plane(true: NDArray, predicted: NDArray) -> str:
+    """Where annotations and predictions lie in the plane of valence and arousal; both (n, 2)."""
+    with mpl.rc_context({**_STYLE, "axes.grid": False}):
+        figure = Figure((7.2, 3.7))
+        axes = figure.subplots(1, 2, sharex=True, sharey=True)
+        for axis, points, title, colour in zip(
+            axes, (true, predicted), ("annotated", "predicted"), (MUTED, VALENCE), strict=True
+        ):
+            shades = LinearSegmentedColormap.from_list(title, [_transparent(colour, 0.12), _transparent(colour, 1.0)])
+            axis.hexbin(
+                *points.T, gridsize=22, extent=(-1, 1, -1, 1), mincnt=1, bins="log", cmap=shades, linewidths=0.1
+            )
+            axis.axhline(0, color=LINE, linewidth=0.8)
+            axis.axvline(0, color=LINE, linewidth=0.8)
+            axis.set(title=title, xlabel="valence", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
+        axes[0].set_ylabel("arousal")
+        return _svg(figure, "plane")
+
+
+def per_video(names: Sequence[str], ccc: NDArray) -> str:
+    """CCC (n, 2) of each video as a pair of bars, best first; of very many only both ends."""
+    order = np.argsort(-ccc.mean(1), kind="stable")
+    if len(order) > MAX_BARS:
+        order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
+    with mpl.rc_context(_STYLE):
+        figure = Figure((7.2, 0.7 + 0.3 * len(order)))
+        axis = figure.subplots()
+        places = np.arange(len(order))
+        for i, name in enumerate(LABEL_NAMES):
+            axis.barh(places + (i - 0.5) * 0.36, ccc[order, i], 0.32, color=COLOURS[name], label=name)
+        axis.set_yticks(places, [_short(names[i]) for i in order])
+        axis.axvline(0, color=MUTED, linewidth=0.8)
+        axis.grid(visible=False, axis="y")
+        axis.set(xlabel="CCC", xlim=(min(0.0, float(ccc.min()) - 0.05), 1), ylim=(len(order) - 0.4, -0.6))
+        figure.legend(loc="outside upper right", ncols=2)
+        return _svg(figure, "per video")
+
+
+def _values(axis: Axes, stream: Stream, column: int, name: str) -> None:
+    clock, rows = stream.clock, stream.annotations
+    axis.plot(*_thin(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2, label="annotated")
+    axis.plot(*_thin(clock.times_s, clock.values[:, column]), color=COLOURS[name], label="predicted")
+    axis.set(title=name, ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.96), ncols=2, borderaxespad=0)
+
+
+def _weights(axis: Axes, stream: Stream, label: str, rows: Sequence[tuple[str, str, str]]) -> None:
+    for name, colour, title in rows:
+        if name in stream.clock.gates:
+            axis.plot(*_thin(stream.clock.times_s, stream.clock.gates[name]), color=colour, label=title)
+    axis.set(title=label, ylim=(-0.05, 1.05), yticks=(0, 1))
+    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.94), ncols=2, borderaxespad=0)
+    for start, stop in spans(stream.clock.times_s, ~(stream.clock.face_ok & stream.clock.audio_ok)):
+        axis.axvspan(start, stop, color=GONE, alpha=0.25, linewidth=0)
+
+
+def _presence(axis: Axes, stream: Stream) -> None:
+    clock = stream.clock
+    for place, (ok, colour) in enumerate(((clock.audio_ok, AUDIO), (clock.face_ok, VIDEO))):
+        bars = [(start, stop - start) for start, stop in spans(clock.times_s, ok)]
+        axis.broken_barh(bars, (place + 0.2, 0.6), color=colour, linewidth=0)
+    axis.set(yticks=(0.5, 1.5), ylim=(0, 2))
+    axis.set_yticklabels(("sound", "face"))
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+
+
+def spans(times_s: NDArray, chosen: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Start and end of every run of chosen frames; a frame lasts until the next one."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
+    frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.04
+    return [(float(times_s[a]), float(times_s[b - 1]) + frame_s) for a, b in edges.reshape(-1, 2)]
+
+
+def _thin(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    step = -(-len(x) // MAX_POINTS) if len(x) else 1
+    return x[::step], y[::step]
+
+
+def _transparent(colour: str, alpha: float) -> tuple[float, float, float, float]:
+    return mpl.colors.to_rgba(colour, alpha)
+
+
+def _short(name: str, width: int = 28) -> str:
+    return name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
+
+
+def _svg(figure: Figure, salt: str) -> str:
+    """The figure as an SVG element: the page's colours and fonts, no fixed size, ids of its own."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(
+        r' id="(?:figure|axes|patch|line2d|text|matplotlib\.axis|[a-z]*tick|legend|PolyCollection|[A-Za-z]+)_\d+"',
+        "",
+        text,
+    )
+    text = re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
+    )
+    text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return text

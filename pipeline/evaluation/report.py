@@ -1,0 +1,62 @@
+"""An evaluation as one self-contained HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from pipeline.evaluation import plots
+from pipeline.evaluation.predictions import Stream
+from pipeline.evaluation.scores import Columns
+from pipeline.records import LABEL_NAMES
+
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, streams: Sequence[Stream]) -> str:
+    """The page; the same arguments give the same text.
+
+    Args:
+        facts: `run`, `dataset`, `split`, `hide`, and `settings`: pairs of a name and a value.
+        metrics: the content of metrics.json.
+        columns: the rows of predictions.parquet.
+        streams: every stream of the split.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["ccc"] = _ccc
+    scored = [video for video in metrics["by_video"] if video["mean"] is not None]
+    true, predicted = (np.stack([columns[n + suffix] for n in LABEL_NAMES], 1) for suffix in ("", "_pred"))
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        facts=facts,
+        metrics=metrics,
+        videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),
+        shown=[(title, video, Markup(plots.over_time(stream))) for title, video, stream in _picked(scored, streams)],  # noqa: S704 - our own SVG
+        plane=Markup(plots.plane(true, predicted)),  # noqa: S704
+        bars=Markup(_bars(scored)),  # noqa: S704
+    )
+
+
+def _picked(scored: Sequence[dict[str, Any]], streams: Sequence[Stream]) -> list[tuple[str, dict[str, Any], Stream]]:
+    """The best, the median and the worst video; fewer where there are fewer."""
+    ordered = sorted(scored, key=lambda video: -video["mean"])
+    places = dict.fromkeys((0, len(ordered) // 2, len(ordered) - 1)) if ordered else {}
+    titles = dict(zip(places, ("best", "median", "worst") if len(places) == 3 else ("best", "worst"), strict=False))
+    by_key = {(stream.video_id, stream.person): stream for stream in streams}
+    chosen = [(titles[place], ordered[place]) for place in places]
+    return [(title, video, by_key[video["video_id"], video["person"]]) for title, video in chosen]
+
+
+def _bars(scored: Sequence[dict[str, Any]]) -> str:
+    if not scored:
+        return ""
+    names = [f"{video['video_id']} {video['person']}".strip() for video in scored]
+    return plots.per_video(names, np.array([[video[name] for name in LABEL_NAMES] for video in scored]))
+
+
+def _ccc(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}".replace("-", "−")

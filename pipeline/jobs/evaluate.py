@@ -1,0 +1,165 @@
+"""The job that measures a trained run on every frame of a split and writes the report people read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from pipeline import storage
+from pipeline.config import Config, UsageError, evaluation_fingerprint
+from pipeline.dataset import shards
+from pipeline.dataset.shards import DatasetInfo
+from pipeline.jobs import entry
+from pipeline.progress import JobResult, Progress, emit
+from pipeline.records import SampleRow
+from pipeline.training import order, record
+from pipeline.training.record import RunRecord, folder_name
+
+if TYPE_CHECKING:
+    from pipeline.evaluation.predictions import Stream
+    from pipeline.evaluation.scores import Columns
+
+METRICS, PREDICTIONS, REPORT, MANIFEST = "metrics.json", "predictions.parquet", "report.html", "manifest.json"
+
+
+def run(config: Config) -> JobResult:
+    """Evaluate `config.evaluate.run` on the dataset it was trained on, or on `config.evaluate.dataset`.
+
+    Raises:
+        UsageError: the run is not finished, the dataset does not fit it, or its split has no labels.
+    """
+    started = time.monotonic()
+    finished = _finished_run(config.evaluate.run)
+    dataset = shards.read_dataset(config.evaluate.dataset or finished.dataset_uri)
+    run_config = _fitting(record.read_config(config.evaluate.run), dataset)
+    uri = evaluation_uri(config, finished, dataset)
+    skipped = storage.exists(storage.join(uri, MANIFEST))
+    if not skipped:
+        rows = [row for row in shards.read_index(dataset.uri) if row.split == config.evaluate.split]
+        order.labelled(rows, config.evaluate.split, dataset.uri)
+        streams = _predict(config, run_config, finished, dataset, rows)
+        _publish(config, run_config, finished, dataset, uri, streams)
+    return _result(uri, skipped=skipped, seconds=time.monotonic() - started)
+
+
+def evaluation_uri(config: Config, finished: RunRecord, dataset: DatasetInfo) -> str:
+    """Where this evaluation lies: `<root>/evaluations/<run>/<dataset>-<fingerprint>`."""
+    digest = evaluation_fingerprint(config, finished.weights_sha256, dataset.digest)
+    parts = ("evaluations", folder_name(config.evaluate.run), f"{folder_name(dataset.uri)}-{digest}")
+    return storage.join(config.storage.root, *parts)
+
+
+def _finished_run(uri: str) -> RunRecord:
+    if not uri:
+        raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
+    record.read_config(uri)
+    finished = record.read_record(uri)
+    if finished is None:
+        raise UsageError(f"the run {uri} is not finished: it has no {record.RECORD}; iaca train goes on with it")
+    return finished
+
+
+def _fitting(run_config: Config, dataset: DatasetInfo) -> Config:
+    """The run's configuration, if the dataset holds what its model was trained on."""
+    view = record.on_dataset(run_config, dataset.config)
+    for name in ("num_frames", "crop_px", "num_mels", "num_hops"):
+        trained, there = getattr(run_config.input_spec, name), getattr(view.input_spec, name)
+        if trained != there:
+            raise UsageError(
+                f"{dataset.uri} gives {name} {there}, the run was trained with {trained}: preprocess alike"
+            )
+    rates = [c.media.frame_rate_hz for c in (run_config, dataset.config)]
+    if rates[0] != rates[1]:
+        raise UsageError(f"{dataset.uri} has {rates[1]} frames a second, the run was trained with {rates[0]}")
+    return view
+
+
+def _predict(
+    config: Config, run_config: Config, finished: RunRecord, dataset: DatasetInfo, rows: list[SampleRow]
+) -> list[Stream]:
+    import torch
+
+    from iaca_model.model import EmotionModel
+    from pipeline.evaluation.predictions import predict
+    from pipeline.training import checkpoint
+
+    if config.evaluate.num_threads:
+        torch.set_num_threads(config.evaluate.num_threads)
+    spec = run_config.input_spec
+    model = EmotionModel(spec, run_config.model)
+    model.load_state_dict(checkpoint.load_weights(config.evaluate.run, finished.best_step))
+    model.eval()
+    count, streams = len({(row.video_id, row.person) for row in rows}), []
+    for stream in predict(model, dataset.uri, rows, run_config.sequence, spec, config.evaluate.hide):
+        streams.append(stream)
+        emit(Progress("evaluate", len(streams), count, "videos", stream.name))
+    return streams
+
+
+def _publish(
+    config: Config, run_config: Config, finished: RunRecord, dataset: DatasetInfo, uri: str, streams: list[Stream]
+) -> None:
+    """Write everything, the manifest last."""
+    from pipeline.evaluation import predictions, report, scores
+
+    split, hide = config.evaluate.split, config.evaluate.hide
+    columns = predictions.joined_columns(streams)
+    videos = [row for row in shards.read_videos(dataset.uri) if row.split == split]
+    about = {"run": folder_name(config.evaluate.run), "dataset": folder_name(dataset.uri), "split": split, "hide": hide}
+    identity = {"weights_sha256": finished.weights_sha256, "dataset_digest": dataset.digest}
+    metrics = {**about, **identity, **scores.measure(columns, videos)}
+    facts = {**about, "settings": _settings(config, run_config, finished, dataset)}
+    files = {
+        METRICS: json.dumps(metrics, indent=2).encode(),
+        PREDICTIONS: _parquet({**columns, "split": [split] * len(columns["time_s"])}),
+        REPORT: report.render(facts, metrics, columns, streams).encode(),
+    }
+    for name, data in files.items():
+        storage.publish_bytes(data, storage.join(uri, name))
+    manifest = {**about, **identity, "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+    storage.publish_bytes(json.dumps(manifest, indent=2).encode(), storage.join(uri, MANIFEST))
+
+
+def _settings(config: Config, run_config: Config, finished: RunRecord, dataset: DatasetInfo) -> list[tuple[str, Any]]:
+    model, view = run_config.model, run_config.sequence
+    steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, every {view.subclip_dilation}th seen"
+    return [
+        ("run", config.evaluate.run),
+        ("checkpoint", f"step {finished.best_step}, weights {finished.weights_sha256[:12]}"),
+        ("validation CCC", f"{finished.best_ccc:.3f}, after {finished.num_epochs} epochs"),
+        ("model", f"{model.base} with gate {model.gate}, {finished.counts.get('parameters', 0):,} parameters"),
+        ("sequence", steps),
+        ("dataset", f"{dataset.uri}, digest {dataset.digest[:12]}"),
+        ("clock", f"{run_config.media.frame_rate_hz:g} Hz, crops of {run_config.media.crop_px} px"),
+        ("hidden from the model", config.evaluate.hide),
+    ]
+
+
+def _parquet(columns: Columns | dict[str, Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def _result(uri: str, *, skipped: bool, seconds: float) -> JobResult:
+    metrics = json.loads(storage.read_bytes(storage.join(uri, METRICS)))
+    pooled, frames = metrics["ccc"]["pooled"], metrics["frames"]
+    known = {f"ccc_{name}": value for name, value in pooled.items() if value is not None}
+    numbers = ", ".join(f"{name} {value:.3f}" for name, value in pooled.items() if value is not None)
+    hidden = "" if metrics["hide"] == "none" else f" with {metrics['hide']} hidden"
+    scored = f"{frames['scored']} of {frames['labelled']} labelled frames"
+    lines = (
+        f"{metrics['split']} CCC{hidden}: {numbers or 'undefined'}, over {scored}",
+        f"report: {storage.join(uri, REPORT)}",
+    )
+    return JobResult("evaluate", uri, skipped, seconds, {**known, "frames_scored": frames["scored"]}, lines)
+
+
+if __name__ == "__main__":
+    entry.main("evaluate", run)
