@@ -11,6 +11,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
+
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.jobs import entry
@@ -60,13 +62,18 @@ def _made_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSp
     """Make clips on all cores, yielding each when its files are complete."""
     num_processes = max(1, min(len(specs), len(os.sched_getaffinity(0))))
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=entry.die_with_parent) as pool:
+    with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_start_worker) as pool:
         making = [pool.submit(make_clip, spec, directory, find_ffmpeg()) for spec in specs]
         try:
             for finished in as_completed(making):
                 yield finished.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _start_worker() -> None:
+    entry.die_with_parent()
+    cv2.setNumThreads(1)  # one clip per core
 
 
 if __name__ == "__main__":

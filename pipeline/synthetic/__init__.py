@@ -48,13 +48,15 @@ def plan_clips(
     every clip gets another clip's labels and stays as it is otherwise.
 
     Raises:
-        ValueError: there is no clip to make, or only one whose labels should be permuted.
+        ValueError: a value is not allowed, there is no clip to make, or only one whose labels should be permuted.
     """
     names = [(identity, clip) for identity in range(num_identities) for clip in range(clips_per_identity)]
     if not names:
         raise ValueError(f"{num_identities} identities x {clips_per_identity} clips: there is nothing to synthesise")
     if permute_labels and len(names) < 2:
         raise ValueError("permute_labels needs at least 2 clips, and there is 1")
+    if not 0 <= corrupted_fraction <= 1:
+        raise ValueError(f"corrupted_fraction is {corrupted_fraction}; allowed: 0 to 1")
     rng = np.random.default_rng([seed, PLAN])
     ill = rng.permutation(len(names))[: round(corrupted_fraction * len(names))]
     corruptions = {int(index): (KINDS[turn % len(KINDS)],) for turn, index in enumerate(ill)}

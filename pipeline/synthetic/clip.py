@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import cv2
 import ffmpeg as ffmpeg_python
 import numpy as np
 
@@ -122,7 +121,6 @@ def _mux(
     spec: ClipSpec, shots: Iterator[Shot], samples: Floats, video: Path, ffmpeg: str
 ) -> tuple[list[list[float]], list[bool]]:
     """Encode pictures and sound into an mp4 whose bytes depend on nothing else; return boxes and covered flags."""
-    cv2.setNumThreads(1)  # one clip per core
     boxes, covered = [], []
     with tempfile.TemporaryDirectory(prefix="talker-") as scratch:
         sound, unfinished = Path(scratch) / "sound.raw", Path(scratch) / "video.mp4"

@@ -16,7 +16,7 @@ from pipeline.synthetic.head import HALF_WIDTH, TOP, UNIT_PX, Picture, draw_head
 from pipeline.synthetic.identity import Identity
 from pipeline.synthetic.trajectory import Floats, smooth_noise
 
-FACE_TOP = -0.66  # of the drawn box, in half-widths of the head: just above the brows
+FACE_TOP = -0.92  # of the drawn box, in half-widths of the head: mid-forehead, where detectors put it
 HEAD_SHARE = 0.22  # half-width of the head in heights of the picture
 SENSOR_NOISE = 2.0  # grey levels
 APPROACH_S = 0.4  # how long the covering object takes to arrive and to leave
@@ -55,12 +55,12 @@ class Pose:
         return np.column_stack([linear, np.array([self.x, self.y]) - linear @ centre])
 
     def box(self, person: Identity) -> Box:
-        """The face from brows to chin, upright, as detectors draw it."""
+        """The face from mid-forehead to chin, upright, as detectors draw it."""
         turn = np.deg2rad(self.tilt_deg)
         middle, half_height = (FACE_TOP + person.head_height) / 2, (person.head_height - FACE_TOP) / 2
         x = self.x - self.unit_px * middle * np.sin(turn)
         y = self.y + self.unit_px * middle * np.cos(turn)
-        half, half_height = 0.94 * self.unit_px, half_height * self.unit_px
+        half, half_height = 0.97 * self.unit_px, half_height * self.unit_px
         return float(x - half), float(y - half_height), float(x + half), float(y + half_height)
 
 
