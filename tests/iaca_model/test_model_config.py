@@ -1,0 +1,59 @@
+"""Presets and the checks of the model's configuration; none of it needs torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
+
+NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "concat", "video_only", "audio_only", "faithful"]
+
+
+def test_every_name_is_there_and_unknown_ones_are_refused_with_the_list():
+    assert sorted(PRESETS) == sorted(NAMES)
+    with pytest.raises(ValueError, match=r"no preset is called 'ica'; there are concat, .*faithful"):
+        preset("ica")
+
+
+def test_iaca_is_the_default_and_faithful_the_literal_form():
+    assert preset("iaca") == ModelConfig()
+    literal = preset("faithful").fusion(num_steps=16)
+    assert (literal.gate, literal.gate_relu, literal.gate_init, literal.temperature) == ("iaca", True, "xavier", 0.1)
+    default = ModelConfig().fusion(num_steps=16)
+    assert (default.gate_relu, default.gate_init, default.modality_gate) == (False, "zero", "concat")
+
+
+def test_presets_recur_as_often_as_the_papers():
+    depths = {name: preset(name).fusion(num_steps=16).depth for name in NAMES}
+    assert {name for name, depth in depths.items() if depth == 2} == {"dca", "iaca", "faithful", "grjca", "hgrjca"}
+    assert depths["rjca"] == depths["jca"] == 1
+
+
+def test_changes_are_taken_over():
+    assert preset("ca", feature_dim=32).fusion(num_steps=4).video_dim == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"base": "concat"}, "base concat .* not iaca"),
+        ({"feature_dim": 0}, "feature_dim is 0; it must be above 0"),
+        ({"temporal": "blstm", "joint_dim": 31}, "joint_dim 31 .* must be even"),
+        ({"modalities": "text"}, "modalities is 'text'; allowed: both, video, audio"),
+        ({"fusion_dropout": 1.5}, "dropout is 1.5; allowed"),
+    ],
+)
+def test_a_wrong_model_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**changes)
+
+
+def test_an_empty_input_is_refused():
+    with pytest.raises(ValueError, match="num_frames is 0"):
+        InputSpec(num_frames=0)
+
+
+def test_the_configuration_does_not_import_torch():
+    code = "import sys, iaca_model.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
