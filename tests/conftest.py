@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def rgw():
+def rgw(free_ports):
     """A real S3 server, Ceph's gateway: the environment variables that lead to it."""
     missing = [name for name in ("radosgw", "ceph-mon", "ceph-osd", "curl") if not shutil.which(name)]
     if missing:
@@ -122,13 +122,18 @@ def new_bucket(environment):
     client.rm(bucket, recursive=True)
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+@pytest.fixture(scope="session")
+def free_ports():
+    """A function of a count: that many ports of loopback that nothing listens on, all different."""
+
+    def find(count: int) -> list[int]:
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [one.getsockname()[1] for one in sockets]
+        for one in sockets:
+            one.close()
+        return ports
+
+    return find
 
 
 @pytest.fixture(scope="session")

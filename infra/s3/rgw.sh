@@ -61,6 +61,7 @@ osd crush chooseleaf type = 0
 mon allow pool size one = true
 mon max pg per osd = 1000
 paxos propose interval = 0.05
+ms bind retry delay = 0
 [mon.a]
 mon data = $dir/mon
 pid file = $dir/ceph-mon.pid
