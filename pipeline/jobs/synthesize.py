@@ -68,7 +68,7 @@ def _made_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSp
             for finished in as_completed(making):
                 yield finished.result()
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # what is being made is finished, the rest is not begun
 
 
 def _start_worker() -> None:
