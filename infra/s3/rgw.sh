@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A real S3 server for tests and CI: Ceph's gateway over one in-memory disk, on loopback. Nothing in it is kept.
 #
-#   eval "$(infra/s3/rgw.sh up)"    starts it (about 10 s) and exports endpoint and keys
+#   eval "$(infra/s3/rgw.sh up)"    starts it (about 2 s) and exports endpoint and keys
 #   infra/s3/rgw.sh down            stops it and removes its folder
 #
 # Debian packages: radosgw ceph-mon ceph-osd curl. Environment:
@@ -9,6 +9,7 @@
 #   IACA_RGW_PORT      of the S3 endpoint (default 7480)
 #   IACA_RGW_MON_PORT  of Ceph's monitor (default: the endpoint's + 1)
 #   IACA_RGW_OWNER     process id whose end stops the server (default: none)
+#   IACA_RGW_BYTES     it can hold (default 2 GiB)
 set -euo pipefail
 
 dir=${IACA_RGW_DIR:-${TMPDIR:-/tmp}/iaca-rgw-$UID}
