@@ -8,6 +8,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.config import Config
@@ -18,7 +19,17 @@ from pipeline.media.faces import Detector
 from pipeline.media.probe import probe
 from pipeline.media.spectrogram import read_sound
 from pipeline.media.video import read_video
-from pipeline.records import Annotations, Probe, Rejection, Segment, SoundOnClock, Video, VideoOnClock, VideoRow
+from pipeline.records import (
+    LABEL_NAMES,
+    Annotations,
+    Probe,
+    Rejection,
+    Segment,
+    SoundOnClock,
+    Video,
+    VideoOnClock,
+    VideoRow,
+)
 
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
 
@@ -71,16 +82,9 @@ class VideoBuild:
 
     def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
-        labelled = self.row.labelled_frames or self._count_labels()
-        return replace(
-            self.row,
-            status="rejected",
-            stage=stage or self.stage,
-            reason=reason,
-            detail=detail[:2000],
-            num_segments=0,
-            labelled_frames=labelled,
-        )
+        if not self.row.labelled_frames:
+            self._learn_labels(self._labels_without_frames())
+        return replace(self.row, status="rejected", stage=stage or self.stage, reason=reason, detail=detail[:2000])
 
     def _fetch(self) -> Path:
         try:
@@ -118,7 +122,7 @@ class VideoBuild:
         except LabelError as error:
             raise Rejection("labels", "bad_labels", str(error)) from error
         annotations = annotations_of(rows, frame_times_s=facts.frame_times_s)
-        self._learn(labelled_frames=len(annotations.rows))
+        self._learn_labels(np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
         return annotations
 
     def _video(self, path: Path, facts: Probe) -> VideoOnClock:
@@ -141,8 +145,7 @@ class VideoBuild:
             choose=self.video.person or faces.choose,
             timeout_s=media.timeout_s,
         )
-        shown = int(seen.frames["video_ok"].sum())
-        fraction = int(seen.frames["face_ok"].sum()) / max(shown, 1)
+        fraction = face_fraction(seen, facts, media.frame_rate_hz)
         self._learn(
             duration_s=seen.duration_s,
             covered_s=seen.covered_s,
@@ -156,7 +159,7 @@ class VideoBuild:
             self._learn(stage="decode", reason="partial", detail=detail[:2000])
         if fraction == 0 or fraction < faces.min_face_fraction:
             least = f"; faces.min_face_fraction is {faces.min_face_fraction}" if fraction else ""
-            raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of {shown} frames{least}")
+            raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of the frames{least}")
         return seen
 
     def _sound(self, path: Path, facts: Probe, num_frames: int) -> SoundOnClock:
@@ -183,10 +186,32 @@ class VideoBuild:
     def _learn(self, **facts: object) -> None:
         self.row = replace(self.row, **facts)
 
-    def _count_labels(self) -> int:
-        """Valid rows of the label file of a stream whose frames nobody saw; 0 when the file itself is at fault."""
-        try:
-            text = read_label_text(self.video.labels_uri) if self.video.labels_uri else ""
-            return int(parse(text, name=self.video.labels_uri).valid.sum()) if text else 0
-        except (LabelError, OSError):
-            return 0
+    def _learn_labels(self, values: NDArray[np.float32]) -> None:
+        """Number and sums of (n, 2) labels."""
+        valence, arousal = values.astype(np.float64).T
+        self._learn(
+            labelled_frames=len(values),
+            valence_sum=float(valence.sum()),
+            valence_squares=float(valence @ valence),
+            arousal_sum=float(arousal.sum()),
+            arousal_squares=float(arousal @ arousal),
+        )
+
+    def _labels_without_frames(self) -> NDArray[np.float32]:
+        """Valid rows of the label file of a stream whose frames nobody saw; none when the file itself is at fault."""
+        if self.video.labels_uri:
+            try:
+                rows = parse(read_label_text(self.video.labels_uri), name=self.video.labels_uri)
+                return rows.values[rows.valid]
+            except (LabelError, OSError):
+                pass  # the row has its reason already
+        return np.zeros((0, 2), np.float32)
+
+
+def face_fraction(seen: VideoOnClock, facts: Probe, frame_rate_hz: float) -> float:
+    """Share of the original frames, as far as they were decoded, that show the chosen person's face."""
+    times = facts.frame_times_s[facts.frame_times_s < seen.covered_s]
+    if not len(times) or not len(seen.frames):
+        return 0.0
+    shown = np.minimum(np.floor(times * frame_rate_hz + 1e-6).astype(int), len(seen.frames) - 1)
+    return float(seen.frames["face_ok"][shown].mean())

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass
 
 from pipeline.config import Config
 from pipeline.dataset.splits import SPLITS
-from pipeline.records import ShardPlan, Video
+from pipeline.records import FRAME_DTYPE, ShardPlan, Video
 
 MB = 1e6
 ASSUMED_SOURCE_BYTES_PER_S = 125_000  # 1 Mbit/s: of a talking-face video whose duration nobody has looked at
-JPEG_BYTES_PER_PX = 0.35  # of a face crop at quality 92, measured
-CORE_S_PER_VIDEO_S = 0.12  # decoding and following a face at 720p on one core, measured
+JPEG_BYTES, JPEG_BYTES_PER_PX = 620, 0.3  # of a face crop at quality 92, measured
+CORE_S_PER_VIDEO_S = {"haar": 0.4, "yunet": 0.15}  # decoding and following a face on one core, measured up to 640x360
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ def _pack(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, ...]
 
 def bytes_per_s(config: Config) -> float:
     """Estimated bytes of a shard per second of video: crops, spectrogram and what is known of each frame."""
-    crops = config.media.frame_rate_hz * config.media.crop_px**2 * JPEG_BYTES_PER_PX
+    frame = JPEG_BYTES + config.media.crop_px**2 * JPEG_BYTES_PER_PX + FRAME_DTYPE.itemsize
+    preroll = config.segments.num_preroll / config.segments.num_frames
     mel = 2 * config.sound.num_mels / config.sound.hop_s
-    return crops + mel + 100 * config.media.frame_rate_hz
+    return (config.media.frame_rate_hz * frame + mel) * (1 + preroll)
 
 
 def estimate(videos: Sequence[Video], known_durations_s: dict[str, float], config: Config) -> Estimate:
@@ -76,7 +77,8 @@ def estimate(videos: Sequence[Video], known_durations_s: dict[str, float], confi
     total_s = sum(known_durations_s.get(v.key) or v.size_bytes / source_bytes_per_s for v in videos)
     looked_at = f"the durations of {len(rates)} of {len(videos)} videos" if rates else "an assumed 1 Mbit/s of video"
     basis = f"from {looked_at}, {total_s / 3600:.2f} h in all"
-    return Estimate(total_s * bytes_per_s(config), total_s * CORE_S_PER_VIDEO_S / 60, basis)
+    minutes = total_s * CORE_S_PER_VIDEO_S[config.faces.detector] / 60
+    return Estimate(total_s * bytes_per_s(config), minutes, basis)
 
 
 def plan_text(plans: Sequence[ShardPlan], ignored: Sequence[str], expected: Estimate) -> tuple[str, ...]:

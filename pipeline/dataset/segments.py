@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.labels import onto_clock
+from pipeline.media.spectrogram import FLOOR_POWER
 from pipeline.records import FRAME_DTYPE, Annotations, Segment, Video
 
-FLOOR_DB = -100.0  # of a power of 1e-10: where there is no sound
+FLOOR_DB = 10 * math.log10(FLOOR_POWER)  # where there is no sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def _at_hops(hop_ok: NDArray[np.bool_], times_s: NDArray[np.float64], hop_s: flo
     return ok
 
 
-def _cut_faces(frames: NDArray[np.void], mjpeg: object) -> tuple[NDArray[np.void], bytes]:
+def _cut_faces(frames: NDArray[np.void], mjpeg: BinaryIO) -> tuple[NDArray[np.void], bytes]:
     """The frames with offsets into their own part of the mjpeg, and that part."""
     frames = frames.copy()
     seen = frames[frames["size"] > 0]

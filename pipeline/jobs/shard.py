@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import logging
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from pipeline.dataset import shards
 from pipeline.dataset.build import Tools, VideoBuild
 from pipeline.dataset.card import outcome_lines
 from pipeline.dataset.plan import digest, estimate, plan_from_json, plan_shards, plan_text, plan_to_json
+from pipeline.dataset.scratch import remove_abandoned, scratch_folder
 from pipeline.dataset.sources import Listing, list_videos
 from pipeline.dataset.tars import ShardFile
 from pipeline.jobs import entry
@@ -58,7 +61,7 @@ def run(config: Config) -> JobResult:
         return JobResult("shard", uri, False, perf_counter() - begin, counts, lines)
     _require_space(uri, expected.bytes)
     records = _build(plans, config, uri, toolchain)
-    _refuse_too_many_rejections(records, config)
+    refuse_too_many_rejections(records, config)
     info = shards.finish_dataset(uri, config, records, toolchain)
     outcomes = outcome_lines([row for record in records for row in record.videos])
     return JobResult("shard", uri, False, perf_counter() - begin, info.counts, outcomes)
@@ -79,6 +82,7 @@ class ShardBuilder:
         own = find_toolchain()
         if own != toolchain:
             raise RuntimeError(f"this worker has {own}, the driver {toolchain}: install the same versions on all nodes")
+        remove_abandoned()
         self.tools = Tools(find_ffmpeg(), load_detector(self.config))
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
@@ -91,8 +95,8 @@ class ShardBuilder:
     def build(self, plan: ShardPlan) -> ShardRecord:
         """Every video of the plan into a tar in a temporary directory, then the tar and its sidecar to storage."""
         attempts = shards.begin_attempt(self.dataset_uri, plan.name)
-        with tempfile.TemporaryDirectory(prefix="iaca-shard-") as directory:
-            path = Path(directory) / f"{plan.name}.tar"
+        with scratch_folder() as directory:
+            path = directory / f"{plan.name}.tar"
             with ShardFile(path) as tar:
                 videos = tuple(self._build_video(video, tar, directory) for video in plan.videos)
             record = ShardRecord(
@@ -108,7 +112,7 @@ class ShardBuilder:
             shards.write_shard(path, record, self.dataset_uri)
         return record
 
-    def _build_video(self, video: Video, tar: ShardFile, directory: str) -> VideoRow:
+    def _build_video(self, video: Video, tar: ShardFile, directory: Path) -> VideoRow:
         """The boundary of one video: whatever goes wrong with it becomes its row, and its neighbours go on."""
         with tempfile.TemporaryDirectory(prefix="video-", dir=directory) as own:
             build = VideoBuild(video, self.config, self.tools, Path(own))
@@ -218,23 +222,28 @@ def _on_ray(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dic
     import ray
 
     entry.start_ray(config.cluster.num_workers or None)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = 2 * config.media.timeout_s * max(len(plan.videos) for plan in plans)
     num_workers = min(len(plans), config.cluster.num_workers or int(ray.cluster_resources()["CPU"]))
     items = [{"plan": plan_to_json(plan)} for plan in plans]
-    built = ray.data.from_items(items, override_num_blocks=len(items)).map(
-        ShardBuilder,
-        fn_constructor_args=(config.to_json(), uri, toolchain),
-        compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=1,
-        max_restarts=MAX_DEATHS,
-        max_task_retries=MAX_DEATHS,
-    )
+    with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
+        warnings.simplefilter("ignore", DeprecationWarning)
+        built = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            ShardBuilder,
+            fn_constructor_args=(config.to_json(), uri, toolchain),
+            compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            max_restarts=MAX_DEATHS,
+            max_task_retries=MAX_DEATHS,
+        )
     for row in built.iter_rows():
         yield shards.record_from_json(row["record"])
 
 
-def _refuse_too_many_rejections(records: Sequence[ShardRecord], config: Config) -> None:
+def refuse_too_many_rejections(records: Sequence[ShardRecord], config: Config) -> None:
+    """Raise DatasetError with the table of rejections when they are more than `shards.max_rejected_fraction`."""
     rows = [row for record in records for row in record.videos]
     rejected = [row for row in rows if row.status == "rejected"]
     if len(rejected) > config.shards.max_rejected_fraction * len(rows):
