@@ -91,7 +91,7 @@ class LogMel:
             raise ValueError(f"a window of {window_s} s has {length} samples; allowed: 1 to n_fft = {n_fft}")
         self.sample_rate_hz, self.n_fft, self.hop_s = sample_rate_hz, n_fft, hop_s
         self.window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
-        self.filters = mel_filters(sample_rate_hz, n_fft, num_mels)
+        self.triangles = [_nonzero(weights) for weights in mel_filters(sample_rate_hz, n_fft, num_mels).T]
         self.reach = length - length // 2 + 1  # samples on either side of a centre that suffice for its window
 
     def centres(self, hops: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -109,7 +109,16 @@ class LogMel:
         frames = np.lib.stride_tricks.sliding_window_view(samples, length)[centres - length // 2] * self.window
         spectrum = np.fft.rfft(frames, self.n_fft)
         power = spectrum.real**2 + spectrum.imag**2
-        return 10 * np.log10(np.maximum(power @ self.filters, FLOOR_POWER))
+        # Not `power @ filters`: BLAS sums in an order that depends on its number of threads, and the bytes must not.
+        mels = np.stack([(power[:, bins] * weights).sum(axis=1) for bins, weights in self.triangles], axis=1)
+        return 10 * np.log10(np.maximum(mels, FLOOR_POWER))
+
+
+def _nonzero(weights: NDArray[np.float32]) -> tuple[slice, NDArray[np.float32]]:
+    """The bins that a triangle covers, and its weights there."""
+    bins = np.flatnonzero(weights)
+    covered = slice(bins[0], bins[-1] + 1) if len(bins) else slice(0)
+    return covered, weights[covered]
 
 
 @cache
