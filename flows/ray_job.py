@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shlex
@@ -91,6 +92,7 @@ def refuse_local_paths(kind: str, config: Config) -> None:
 def _connect(address: str) -> JobSubmissionClient:
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
@@ -183,6 +185,8 @@ def _exit_code(client: JobSubmissionClient, job_id: str) -> int:
         return exits.DONE
     if info.status == "STOPPED":
         return exits.INTERRUPTED
-    if info.driver_exit_code is None or info.driver_exit_code < 0:
+    code = info.driver_exit_code
+    if code is None:
         raise exits.JobLostError(f"the cluster lost job {job_id}: {info.message}")
-    return info.driver_exit_code
+    # The entry point runs in a shell, which reports signal N as 128 + N; 130 is our own.
+    return code if code <= 128 or code == exits.INTERRUPTED else 128 - code

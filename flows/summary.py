@@ -77,7 +77,7 @@ def _outcomes(dataset_uri: str) -> Table:
     rows = pyarrow.parquet.read_table(content, columns=["status", "stage", "reason"]).to_pylist()
     table = Table("inputs", "status", "stage", "reason", box=None, pad_edge=True)
     for (status, stage, reason), number in sorted(Counter(tuple(row.values()) for row in rows).items()):
-        table.add_row(f"  {number}", status, stage, reason)
+        table.add_row(f"  {number}", status, stage or "-", reason or "-")
     return table
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+# Prefect's temporary server says goodbye when pytest has closed the output.
+os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 
 
 @pytest.fixture

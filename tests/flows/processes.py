@@ -1,8 +1,10 @@
 """The command line as a process, and what becomes of processes."""
 
+import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 IACA = Path(sys.executable).with_name("iaca")
@@ -10,12 +12,31 @@ IACA = Path(sys.executable).with_name("iaca")
 
 def iaca(*words, cwd=None):
     """Run the installed console script to its end."""
-    return subprocess.run([IACA, *words], capture_output=True, text=True, timeout=120, cwd=cwd)
+    return subprocess.run([IACA, *words], capture_output=True, text=True, timeout=120, cwd=cwd, env=environment())
 
 
 def start_iaca(*words):
     """Start the installed console script and leave it running."""
-    return subprocess.Popen([IACA, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [IACA, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+    )
+
+
+def iaca_on_terminal(*words):
+    """Run the console script with a terminal as its output; its exit code and what it wrote."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([IACA, *words], stdout=theirs, stderr=theirs, env={**environment(), "TERM": "xterm"})
+    os.close(theirs)
+    written = b""
+    with open(ours, "rb", buffering=0) as screen, suppress(OSError):  # EIO when the other side is closed
+        while chunk := screen.read(4096):
+            written += chunk
+    return process.wait(60), written.decode()
+
+
+def environment():
+    """Ours, without what keeps Prefect quiet in the tests' own process: the command line must do so itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_LOGGING")}
 
 
 def wait_for(path, within_s=60.0):

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from processes import gone, iaca, start_iaca, wait_for
+from processes import gone, iaca, iaca_on_terminal, start_iaca, wait_for
 
 from flows.cli import COMMANDS
 
@@ -90,6 +90,14 @@ def test_a_job_without_a_flow_shows_heartbeats_and_a_summary(fake_jobs, tmp_path
     assert f"Next: iaca experiment --source.videos {tmp_path}/synthesize/videos" in result.stdout
     assert "ordinary output" not in result.stdout
     assert "found complete" in iaca("synthesize", "--storage.root", str(tmp_path)).stdout
+
+
+def test_a_terminal_gets_bars(fake_jobs, tmp_path):
+    code, output = iaca_on_terminal("synthesize", "--storage.root", str(tmp_path))
+    assert code == 0
+    assert "4/4" in output
+    assert "━" in output
+    assert "synthesize: 4/4" not in output
 
 
 def test_verbose_shows_the_whole_output(fake_jobs, tmp_path):

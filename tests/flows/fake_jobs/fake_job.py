@@ -19,7 +19,7 @@ from pipeline.progress import JobResult, Progress, emit
 
 def run(kind: str, config: Config) -> JobResult:
     """Behave as FAKE_JOB says, e.g. `shard=die,train=fail`; each attempt leaves a file with its process id."""
-    behaviour = dict(item.split("=") for item in os.environ.get("FAKE_JOB", "").split(",") if item).get(kind, "done")
+    behaviour = wanted(kind, Path(config.storage.root))
     folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.hide}" if kind == "evaluate" else kind)
     folder.mkdir(parents=True, exist_ok=True)
     attempts = len(list(folder.glob("attempt-*")))
@@ -36,12 +36,24 @@ def run(kind: str, config: Config) -> JobResult:
             os._exit(7)
         case "ray":
             use_ray()
+        case "release":
+            while not (folder / "release").exists():
+                time.sleep(0.1)
+        case "kill":
+            os.kill(os.getpid(), 9)
         case "die" if attempts == 0:
             os.kill(os.getpid(), 9)
         case "sleep" | "stubborn":
             sleep(folder, stubborn=behaviour == "stubborn")
     write_output(kind, folder, config)
     return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
+
+
+def wanted(kind: str, root: Path) -> str:
+    """From a file under the root, or else from the environment."""
+    if (file := root / f"{kind}.behaviour").exists():
+        return file.read_text()
+    return dict(item.split("=") for item in os.environ.get("FAKE_JOB", "").split(",") if item).get(kind, "done")
 
 
 def write_output(kind: str, folder: Path, config: Config) -> None:
