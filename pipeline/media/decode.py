@@ -86,15 +86,20 @@ class PictureReader:
 
     def clock_map(self) -> ClockMap:
         """The decoded frame of every tick that was read, from the times ffmpeg decoded them at."""
-        shown_us = np.array(self._shown_us, np.int64)
+        shown_us = np.array(self._shown_us, np.int64) + TOLERANCE_US
         if not len(shown_us):
             return ClockMap(np.empty(0, np.int32), 0.0, 0)
-        ticks_us = np.arange(self.num_pictures) * (1e6 / self.frame_rate_hz)
+        ticks_us = np.arange(self.num_pictures) * (1e6 / self.frame_rate_hz) + TOLERANCE_US
         latest = np.searchsorted(np.maximum.accumulate(shown_us), ticks_us, side="right") - 1
-        frame = _nearest(self.probe.frame_times_s, (shown_us + TOLERANCE_US) / 1e6)
+        frame = self._frame_numbers(shown_us)
         source_index = np.where(latest < 0, -1, frame[latest]).astype(np.int32)
-        end_us = int(shown_us[-1]) + TOLERANCE_US + (self._lengths_us[-1] or _median_step(shown_us))
+        end_us = int(shown_us[-1]) + (self._lengths_us[-1] or _median_step(shown_us))
         return ClockMap(source_index, end_us / 1e6, len(shown_us))
+
+    def _frame_numbers(self, shown_us: NDArray[np.int64]) -> NDArray[np.intp]:
+        """Which of the probe's frames each decoded one is: by number, or by time where some were not decoded."""
+        times_s = self.probe.frame_times_s
+        return np.arange(len(times_s)) if len(shown_us) == len(times_s) else _nearest(times_s, shown_us / 1e6)
 
     def problem(self) -> str:
         """Why not all of the video was decoded; "" when it was."""
@@ -120,7 +125,7 @@ def picture_size(probe: Probe) -> tuple[int, int]:
 
 
 def _command(path: Path, probe: Probe, *, ffmpeg: str, frame_rate_hz: float, size_px: tuple[int, int]) -> list[str]:
-    shift_us = round(probe.start_s * 1e6) + TOLERANCE_US
+    shift_us = round(probe.start_s * 1e6) + TOLERANCE_US  # frames come early, so that `fps` may round up
     pictures = (
         open_input(path, reinit_filter=0)[str(probe.video_stream)]
         .filter("settb", "AVTB")

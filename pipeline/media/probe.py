@@ -24,7 +24,7 @@ Reason = Literal["unreadable", "no_video", "too_long", "undecodable", "timeout",
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegts,mpegvideo,ogg,mxf,wav,mp3,aac,flac,ivf"
 PROTOCOLS = "file,pipe"
 JOINED_GAP_S = 0.05  # sound packets closer than this are one span: coarse time bases round by up to a packet
-HEADER_SLACK_S = 1.0  # a header may promise this much, and 5 %, beyond the last packet before we speak of it
+HEADER_SLACK_S = 0.25  # a header may promise this much, or 1 %, beyond the last packet before we speak of it
 
 
 @dataclass
@@ -162,7 +162,7 @@ def _broken_promise(container: InputContainer, times: Iterable[_Times]) -> str:
     """What to say of a header that promises much more than the packets hold; "" when it does not."""
     promised_s = (container.duration or 0) / av.time_base
     end_s = max(stream.end_s for stream in times)
-    if promised_s <= end_s + max(HEADER_SLACK_S, 0.05 * promised_s):
+    if promised_s <= end_s + max(HEADER_SLACK_S, 0.01 * promised_s):
         return ""
     return f"the file ends at {end_s:.2f} s, its header promises {promised_s:.2f} s"
 
