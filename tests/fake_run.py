@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipeline import storage
 from pipeline.config import Config
-from pipeline.training.fit import Plan
-from tests.fake_dataset import CROP_PX, NUM_MELS, make_segment, write_shard
+from pipeline.dataset.shards import read_index
+from pipeline.jobs.train import record_of
+from pipeline.training import order, record
+from pipeline.training.fit import Fit, Plan
+from pipeline.training.ranks import Ranks
+from tests.fake_dataset import CROP_PX, NUM_MELS, make_segment, write_dataset, write_shard
 
 SECTIONS = {
     "name": "small",
@@ -44,6 +49,32 @@ def small_plan(directory, **train) -> Plan:
     return Plan(config, str(directory / "dataset"), str(directory / "run"), rows["train"], rows["val"])
 
 
+def without_noise(plan: Plan) -> Plan:
+    """The same plan without anything that is drawn anew on each rank."""
+    model = dataclasses.replace(plan.config.model, fusion_dropout=0.0, head_dropout=0.0)
+    train = dataclasses.replace(plan.config.train, drop_modality=0.0)
+    return dataclasses.replace(plan, config=plan.config.model_copy(update={"model": model, "train": train}))
+
+
 def in_folder(plan: Plan, directory) -> Plan:
     """The same plan for another run."""
     return dataclasses.replace(plan, run_uri=str(directory))
+
+
+def small_dataset(directory, **splits):
+    """A committed dataset of train, val and test clips at `directory`; returns its DatasetInfo."""
+    counts = {"train": 2, "val": 1, "test": 2, **splits}
+    segments = {split: small_segments(split, count) for split, count in counts.items() if count}
+    return write_dataset(directory, small_config(), segments)
+
+
+def finished_run(root, dataset, **train):
+    """A run trained in this process and closed as the job does it; returns its URI."""
+    config = record.on_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
+    uri = record.run_uri(config, dataset.digest)
+    rows = {split: order.labelled(read_index(dataset.uri), split, dataset.uri) for split in ("train", "val")}
+    storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
+    Fit(Plan(config, dataset.uri, uri, rows["train"], rows["val"]), Ranks()).run(record.count_attempt(uri))
+    counts = {split: len(found) for split, found in rows.items()}
+    record.write_record(uri, record_of(config, dataset.uri, dataset.digest, uri, counts))
+    return uri

@@ -66,6 +66,9 @@ def over_time(stream: Stream) -> str:
             _values(axes[i], stream, i, name)
         for axis, (label, rows) in zip(axes[2:], stages, strict=False):
             _weights(axis, stream, label, rows)
+        for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
+            for axis in axes[:-1]:
+                axis.axvspan(start, stop, color=GONE, alpha=0.2, linewidth=0)
         _presence(axes[-1], stream)
         axes[-1].set_xlabel("seconds")
         axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
@@ -81,7 +84,7 @@ _GATE_ROWS = (
 def plane(true: NDArray, predicted: NDArray) -> str:
     """Where annotations and predictions lie in the plane of valence and arousal; both (n, 2)."""
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure = Figure((7.2, 3.7))
+        figure = Figure((5.4, 2.9))
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         for axis, points, title, colour in zip(
             axes, (true, predicted), ("annotated", "predicted"), (MUTED, VALENCE), strict=True
@@ -93,6 +96,7 @@ def plane(true: NDArray, predicted: NDArray) -> str:
             axis.axhline(0, color=LINE, linewidth=0.8)
             axis.axvline(0, color=LINE, linewidth=0.8)
             axis.set(title=title, xlabel="valence", xlim=(-1, 1), ylim=(-1, 1), aspect="equal")
+            axis.set(xticks=(-1, 0, 1), yticks=(-1, 0, 1))
         axes[0].set_ylabel("arousal")
         return _svg(figure, "plane")
 
@@ -103,7 +107,7 @@ def per_video(names: Sequence[str], ccc: NDArray) -> str:
     if len(order) > MAX_BARS:
         order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
     with mpl.rc_context(_STYLE):
-        figure = Figure((7.2, 0.7 + 0.3 * len(order)))
+        figure = Figure((5.4, 0.8 + 0.28 * len(order)))
         axis = figure.subplots()
         places = np.arange(len(order))
         for i, name in enumerate(LABEL_NAMES):
@@ -130,8 +134,6 @@ def _weights(axis: Axes, stream: Stream, label: str, rows: Sequence[tuple[str, s
             axis.plot(*_thin(stream.clock.times_s, stream.clock.gates[name]), color=colour, label=title)
     axis.set(title=label, ylim=(-0.05, 1.05), yticks=(0, 1))
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.94), ncols=2, borderaxespad=0)
-    for start, stop in spans(stream.clock.times_s, ~(stream.clock.face_ok & stream.clock.audio_ok)):
-        axis.axvspan(start, stop, color=GONE, alpha=0.25, linewidth=0)
 
 
 def _presence(axis: Axes, stream: Stream) -> None:
@@ -162,7 +164,8 @@ def _transparent(colour: str, alpha: float) -> tuple[float, float, float, float]
 
 
 def _short(name: str, width: int = 28) -> str:
-    return name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
+    short = name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
+    return short.replace("$", r"\$")  # it would begin a formula
 
 
 def _svg(figure: Figure, salt: str) -> str:

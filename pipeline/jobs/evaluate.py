@@ -38,9 +38,10 @@ def run(config: Config) -> JobResult:
     uri = evaluation_uri(config, finished, dataset)
     skipped = storage.exists(storage.join(uri, MANIFEST))
     if not skipped:
-        rows = [row for row in shards.read_index(dataset.uri) if row.split == config.evaluate.split]
+        rows = shards.read_index(dataset.uri)
         order.labelled(rows, config.evaluate.split, dataset.uri)
-        streams = _predict(config, run_config, finished, dataset, rows)
+        of_split = [row for row in rows if row.split == config.evaluate.split]
+        streams = _predict(config, run_config, finished, dataset, of_split)
         _publish(config, run_config, finished, dataset, uri, streams)
     return _result(uri, skipped=skipped, seconds=time.monotonic() - started)
 

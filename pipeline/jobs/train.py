@@ -40,7 +40,7 @@ def run(config: Config) -> JobResult:
     chosen = {split: order.labelled(rows, split, dataset.uri) for split in ("train", "val")}
     storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
     _train_with_ray(config, dataset.uri, uri)
-    done = _record(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
+    done = record_of(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
     record.write_record(uri, done)
     return _result(uri, done, time.monotonic() - started, skipped=False)
 
@@ -97,7 +97,8 @@ def train_worker(settings: dict[str, str]) -> None:
     Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
 
 
-def _record(config: Config, dataset_uri: str, digest: str, uri: str, segments: dict[str, int]) -> RunRecord:
+def record_of(config: Config, dataset_uri: str, digest: str, uri: str, segments: dict[str, int]) -> RunRecord:
+    """What `run.json` says of the run at `uri`, whose last epoch is done; `segments` are counted by split."""
     from pipeline.training import checkpoint
 
     newest, _ = checkpoint.load_newest(uri)

@@ -1,0 +1,134 @@
+import dataclasses
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import storage
+from pipeline.config import UsageError
+from pipeline.jobs import evaluate
+from pipeline.records import VideoRow
+from tests.fake_dataset import write_dataset
+from tests.fake_run import finished_run, small_config, small_dataset, small_segments
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("data") / "talkers")
+
+
+@pytest.fixture(scope="module")
+def run_uri(tmp_path_factory, dataset):
+    return finished_run(tmp_path_factory.mktemp("root"), dataset)
+
+
+def configured(run_uri, root, **evaluation):
+    config = small_config(root)
+    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri, **evaluation)})
+
+
+def read(uri, name):
+    return storage.read_bytes(storage.join(uri, name))
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory, run_uri):
+    return evaluate.run(configured(run_uri, tmp_path_factory.mktemp("evaluated")))
+
+
+def test_there_is_a_row_for_every_annotation_and_the_metrics_are_theirs(result):
+    table = pq.read_table(io.BytesIO(read(result.output_uri, "predictions.parquet")))
+    metrics = json.loads(read(result.output_uri, "metrics.json"))
+    assert table.num_rows == 128 == metrics["frames"]["labelled"] == metrics["frames"]["scored"]
+    assert set(table["split"].to_pylist()) == {"test"}
+    for name in ("valence", "arousal"):
+        x, y = (table[column].to_numpy().astype(float) for column in (f"{name}_pred", name))
+        assert np.abs(x).max() <= 1
+        ccc = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+        assert metrics["ccc"]["pooled"][name] == pytest.approx(ccc, abs=1e-6)
+    weights = table["gate_modality_video"].to_numpy() + table["gate_modality_audio"].to_numpy()
+    assert np.allclose(weights[table["valid"].to_numpy()], 1, atol=1e-5)
+
+
+def test_it_lies_under_the_run_and_the_manifest_names_every_file(result, run_uri):
+    assert result.output_uri.split("/")[-3:-1] == ["evaluations", run_uri.rsplit("/", 1)[1]]
+    assert result.output_uri.rsplit("/", 1)[1].startswith("talkers-")
+    manifest = json.loads(read(result.output_uri, "manifest.json"))
+    there = {entry.uri.rsplit("/", 1)[1] for entry in storage.list_files(result.output_uri)}
+    assert there == {*manifest["sha256"], "manifest.json"}
+
+
+def test_a_second_time_nothing_is_computed_and_torch_is_not_even_loaded(result, run_uri):
+    root = result.output_uri.split("/evaluations/")[0]
+    before = [entry.version for entry in storage.list_files(result.output_uri)]
+    code = (
+        "import sys; from pipeline.config import Config; from pipeline.jobs import evaluate\n"
+        "result = evaluate.run(Config.model_validate_json(sys.stdin.read()))\n"
+        "assert result.skipped and 'torch' not in sys.modules and 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], input=configured(run_uri, root).to_json(), text=True, check=True)
+    assert [entry.version for entry in storage.list_files(result.output_uri)] == before
+
+
+def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(result, run_uri):
+    names = ("metrics.json", "predictions.parquet", "report.html", "manifest.json")
+    before = [read(result.output_uri, name) for name in names]
+    for name in ("manifest.json", "report.html"):
+        storage.delete(storage.join(result.output_uri, name))
+    again = evaluate.run(configured(run_uri, result.output_uri.split("/evaluations/")[0]))
+    assert not again.skipped
+    assert [read(result.output_uri, name) for name in names] == before
+
+
+@pytest.mark.parametrize("hide", ["video", "audio"])
+def test_a_hidden_modality_makes_another_evaluation(result, run_uri, hide):
+    root = result.output_uri.split("/evaluations/")[0]
+    other = evaluate.run(configured(run_uri, root, hide=hide))
+    assert other.output_uri != result.output_uri
+    metrics = json.loads(read(other.output_uri, "metrics.json"))
+    assert metrics["hide"] == hide
+    table = pq.read_table(io.BytesIO(read(other.output_uri, "predictions.parquet")))
+    assert not table[f"gate_modality_{hide}"].to_numpy()[table["valid"].to_numpy()].any()
+    assert f"with {hide} hidden" in other.lines[0]
+
+
+def test_rejected_videos_are_in_the_denominator_and_in_the_report(tmp_path, run_uri):
+    lost = VideoRow("<script>lost", "", "x.mp4", "g", "test", "rejected", "faces", "no_face", "", labelled_frames=50)
+    dataset = write_dataset(tmp_path / "other", small_config(), {"test": small_segments("test", 1)}, rejected=[lost])
+    result = evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))
+    metrics = json.loads(read(result.output_uri, "metrics.json"))
+    assert metrics["frames"]["labelled"] == metrics["frames"]["scored"] + 50
+    page = read(result.output_uri, "report.html").decode()
+    assert "&lt;script&gt;lost" in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org/", "")
+
+
+def test_what_cannot_be_evaluated_is_said_before_any_work(tmp_path, run_uri, dataset):
+    with pytest.raises(UsageError, match=r"evaluate\.run is empty"):
+        evaluate.run(configured("", tmp_path))
+    with pytest.raises(UsageError, match="is not a run"):
+        evaluate.run(configured(str(tmp_path / "nothing"), tmp_path))
+    with pytest.raises(UsageError, match="is not a finished dataset"):
+        evaluate.run(configured(run_uri, tmp_path, dataset=str(tmp_path / "nothing")))
+    only_train = small_dataset(tmp_path / "train", val=0, test=0)
+    with pytest.raises(UsageError, match=r"the test split .* has no samples"):
+        evaluate.run(configured(run_uri, tmp_path, dataset=only_train.uri))
+    unfinished = tmp_path / "unfinished"
+    storage.publish_bytes(read(run_uri, "config.json"), str(unfinished / "config.json"))
+    with pytest.raises(UsageError, match=r"is not finished: it has no run\.json"):
+        evaluate.run(configured(str(unfinished), tmp_path))
+    assert not os.path.exists(tmp_path / "evaluations")
+
+
+def test_a_dataset_of_another_crop_size_is_refused(tmp_path, run_uri):
+    config = small_config()
+    bigger = config.model_copy(update={"media": dataclasses.replace(config.media, crop_px=32)})
+    dataset = write_dataset(tmp_path / "bigger", bigger, {"test": small_segments("test", 1)})
+    with pytest.raises(UsageError, match="gives crop_px 32, the run was trained with 16"):
+        evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))

@@ -1,0 +1,154 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import UsageError
+from pipeline.jobs import train
+from pipeline.progress import parse, result_from_json
+from pipeline.training import checkpoint, record
+from pipeline.training.history import read_rows
+from tests.fake_dataset import make_segment, write_dataset
+from tests.fake_run import finished_run, small_config, small_dataset
+
+EPOCHS = 12
+
+
+def job(directory, config):
+    """The training job as a child process of its own session, its output in a file."""
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text(config.to_json())
+    command = [sys.executable, "-m", "pipeline.jobs.train", str(directory / "config.json")]
+    with (directory / "output").open("w") as output:
+        return subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+
+
+def finish(directory, process):
+    code = process.wait(timeout=150)
+    output = (directory / "output").read_text()
+    assert code == 0, output
+    return result_from_json((directory / "result.json").read_bytes()), output
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("data") / "talkers")
+
+
+def two_workers(root, dataset):
+    return small_config(root, dataset=dataset.uri, num_workers=2, epochs=EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, dataset):
+    directory = tmp_path_factory.mktemp("trained")
+    process = job(directory / "job", two_workers(directory, dataset))
+    return finish(directory / "job", process)
+
+
+def losses(run_uri):
+    return [(row["step"], row["loss"]) for row in read_rows(run_uri) if "loss" in row]
+
+
+def test_two_workers_train_a_run_and_report_each_epoch(trained):
+    result, output = trained
+    told = [progress for line in output.splitlines() if (progress := parse(line))]
+    assert [progress.done for progress in told] == list(range(1, EPOCHS + 1))
+    found = record.read_record(result.output_uri)
+    assert (found.num_epochs, found.attempts, found.num_steps) == (EPOCHS, 1, 2 * EPOCHS)
+    assert found.weights_sha256 == checkpoint.weights_sha256(result.output_uri, found.best_step)
+    assert [step for step, _ in losses(result.output_uri)] == list(range(1, 2 * EPOCHS + 1))
+    best = json.loads(Path(result.output_uri, "best.json").read_bytes())
+    assert best == {"step": found.best_step, "val_ccc_mean": found.best_ccc}
+    assert Path(result.output_uri, "tensorboard", "events.out.tfevents.train").stat().st_size > 0
+
+
+@pytest.mark.chaos
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, trained, dataset):
+    undisturbed, _ = trained
+    config = two_workers(tmp_path, dataset)
+    process = job(tmp_path / "job", config)
+    run_uri = str(tmp_path / "runs" / Path(undisturbed.output_uri).name)
+    wait_until(lambda: len(checkpoint.steps(run_uri)) >= 1, process, seconds=90)
+    victims = workers_of(process.pid)
+    assert len(victims) == 2
+    os.kill(victims[1], signal.SIGKILL)
+    result, _ = finish(tmp_path / "job", process)
+    assert result.output_uri == run_uri
+    found = record.read_record(run_uri)
+    assert found.attempts == 2
+    resumed = [row for row in read_rows(run_uri) if "attempt" in row]
+    assert resumed[-1]["attempt"] == 2
+    assert 1 <= resumed[-1]["step"] < 2 * EPOCHS
+    assert losses(run_uri) == losses(undisturbed.output_uri)
+    assert found.weights_sha256 == record.read_record(undisturbed.output_uri).weights_sha256
+
+
+def wait_until(condition, process, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, "the job ended too early"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def workers_of(ancestor):
+    """Pids of the training workers below `ancestor`, ascending."""
+    parents, workers = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if b"RayTrainWorker" in (folder / "cmdline").read_bytes():
+                workers.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return sorted(pid for pid in workers if ancestor in ancestors(pid, parents))
+
+
+def ancestors(pid, parents):
+    while pid in parents:
+        pid = parents[pid]
+        yield pid
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, dataset):
+    uri = finished_run(tmp_path, dataset, epochs=1)
+    before = Path(uri, "run.json").stat().st_mtime_ns
+    code = (
+        "import sys; from pipeline.config import Config; from pipeline.jobs import train\n"
+        "result = train.run(Config.model_validate_json(sys.stdin.read()))\n"
+        "assert result.skipped and 'torch' not in sys.modules and 'ray' not in sys.modules\n"
+        "print(result.output_uri)"
+    )
+    config = small_config(tmp_path, dataset=dataset.uri, epochs=1)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=config.to_json(), text=True, check=True, capture_output=True
+    )
+    assert done.stdout.strip() == uri
+    assert Path(uri, "run.json").stat().st_mtime_ns == before
+
+
+def test_what_cannot_be_trained_is_said_before_any_work(tmp_path, dataset):
+    def refused(message, uri):
+        with pytest.raises(UsageError, match=message):
+            train.run(small_config(tmp_path, dataset=str(uri)))
+
+    refused(r"train\.dataset is empty", "")
+    refused("is not a finished dataset", tmp_path / "nothing")
+    refused("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
+    silent = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
+    refused("has no labels", write_dataset(tmp_path / "silent", small_config(), silent).uri)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_view_that_does_not_fit_the_dataset_is_refused(tmp_path, dataset):
+    values = small_config(tmp_path, dataset=dataset.uri).model_dump()
+    values["sequence"]["num_subclips"] = 8
+    values["segments"]["num_frames"] = 64
+    with pytest.raises(UsageError, match=r"8 x sequence\.subclip_stride 8 = 64 must equal segments\.num_frames 32"):
+        train.run(type(small_config()).model_validate(values))

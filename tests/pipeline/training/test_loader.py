@@ -1,0 +1,90 @@
+import dataclasses
+
+import pytest
+import torch
+
+from pipeline.training import order
+from pipeline.training.loader import Loader, read_segment
+from tests.fake_dataset import write_shard
+from tests.fake_run import small_config, small_segments
+
+CONFIG = small_config()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("dataset")
+    rows = write_shard(directory, "train-00000", small_segments("train", 3))
+    visits = order.training_visits(rows, stride=8, num_phases=4, seed=1, epoch=0)
+    return str(directory), order.batches(visits, 5)
+
+
+def load(dataset, rank=0, world_size=1, skip=0, **settings):
+    uri, batches = dataset
+    loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec, rank, world_size, **settings)
+    return list(loader.read(batches[skip:]))
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.tensors(), other.tensors(), strict=True))
+
+
+def joined(parts):
+    return [torch.cat(tensors) for tensors in zip(*(part.tensors() for part in parts), strict=True)]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_together_load_what_one_rank_loads_in_the_same_number_of_steps(dataset, world_size):
+    alone = load(dataset)
+    ranks = [load(dataset, rank, world_size) for rank in range(world_size)]
+    assert {len(batches) for batches in ranks} == {len(alone)}
+    for whole, *parts in zip(alone, *ranks, strict=True):
+        assert len({len(part) for part in parts}) == 1
+        real = [part.slice(0, int(part.video_ok_BL.any(1).sum())) for part in parts]
+        assert all(torch.equal(a, b) for a, b in zip(joined(real), whole.tensors(), strict=True))
+
+
+def test_skipping_batches_resumes_in_the_middle_of_an_epoch(dataset):
+    for whole, resumed in zip(load(dataset)[2:], load(dataset, skip=2), strict=True):
+        assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("settings", [{"num_threads": 1}, {"num_threads": 4, "num_ahead": 0}])
+def test_threads_do_not_change_what_is_loaded(dataset, settings):
+    assert all(same(a, b) for a, b in zip(load(dataset), load(dataset, **settings), strict=True))
+
+
+def test_leaving_early_stops_the_threads(dataset):
+    import threading
+
+    uri, batches = dataset
+    reading = Loader(uri, CONFIG.sequence, CONFIG.input_spec).read(batches)
+    next(reading)
+    reading.close()
+    for thread in [t for t in threading.enumerate() if t.name.startswith("loader")]:
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_the_index_and_the_shard_must_agree(dataset):
+    uri, batches = dataset
+    row = batches[0][0].row
+    with pytest.raises(ValueError, match=r"the index says other"):
+        read_segment(uri, dataclasses.replace(row, key="other"))
+    with pytest.raises(ValueError, match=r"not a tar slice|lacks"):
+        read_segment(uri, dataclasses.replace(row, offset=row.offset + 512))
+    with pytest.raises(ValueError, match=r"ends \d+ bytes before sample"):
+        read_segment(uri, dataclasses.replace(row, offset=10**9))
+
+
+def test_an_unreadable_sample_is_masked_and_counted_and_its_neighbours_are_untouched(dataset):
+    uri, batches = dataset
+    broken = dataclasses.replace(batches[0][0], row=dataclasses.replace(batches[0][0].row, offset=10**9))
+    loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec)
+    (batch,) = loader.read([[broken, *batches[0][1:]]])
+    (whole,) = Loader(uri, CONFIG.sequence, CONFIG.input_spec).read([batches[0]])
+    count = len(broken.phases)
+    assert loader.num_bad == 1
+    assert not batch.video_ok_BL[:count].any()
+    assert not batch.target_ok_BL[:count].any()
+    assert same(batch.slice(count, len(batch)), whole.slice(count, len(whole)))

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from pipeline.training import checkpoint
+from pipeline.training.fit import Fit
+from pipeline.training.history import read_rows
+from pipeline.training.ranks import Ranks
+from tests.fake_run import in_folder, small_plan, without_noise
+
+
+def train_rank(rank, world_size, plan, store):
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel).run()
+    distributed.destroy_process_group()
+
+
+def train_on(world_size, plan, directory):
+    there = in_folder(plan, directory / f"run{world_size}")
+    multiprocessing.spawn(train_rank, (world_size, there, directory / f"store{world_size}"), nprocs=world_size)
+    return there.run_uri
+
+
+def rows(run_uri, name):
+    return [row[name] for row in read_rows(run_uri) if name in row]
+
+
+def test_two_ranks_train_the_model_that_one_trains(tmp_path):
+    # 16 sequences in batches of 5 and 6: parts of unequal length, padded
+    plan = without_noise(small_plan(tmp_path, batch_size=6, epochs=2))
+    Fit(plan, Ranks()).run()
+    alone = checkpoint.load_newest(plan.run_uri)[0]
+    run_uri = train_on(2, plan, tmp_path)
+    together = checkpoint.load_newest(run_uri)[0]
+    assert rows(run_uri, "loss") == pytest.approx(rows(plan.run_uri, "loss"), abs=1e-5)
+    assert rows(run_uri, "val_ccc_mean") == pytest.approx(rows(plan.run_uri, "val_ccc_mean"), abs=1e-4)
+    for name, tensor in alone.model.items():
+        assert torch.allclose(together.model[name], tensor, atol=1e-4), name
+
+
+def test_a_single_rank_needs_no_process_group():
+    sums = torch.ones(6, 2, requires_grad=True)
+    assert Ranks().reduce(sums) is sums
+    assert Ranks().total(sums) is sums
