@@ -142,13 +142,17 @@ def _read_packet_times(
     """Times of every packet of picture and sound that is meant to be shown, and what stopped the reading early."""
     times = {s.index: _Times() for s in container.streams if s.type in ("video", "audio")}
     bases = {index: float(container.streams[index].time_base) for index in times}
+    delays = {s.index: s.codec_context.reorder_depth for s in container.streams.video if s.codec_context}
+    unstamped = container.format.name == "avi"  # it stores no presentation times, and those made up are wrong
     try:
         for packet in container.demux():
-            stamp = packet.dts if packet.pts is None else packet.pts  # AVI stores no presentation times
+            stamp = packet.dts if packet.pts is None or unstamped else packet.pts
             if packet.stream_index not in times or stamp is None or packet.is_discard or not packet.size:
                 continue
             base = bases[packet.stream_index]
             shown_s = stamp * base - start_s
+            if unstamped:  # what a decoder that reorders frames holds back comes out that much later
+                shown_s += delays.get(packet.stream_index, 0) * (packet.duration or 0) * base
             if shown_s > max_duration_s:
                 raise Rejection("probe", "too_long", f"a packet at {shown_s:.1f} s; allowed: {max_duration_s:.1f} s")
             times[packet.stream_index].starts_s.append(shown_s)

@@ -57,6 +57,11 @@ CLOCKED = {
     "transport stream, picture late": clip("ts", LATE_MS, **MP2_SILENCE),
     "mjpeg avi": clip("avi", EVEN_MS, **MJPEG),
     "avi without presentation times": clip("avi", EVEN_MS, codec="mpeg4", time_base=Fraction(1, 25)),
+    "h264 avi": clip("avi", EVEN_MS, time_base=Fraction(1, 25), video_options={"bf": "0"}),
+    "h264 avi, reordered": clip("avi", EVEN_MS, time_base=Fraction(1, 25), begin_ms=-80),  # two frames held back
+    "mpeg4 avi, reordered": clip(
+        "avi", EVEN_MS, codec="mpeg4", time_base=Fraction(1, 25), video_options={"bf": "2"}, begin_ms=-40
+    ),
     "ten bits": clip("mp4", UNEVEN_MS, pix_fmt="yuv420p10le"),
     "grey": clip("mkv", UNEVEN_MS, codec="ffv1", pix_fmt="gray"),
 }
