@@ -37,6 +37,9 @@ class TinyVideo(nn.Module):
     the mean, the last crop (the labelled one) and the mean absolute difference between neighbours, which is motion.
     """
 
+    mean: Tensor  # (3, 1, 1) of raw pixel values
+    std: Tensor
+
     def __init__(self, spec: InputSpec, feature_dim: int) -> None:
         super().__init__()
         self.stem = _block(3, 16, kernel=7, stride=4)

@@ -39,7 +39,7 @@ class Fusion(nn.Module):
         self.config = config
         self.layers = nn.ModuleList(cross_layer(config) for _ in range(config.depth))
         self.gate = build_gate(config)
-        self.output_dim: int = self.gate.output_dim
+        self.output_dim = self.gate.output_dim
 
     def forward(
         self,

@@ -6,7 +6,7 @@ of the cross-attention and gives the fused features (B, L, F) with its weights b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,9 @@ class SoftGate(nn.Module):
 
 def mix(weights_BLN: Tensor, options: Sequence[Tensor], *, relu: bool) -> Tensor:
     """The weighted sum of N options (B, L, D), with a ReLU on it where asked."""
-    mixed = sum(weight[..., None] * option for weight, option in zip(weights_BLN.unbind(-1), options, strict=True))
-    return torch.relu(mixed) if relu else mixed
+    first, *others = (w_BL[..., None] * x_BLD for w_BL, x_BLD in zip(weights_BLN.unbind(-1), options, strict=True))
+    mixed_BLD = sum(others, start=first)
+    return torch.relu(mixed_BLD) if relu else mixed_BLD
 
 
 class Ungated(nn.Module):
@@ -133,15 +134,16 @@ class IACA(nn.Module):
         pair = plain.masked(video, audio)
         if self.modality is None:
             return pair.joined(), gates
-        gates["modality"] = self._weigh(pair)
+        gates["modality"] = _weigh(self.modality, pair)
         if self.stage2 == "sum":
             return mix(gates["modality"], [pair.video_BLD, pair.audio_BLD], relu=self.relu), gates
         video_BL, audio_BL = gates["modality"].unbind(-1)
         return torch.cat([video_BL[..., None] * pair.video_BLD, audio_BL[..., None] * pair.audio_BLD], dim=-1), gates
 
-    def _weigh(self, pair: Pair) -> Tensor:
-        ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
-        return masked_softmax(self.modality.logits(pair.joined()), ok_BL2)
+
+def _weigh(gate: SoftGate, pair: Pair) -> Tensor:
+    ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
+    return masked_softmax(gate.logits(pair.joined()), ok_BL2)
 
 
 def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
@@ -231,9 +233,16 @@ class HGRJCA(nn.Module):
         return iterates[-1].masked(video, audio).joined(), gates
 
 
-_GATES = {"none": Ungated, "dca": DCA, "iaca": IACA, "grjca": GRJCA, "hgrjca": HGRJCA}
+GateModule = Ungated | DCA | IACA | GRJCA | HGRJCA
+_GATES: dict[str, Callable[[FusionConfig], GateModule]] = {
+    "none": Ungated,
+    "dca": DCA,
+    "iaca": IACA,
+    "grjca": GRJCA,
+    "hgrjca": HGRJCA,
+}
 
 
-def build_gate(config: FusionConfig) -> nn.Module:
+def build_gate(config: FusionConfig) -> GateModule:
     """The module of `config.gate`: iterates -> (fused, weights by name); it knows its `output_dim`."""
     return _GATES[config.gate](config)
