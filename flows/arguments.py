@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +13,11 @@ from pipeline.config import Config, UsageError, load
 
 FLAGS = {"strict": "strict", "verbose": "verbose", "v": "verbose", "help": "help", "h": "help"}
 SHORT = ("-v", "-h")
+TOP = {
+    "name": "the outputs' folders begin with it",
+    "limit": "only the first N videos; 0: all",
+    "dry_run": "print the plan and stop",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +127,32 @@ def print_help(command: Command) -> None:
     """Print the command's options with their defaults and what they mean."""
     import tyro
 
-    text = tyro.conf.arg
-    fields: list[tuple[str, Any, Any]] = [
-        ("config", Annotated[str, text(metavar="FILE.toml", help="run file: what differs from the defaults")], ""),
-        ("strict", Annotated[bool, text(help="exit with 3 when inputs were rejected")], False),
-        ("verbose", Annotated[bool, text(aliases=["-v"], help="tracebacks, and the whole output of jobs")], False),
-    ]
-    fields[0] = (*fields[0][:2], command.run_file)
-    for name, field in command.shortcuts.items():
-        fields.append((name, Annotated[str, text(metavar="URI", help=f"short for --{field}")], ""))
-    for name, field in Config.model_fields.items():
-        if name in command.sections or not dataclasses.is_dataclass(field.default):
-            fields.append((name, field.annotation, field.default))
-    form = dataclasses.make_dataclass("Form", [(n, t, dataclasses.field(default=d)) for n, t, d in fields], frozen=True)
+    form = dataclasses.make_dataclass(
+        "Form",
+        [(name, kind, dataclasses.field(default=default)) for name, kind, default in _form(command)],
+        frozen=True,
+    )
     tyro.cli(
         form,
         prog=f"iaca {command.name}",
-        description=command.summary,
+        description=f"{command.summary} In names, dashes and underscores are the same.",
         args=["--help"],
         use_underscores=True,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def _form(command: Command) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of what the help lists: the command's own options, then its share of the fields."""
+    from tyro.conf import arg
+
+    run_file = arg(metavar="FILE.toml", help="run file: what differs from the defaults")
+    yield "config", Annotated[str, run_file], command.run_file
+    yield "strict", Annotated[bool, arg(help="exit with 3 when inputs were rejected")], False
+    yield "verbose", Annotated[bool, arg(aliases=["-v"], help="tracebacks, and the whole output of jobs")], False
+    for name, field in command.shortcuts.items():
+        yield name, Annotated[str, arg(metavar="URI", help=f"short for --{field}")], ""
+    for name, info in Config.model_fields.items():
+        if name in command.sections or not dataclasses.is_dataclass(info.default):
+            kind = Annotated[info.annotation, arg(help=TOP[name])] if name in TOP else info.annotation
+            yield name, kind, info.default

@@ -81,6 +81,9 @@ def run(words: Sequence[str]) -> int:
         return _fail(str(error), USAGE)
     except JobError as error:
         return _fail(str(error), FAILED)
+    except BrokenPipeError:  # the reader of our output has left, as in `iaca config | head -3`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except KeyboardInterrupt:
         print(f"\ninterrupted; what is finished is kept. To resume: {shlex.join(['iaca', *words])}", file=sys.stderr)
         return INTERRUPTED

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from pipeline.progress import Progress
@@ -70,7 +70,7 @@ class BarScreen:
 
     def __init__(self, bars: Bars, beat: Heartbeat) -> None:
         self.bars, self.beat = bars, beat
-        self.tasks: dict[str, int] = {}
+        self.tasks: dict[str, TaskID] = {}
 
     def progress(self, progress: Progress) -> None:
         """Move the stage's bar."""

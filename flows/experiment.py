@@ -77,8 +77,9 @@ def demo(config: Config) -> list[JobResult]:
 
 def with_talkers(config: Config, uri: str) -> Config:
     """The same experiment on the synthetic talkers at `uri`."""
-    files = {"videos": join(uri, "videos"), "labels": join(uri, "labels"), "manifest": join(uri, "manifest.csv")}
-    source = replace(config.source, **files, shared=config.storage.shared)
+    videos, labels, manifest = (join(uri, name) for name in ("videos", "labels", "manifest.csv"))
+    shared = config.storage.shared
+    source = replace(config.source, kind="folder", videos=videos, labels=labels, manifest=manifest, shared=shared)
     return config.model_copy(update={"source": source})
 
 

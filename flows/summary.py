@@ -57,7 +57,9 @@ def _block(result: JobResult, dry_run: bool, out: Console) -> None:
         return
     for line in result.lines:
         _say(out, f"  {line}")
-    if result.counts and result.kind != "evaluate":
+    if result.kind == "evaluate":
+        _say(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
+    elif result.counts:
         _say(out, f"  {_counts(result)}")
 
 

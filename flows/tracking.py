@@ -19,13 +19,7 @@ from pipeline.progress import JobResult
 
 def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only a job that was ended from outside; a usage error or a failure of the job itself would come again."""
-    try:
-        state.result()
-    except JobLostError:
-        return True
-    except BaseException:  # noqa: BLE001
-        return False
-    return False
+    return isinstance(state.result(raise_on_failure=False), JobLostError)
 
 
 def stop_jobs(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:

@@ -37,8 +37,13 @@ def emit(progress: Progress) -> None:
 
 
 def parse(line: str) -> Progress | None:
-    """The Progress in a line of a job's output, or None when the line is ordinary output."""
-    return Progress(**json.loads(line.removeprefix(PREFIX))) if line.startswith(PREFIX) else None
+    """The Progress in a line of a job's output, or None when the line is ordinary output (a garbled one is, too)."""
+    if not line.startswith(PREFIX):
+        return None
+    try:
+        return Progress(**json.loads(line.removeprefix(PREFIX)))
+    except (ValueError, TypeError):
+        return None
 
 
 def result_to_json(result: JobResult) -> bytes:

@@ -2,10 +2,11 @@
 
 import json
 import signal
+import subprocess
 import time
 
 import pytest
-from processes import gone, iaca, iaca_on_terminal, start_iaca, wait_for
+from processes import IACA, gone, iaca, iaca_on_terminal, start_iaca, wait_for
 
 from flows.cli import COMMANDS
 
@@ -32,8 +33,9 @@ def test_overview_names_every_command_and_exit_code():
 
 def test_help_of_a_command_explains_its_options():
     text = iaca("train", "--help").stdout
-    assert all(option in text for option in ("--config", "--strict", "--dataset", "--train.num_workers", "--limit"))
+    assert all(option in text for option in ("--config", "--strict", "--dataset", "--train.num_workers", "--dry_run"))
     assert "sequences, global" in text
+    assert "only the first N videos" in text
     assert "--faces.detector" not in text
 
 
@@ -80,6 +82,12 @@ def test_config_prints_what_will_be_used(tmp_path):
     result = iaca("config", "--config", str(tmp_path / "run.toml"), "--train.batch-size", "4")
     config = json.loads(result.stdout)
     assert (config["name"], config["train"]["epochs"], config["train"]["batch_size"]) == ("mine", 3, 4)
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    piped = subprocess.run(f"{IACA} train --help | head -1", shell=True, capture_output=True, text=True)
+    assert piped.stderr == ""
+    assert piped.stdout.startswith("usage: iaca train")
 
 
 def test_a_job_without_a_flow_shows_heartbeats_and_a_summary(fake_jobs, tmp_path):

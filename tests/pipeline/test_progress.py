@@ -10,6 +10,7 @@ def test_progress_lines_are_read_back_and_others_are_not(capsys):
     assert line.count("\n") == 1
     assert parse(line) == progress
     assert parse("an ordinary line") is None
+    assert parse(line.rstrip() + line) is None
 
 
 def test_results_round_trip():
