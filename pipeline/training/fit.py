@@ -25,7 +25,7 @@ from pipeline.config import Config
 from pipeline.records import SampleRow
 from pipeline.training import checkpoint, order, record
 from pipeline.training.checkpoint import Checkpoint, Progress
-from pipeline.training.history import History
+from pipeline.training.history import History, NoHistory
 from pipeline.training.loader import Loader
 from pipeline.training.ranks import Ranks
 
@@ -82,17 +82,18 @@ class Fit:
             FloatingPointError: loss or gradient is not finite.
             RuntimeError: too many samples in a row cannot be read, or validation has nothing to score.
         """
-        with History(self.plan.run_uri, self.progress.step) as history:
+        writes = self.ranks.rank == 0
+        with History(self.plan.run_uri, self.progress.step) if writes else NoHistory() as history:
             history.add({"step": self.progress.step, "attempt": attempt, "passed_over": self.passed_over})
             while not self.is_over:
                 measured = self._epoch(history)
                 if after_epoch:
                     after_epoch(measured)
-            if self.ranks.rank == 0:
+            if writes:
                 self._publish_best()
         return self.progress
 
-    def _epoch(self, history: History) -> dict[str, float]:
+    def _epoch(self, history: History | NoHistory) -> dict[str, float]:
         started = time.monotonic()
         batches = self._batches(self.progress.epoch)
         for batch in self._loader.read(batches[self.progress.batch :]):
@@ -110,7 +111,7 @@ class Fit:
         self._save(history)
         return measured
 
-    def _step(self, batch: Batch, history: History) -> None:
+    def _step(self, batch: Batch, history: History | NoHistory) -> None:
         step, train = self.progress.step, self.train
         noise = np.random.SeedSequence([train.seed, step, self.ranks.rank]).generate_state(2)
         torch.manual_seed(int(noise[0]))
@@ -148,8 +149,8 @@ class Fit:
             )
         return ccc
 
-    def _save(self, history: History) -> None:
-        if self.ranks.rank != 0:
+    def _save(self, history: History | NoHistory) -> None:
+        if isinstance(history, NoHistory):
             return
         history.publish()
         state = self._optimizer.state_dict()

@@ -8,8 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from pipeline import storage
 
 METRICS = "metrics.jsonl"
@@ -24,6 +22,19 @@ def read_rows(run_uri: str) -> list[Row]:
         return []
 
 
+class NoHistory:
+    """What the ranks beside the first one note: nothing."""
+
+    def __enter__(self) -> NoHistory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add(self, row: Row) -> None:
+        """Forget the row."""
+
+
 class History:
     """Rows with a `step` and numbers; what was noted after the step that a run resumes from is forgotten.
 
@@ -33,6 +44,8 @@ class History:
     def __init__(self, run_uri: str, resumed_step: int) -> None:
         self._run_uri = run_uri
         self._rows: list[Row] = []
+        from torch.utils.tensorboard import SummaryWriter  # seconds to import, and only the first rank writes
+
         self._folder = tempfile.TemporaryDirectory(prefix="iaca-events-")
         self._events = SummaryWriter(self._folder.name)
         for row in read_rows(run_uri):

@@ -94,7 +94,7 @@ def test_it_stops_when_validation_gets_no_better(tmp_path):
 
 
 def test_it_learns_what_the_pictures_and_the_sound_show(tmp_path):
-    plan = small_plan(tmp_path, epochs=25, patience=25, drop_modality=0.0)
+    plan = small_plan(tmp_path, epochs=25, patience=25, drop_modality=0.0, checkpoint_every_steps=1000)
     assert Fit(plan, Ranks()).run().best_ccc > 0.5
 
 

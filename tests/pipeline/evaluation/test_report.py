@@ -1,0 +1,99 @@
+import dataclasses
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import plots, report, scores
+from pipeline.evaluation.predictions import OnClock, Stream, joined_columns
+from pipeline.records import ANNOTATION_DTYPE, VideoRow
+
+VOID = {"meta", "link", "br"}
+FACTS = {"run": "run-1", "dataset": "data-1", "split": "test", "hide": "none", "settings": [("model", "jca")]}
+
+
+class Balance(HTMLParser):
+    """Fails on a tag that is closed out of turn, and collects ids."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.ids += [value for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def stream(name, seed, gates=True, num_annotations=100):
+    rng, times = np.random.default_rng(seed), np.arange(100) / 25
+    values = rng.uniform(-1, 1, (100, 2)).astype(np.float32)
+    face_ok = np.ones(100, bool)
+    face_ok[20:40] = False
+    weights = {"modality_video": values[:, 0], "video_cross": values[:, 1]} if gates else {}
+    rows = np.zeros(num_annotations, ANNOTATION_DTYPE)
+    rows["time_s"] = times[:num_annotations]
+    rows["valence"], rows["arousal"] = rng.uniform(-1, 1, (2, num_annotations))
+    return Stream(name, "", OnClock(times, values, face_ok, face_ok, face_ok, weights), rows)
+
+
+def page(streams, **facts):
+    columns = joined_columns(streams)
+    videos = [
+        VideoRow(s.video_id, "", "", "", "test", "ok", "", "", "", labelled_frames=len(s.annotations)) for s in streams
+    ]
+    return report.render({**FACTS, **facts}, scores.measure(columns, videos), columns, streams)
+
+
+@pytest.mark.parametrize("num_videos", [1, 2, 5])
+def test_the_page_is_well_formed_stands_alone_and_is_the_same_each_time(num_videos):
+    streams = [stream(f"v{i}", i) for i in range(num_videos)]
+    text = page(streams)
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []
+    assert len(set(parser.ids)) == len(parser.ids)
+    assert text.count('class="tag"') == min(num_videos, 3)
+    assert not re.search(r"<script|src=|@import|url\((?!#)", text)
+    assert page(streams) == text
+
+
+def test_names_are_text_never_markup():
+    name = 'a<img src=x onerror="1">$b$&amp;'
+    text = page([stream(name, 0), stream("v1", 1)], run="<b>run</b>")
+    assert "<img" not in text
+    assert "<b>run</b>" not in text
+    assert "&lt;img" in text
+
+
+def test_a_model_without_gates_and_a_split_without_scored_videos_have_a_page():
+    assert "cross-attends" not in page([stream("v0", 0, gates=False)])
+    assert "cross-attends" in page([stream("v0", 0)])
+    assert page([stream("v0", 0, num_annotations=0)]).count("–") > 3
+
+
+def test_a_constant_prediction_is_pointed_out():
+    flat = stream("v0", 0)
+    flat = dataclasses.replace(flat, clock=dataclasses.replace(flat.clock, values=np.zeros((100, 2), np.float32)))
+    assert "valence and arousal is constant" in page([flat])
+
+
+def test_pictures_take_the_colours_of_the_page():
+    picture = plots.over_time(stream("v0", 0))
+    assert "var(--valence)" in picture
+    assert "#0a0a" not in picture
+    assert not re.search(r"#[0-9a-f]{6}", picture)
+
+
+def test_spans_are_the_runs_of_chosen_frames():
+    times = np.arange(6) / 10
+    found = plots.spans(times, np.array([True, True, False, False, True, True]))
+    assert np.allclose(found, [(0.0, 0.2), (0.4, 0.6)])
+    assert plots.spans(times, np.zeros(6, bool)) == []
