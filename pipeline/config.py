@@ -104,7 +104,7 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
     """
     values = _read_toml(Path(path)) if path else {}
     merged = _merge(values, overrides or {})
-    origin = str(path) if path else "the overrides"
+    origin = " and ".join(filter(None, [path and str(path), overrides and "the command line"])) or "the defaults"
     _refuse_unknown(merged, Config, origin, prefix="")
     try:
         return Config.model_validate(merged)
