@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,18 @@ FRAME_DTYPE = np.dtype(
 )
 ANNOTATION_DTYPE = np.dtype([("frame", "<i4"), ("time_s", "<f8"), ("valence", "<f4"), ("arousal", "<f4")])
 LABEL_NAMES = ("valence", "arousal")
+
+Reason = Literal[
+    "missing",  # source: gone since the plan was made
+    "changed",  # source: other bytes than the plan was made for
+    "unreadable",  # probe: no media container that is allowed
+    "no_video",  # probe: no stream of moving pictures
+    "too_long",  # probe: longer than is allowed
+    "undecodable",  # decode: not one frame came out
+    "timeout",  # decode: not done in the time that is allowed
+    "no_face",  # faces: nobody in any frame, or in too few
+    "bad_labels",  # labels: the file is not what it should be
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +218,12 @@ class VideoRow:
 class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an exception, not an error of the program
     """A video that cannot be used, with the stage, a reason from a fixed vocabulary and a detail for people."""
 
-    def __init__(self, stage: str, reason: str, detail: str) -> None:
+    def __init__(self, stage: str, reason: Reason, detail: str) -> None:
         super().__init__(f"{stage}: {reason}: {detail}")
-        self.stage, self.reason, self.detail = stage, reason, detail
+        self.stage, self.detail = stage, detail
+        self.reason: Reason = reason
 
-    def __reduce__(self) -> tuple[type[Rejection], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[Rejection], tuple[str, Reason, str]]:
         return Rejection, (self.stage, self.reason, self.detail)
 
 

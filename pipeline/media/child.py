@@ -13,7 +13,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,11 @@ class Child:
             start_new_session=True,
             preexec_fn=_limits(os.getpid(), timeout_s),  # only system calls in it
         )
+        assert isinstance(self._process.stdout, io.FileIO)
+        assert isinstance(self._process.stderr, io.FileIO)
+        self._output, self._stderr = self._process.stdout, self._process.stderr
         with contextlib.suppress(OSError):  # a system that forbids larger pipes is merely slower
-            fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+            fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self._words = threading.Thread(target=self._collect, daemon=True)
         self._words.start()
         self._deadline = threading.Timer(timeout_s, self._expire)
@@ -61,10 +63,10 @@ class Child:
 
     def read_into(self, array: NDArray[np.generic]) -> int:
         """Fill `array` from the output; the number of bytes read, which is less than its size only at the end."""
-        view = memoryview(array).cast("B")
+        view = memoryview(array.data).cast("B")
         filled = 0
         while filled < len(view):
-            num_bytes = self._process.stdout.readinto(view[filled:])
+            num_bytes = self._output.readinto(view[filled:])
             if not num_bytes:
                 break
             filled += num_bytes
@@ -72,7 +74,7 @@ class Child:
 
     def finish(self) -> int:
         """Wait for the end of the process and of its words; its return code, negative for a signal."""
-        self._process.stdout.close()
+        self._output.close()
         code = self._process.wait()
         self._words.join()
         self._deadline.cancel()
@@ -83,9 +85,7 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._kill()
         self.finish()
 
@@ -99,7 +99,7 @@ class Child:
         self._kill()
 
     def _collect(self) -> None:
-        with io.BufferedReader(self._process.stderr, 1 << 16) as words:
+        with io.BufferedReader(self._stderr, 1 << 16) as words:
             while line := words.readline(LINE_BYTES).decode(errors="replace"):
                 if match := _ERROR_LINE.match(line.rstrip()):
                     self.last_error = match[1]

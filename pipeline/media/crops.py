@@ -29,7 +29,7 @@ def cut_face(picture: Picture, box: NDArray[np.float32], *, margin: float, crop_
     left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
     planes = [_sample(picture.y, left, top, side, crop_px)]
     planes += [_sample(plane, left / 2, top / 2, side / 2, crop_px) for plane in (picture.u, picture.v)]
-    return cv2.transform(cv2.merge(planes), _TO_BGR)
+    return np.asarray(cv2.transform(cv2.merge(planes), _TO_BGR), np.uint8)
 
 
 def encode_jpeg(crop: NDArray[np.uint8], quality: int) -> bytes:
@@ -45,12 +45,13 @@ def _sample(plane: NDArray[np.uint8], left: float, top: float, side: float, crop
     left, top = left - columns.start, top - rows.start
     while side >= 2 * crop_px and min(part.shape) >= 2:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
-        part = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        part = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
         left, top, side = left / 2, top / 2, side / 2
     step = side / crop_px
     to_part = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])  # pixel centres
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(part, to_part, (crop_px, crop_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(part, to_part, (crop_px, crop_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8)
 
 
 def _part(start: float, length: float, limit: int) -> slice:

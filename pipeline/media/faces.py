@@ -66,7 +66,8 @@ class HaarDetector:
     def __init__(self, *, long_side_px: int, min_score: float) -> None:
         self.long_side_px = long_side_px
         self.min_score = min_score
-        self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
+        folder: str = cv2.data.haarcascades  # type: ignore[attr-defined]  # OpenCV's stubs lack it
+        self._cascade = cv2.CascadeClassifier(folder + "haarcascade_frontalface_alt2.xml")
 
     def detect(self, picture: Picture) -> list[Detection]:
         """See Detector."""
@@ -113,7 +114,9 @@ def _shrink(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uin
     height, width = plane.shape
     scale = min(1.0, long_side_px / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return (plane, 1.0) if scale == 1.0 else (cv2.resize(plane, size, interpolation=cv2.INTER_AREA), scale)
+    if scale == 1.0:
+        return plane, scale
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
 def _keep(found: Iterable[Detection], min_score: float) -> list[Detection]:

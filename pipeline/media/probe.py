@@ -7,7 +7,6 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import av
 import av.logging
@@ -16,9 +15,6 @@ from av.container import InputContainer
 from numpy.typing import NDArray
 
 from pipeline.records import Probe, Rejection
-
-# Every reason for which this package refuses a file.
-Reason = Literal["unreadable", "no_video", "too_long", "undecodable", "timeout", "no_face"]
 
 # Containers of ordinary footage. Playlists, concat scripts, SDP and whatever else names other files are left out.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegts,mpegvideo,ogg,mxf,wav,mp3,aac,flac,ivf"
@@ -124,7 +120,7 @@ def _rotations_deg(container: InputContainer) -> dict[int, int]:
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)  # below it the description comes back empty
     try:
-        description = container.dumps_format()
+        description = container.dumps_format()  # type: ignore[attr-defined]  # its stubs lack it
     finally:
         av.logging.set_level(level)
     rotations, stream = {}, -1
@@ -141,7 +137,7 @@ def _read_packet_times(
 ) -> tuple[dict[int, _Times], str]:
     """Times of every packet of picture and sound that is meant to be shown, and what stopped the reading early."""
     times = {s.index: _Times() for s in container.streams if s.type in ("video", "audio")}
-    bases = {index: float(container.streams[index].time_base) for index in times}
+    bases = {index: float(container.streams[index].time_base or 0) for index in times}
     delays = {s.index: s.codec_context.reorder_depth for s in container.streams.video if s.codec_context}
     unstamped = container.format.name == "avi"  # it stores no presentation times, and those made up are wrong
     try:

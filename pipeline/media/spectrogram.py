@@ -48,7 +48,7 @@ def read_sound(
     with Child(_command(path, probe, ffmpeg, sample_rate_hz), timeout_s=timeout_s) as child:
         num_samples = _fill(mel_db, mel, child)
         code = child.finish() if num_samples < mel.num_samples(num_hops) else 0  # the rest is beyond the picture
-    times_s = np.arange(num_hops) * hop_s
+    times_s = np.arange(num_hops, dtype=np.float64) * hop_s
     hop_ok = _within(times_s, probe.sound_spans_s) & (times_s < num_samples / sample_rate_hz)
     problem = f"sound: ffmpeg ended with {code}: {child.last_error}" if code else ""
     return SoundOnClock(mel_db, hop_ok, problem, time.perf_counter() - started_s)
@@ -94,7 +94,7 @@ class LogMel:
         self.triangles = [_nonzero(weights) for weights in mel_filters(sample_rate_hz, n_fft, num_mels).T]
         self.reach = length - length // 2 + 1  # samples on either side of a centre that suffice for its window
 
-    def centres(self, hops: NDArray[np.int64]) -> NDArray[np.int64]:
+    def centres(self, hops: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """The sample at the middle of each hop."""
         return np.rint(np.asarray(hops) * (self.hop_s * self.sample_rate_hz)).astype(np.int64)
 
