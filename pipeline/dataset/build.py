@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
 from pipeline.media.probe import probe
 from pipeline.media.spectrogram import read_sound
+from pipeline.media.tracks import Choice
 from pipeline.media.video import read_video
 from pipeline.records import (
     LABEL_NAMES,
@@ -31,6 +33,7 @@ from pipeline.records import (
     VideoRow,
 )
 
+PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
 
 
@@ -142,7 +145,7 @@ class VideoBuild:
             min_overlap=faces.min_overlap,
             max_gap_s=faces.max_gap_s,
             margin=faces.margin,
-            choose=self.video.person or faces.choose,
+            choose=PERSONS.get(self.video.person, faces.choose),
             timeout_s=media.timeout_s,
         )
         fraction = face_fraction(seen, facts, media.frame_rate_hz)
@@ -183,7 +186,7 @@ class VideoBuild:
             self._learn(stage="audio", reason="partial", detail=heard.problem[:2000])
         return heard
 
-    def _learn(self, **facts: object) -> None:
+    def _learn(self, **facts: Any) -> None:
         self.row = replace(self.row, **facts)
 
     def _learn_labels(self, values: NDArray[np.float32]) -> None:

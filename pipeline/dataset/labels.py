@@ -45,7 +45,7 @@ class LabelRows:
     @property
     def valid(self) -> NDArray[np.bool_]:
         """(rows,) True where both values are given."""
-        return ~np.isnan(self.values).any(axis=1)
+        return np.isfinite(self.values[:, 0]) & np.isfinite(self.values[:, 1])
 
 
 def read_annotations(uri: str, *, frame_times_s: NDArray[np.float64]) -> Annotations:
@@ -81,7 +81,8 @@ def parse(text: str, *, name: str) -> LabelRows:
     if header not in _HEADERS:
         allowed = " or ".join(repr(",".join(names)) for names in _HEADERS)
         raise LabelError(f"{name}, row 1: the header is {','.join(header)[:80]!r}; it must be {allowed}")
-    places, values = [], []
+    places: list[float] = []
+    values: list[tuple[float, float]] = []
     seen: dict[float, int] = {}
     for number, cells in lines:
         where = f"{name}, row {number}"

@@ -6,38 +6,36 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PREFIX = "iaca-shard-"
-MIN_AGE_S = 60.0  # a younger folder may not have its lock yet
+_NEW, _LOCKED = "iaca-new-", "iaca-shard-"
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A new folder, removed at the end; the kernel drops its lock even when the process is killed."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
-        lock = os.open(name, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield Path(name)
-        finally:
-            os.close(lock)
+    new = Path(tempfile.mkdtemp(prefix=_NEW))
+    lock = os.open(new, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    folder = new.rename(new.with_name(new.name.replace(_NEW, _LOCKED)))  # seen by others only with its lock
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
 
 
 def remove_abandoned() -> list[Path]:
     """Remove the folders whose process is gone: they hold crops of faces that nobody else would delete."""
     removed = []
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in Path(tempfile.gettempdir()).glob(f"{_LOCKED}*"):
         try:
             lock = os.open(folder, os.O_RDONLY)
         except OSError:
             continue  # just removed, or another user's
         try:
-            if time.time() - os.fstat(lock).st_mtime < MIN_AGE_S:
-                continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)

@@ -88,7 +88,7 @@ def key_safe(relative_path: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", plain.replace("/", "__"))
     if stem.isascii() and len(safe) <= MAX_ID_CHARS:
         return safe
-    tail = "-" + hashlib.sha256(stem.encode("utf-8", "surrogateescape")).hexdigest()[:10]
+    tail = "-" + hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:10]
     return safe[: MAX_ID_CHARS - len(tail)] + tail
 
 
@@ -130,8 +130,8 @@ def _pair_folder(videos: Sequence[Video], labels: Sequence[_File]) -> tuple[list
         by_stem[file.stem] = file
     paired = []
     for video in videos:
-        file = by_stem.get(str(PurePosixPath(video.relative_path).with_suffix("")))
-        paired.append(replace(video, labels_uri=file.entry.uri) if file else video)
+        own = by_stem.get(str(PurePosixPath(video.relative_path).with_suffix("")))
+        paired.append(replace(video, labels_uri=own.entry.uri) if own else video)
     return paired, [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
 
 

@@ -103,7 +103,7 @@ def assign_splits(videos: Sequence[Video], config: SplitConfig) -> list[Video]:
 
 def hashed_split(group: str, config: SplitConfig) -> str:
     """train, val or test from the group's name alone, so that no other group ever moves it."""
-    digest = hashlib.sha256(f"{config.seed}:{group}".encode("utf-8", "surrogateescape")).digest()
+    digest = hashlib.sha256(f"{config.seed}:{group}".encode("utf-8", "surrogatepass")).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     if point < config.test:
         return "test"

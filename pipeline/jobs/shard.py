@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
-import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -86,11 +86,18 @@ class ShardBuilder:
         self.tools = Tools(find_ffmpeg(), load_detector(self.config))
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        """Build and publish the shard of a plan; both sides are JSON."""
+        """Build and publish the shard of a plan; both sides are JSON.
+
+        What stops a shard (a full disk, a store that does not answer) is an answer too: raised, it would reach the
+        driver wrapped in advice about Ray.
+        """
         plan = plan_from_json(row["plan"])
-        # Ray may ask again for a shard whose answer it lost.
-        record = shards.finished_shard(self.dataset_uri, plan.name, digest(plan)) or self.build(plan)
-        return {"record": shards.record_to_json(record)}
+        try:
+            # Ray may ask again for a shard whose answer it lost.
+            record = shards.finished_shard(self.dataset_uri, plan.name, digest(plan)) or self.build(plan)
+        except OSError as error:
+            return {"record": "", "error": f"{plan.name}: {error}"}
+        return {"record": shards.record_to_json(record), "error": ""}
 
     def build(self, plan: ShardPlan) -> ShardRecord:
         """Every video of the plan into a tar in a temporary directory, then the tar and its sidecar to storage."""
@@ -204,7 +211,7 @@ def _build(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict
             records[record.name] = record
             emit(Progress("shards", len(records), len(plans), "shards", _note(record)))
     except KeyboardInterrupt:
-        print(f"{len(records)} of {len(plans)} shards are finished and kept; the same command continues", flush=True)
+        print(f"at least {len(records)} of {len(plans)} shards are finished and kept; the same command continues")
         raise
     return [records[plan.name] for plan in plans]
 
@@ -219,27 +226,35 @@ def _on_ray(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dic
     if not plans:
         return
     load_detector(config)  # a wrong model is better refused here than by every worker
+    if not os.environ.get("IACA_VERBOSE"):
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
     import ray
 
     entry.start_ray(config.cluster.num_workers or None)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # its message is for people
     context.execution_no_progress_timeout_s = 2 * config.media.timeout_s * max(len(plan.videos) for plan in plans)
     num_workers = min(len(plans), config.cluster.num_workers or int(ray.cluster_resources()["CPU"]))
     items = [{"plan": plan_to_json(plan)} for plan in plans]
     with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
         warnings.simplefilter("ignore", DeprecationWarning)
         built = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            ShardBuilder,
+            ShardBuilder,  # type: ignore[arg-type]  # a class whose instances are called
             fn_constructor_args=(config.to_json(), uri, toolchain),
             compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             max_restarts=MAX_DEATHS,
             max_task_retries=MAX_DEATHS,
         )
-    for row in built.iter_rows():
-        yield shards.record_from_json(row["record"])
+    try:
+        for row in built.iter_rows():
+            if row["error"]:
+                raise RuntimeError(row["error"])
+            yield shards.record_from_json(row["record"])
+    finally:
+        ray.shutdown()
+        remove_abandoned()
 
 
 def refuse_too_many_rejections(records: Sequence[ShardRecord], config: Config) -> None:

@@ -231,6 +231,17 @@ def test_a_killed_driver_is_continued_by_a_rerun(talkers, undisturbed, tmp_path)
     assert (attempts[done.stem], attempts[name]) == (1, 2)
 
 
+@pytest.mark.chaos
+def test_an_interrupted_job_leaves_no_process_and_says_how_to_go_on(talkers, tmp_path):
+    process = start_job(config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}), tmp_path)
+    wait_for(lambda: begun(tmp_path))
+    family = descendants(process.pid)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    wait_for(lambda: not any(alive(pid) for pid in family), timeout_s=30)
+    assert "are finished and kept; the same command continues" in (tmp_path / "output.txt").read_text()
+
+
 def descendants(pid):
     """All processes below one, but for Ray's two agents, which find out by themselves within a minute."""
     parents = {}
@@ -320,6 +331,18 @@ def test_a_full_disk_is_not_the_videos_fault(talkers, tmp_path):
     with pytest.raises(OSError, match="No space left"):
         builder.build(plan)
     assert not storage.list_files(str(tmp_path / "d/shards"))
+
+
+def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/shards").write_text("a file where a folder should be")
+    builder = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain())
+    plan = plan_shards([v for v in list_videos(config).videos if v.video_id == "broken"], config)[0]
+    answer = builder({"plan": shard.plan_to_json(plan)})
+    assert answer["record"] == ""
+    assert f"{plan.name}: " in answer["error"]
+    assert "which is a file and not a folder" in answer["error"]
 
 
 class FakeDetectorOnAFullDisk:
