@@ -32,7 +32,7 @@ Reason = Literal[
     "no_video",  # probe: no stream of moving pictures
     "too_long",  # probe: longer than is allowed
     "undecodable",  # decode: not one frame came out
-    "timeout",  # decode: not done in the time that is allowed
+    "timeout",  # decode, audio: not done in the time that is allowed
     "no_face",  # faces: nobody in any frame, or in too few
     "bad_labels",  # labels: the file is not what it should be
 ]
@@ -225,6 +225,27 @@ class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an 
 
     def __reduce__(self) -> tuple[type[Rejection], tuple[str, Reason, str]]:
         return Rejection, (self.stage, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorPoint:
+    """Where the chosen person's face is at one time, in pixels of the upright picture."""
+
+    time_s: float
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one stream that is processed as a whole: clock frames [start_frame, stop_frame)."""
+
+    video: Video
+    start_frame: int = 0  # a multiple of the segment's length
+    stop_frame: int = -1  # -1: to the end of the video
+    anchor: tuple[AnchorPoint, ...] = ()  # so that every span of a video follows the same person
 
 
 @dataclass(frozen=True, slots=True)
