@@ -20,46 +20,73 @@ from numpy.typing import NDArray
 ADDRESS_SPACE_BYTES = 4 << 30
 PIPE_BYTES = 1 << 20
 LINE_BYTES = 4096  # of ffmpeg's words; a longer line is cut
+MAX_COMPLAINTS = 20  # different ones that are remembered
 _PR_SET_PDEATHSIG = 1
-_ERROR_LINE = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )*\[(?:error|fatal|panic)\] (.*)$")
+_SPEAKER = re.compile(r"^(?:\[[^\]]* @ 0x[0-9a-f]+\] )+")
 _LIBC = ctypes.CDLL(None, use_errno=True)  # opened here: nothing may be loaded between fork and exec
 
 
+class NotePipe:
+    """A way for a child to send lines that are mixed with nothing else: `url` is where ffmpeg shall write them."""
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self.take = take
+        self.reading_fd, self.writing_fd = os.pipe()
+
+    @property
+    def url(self) -> str:
+        """For ffmpeg, e.g. pipe:17."""
+        return f"pipe:{self.writing_fd}"
+
+
 class Child:
-    """A running command: its output is read with `read_into`, its words are collected by a thread of their own.
+    """A running command: its output is read with `read_into`; threads of their own collect complaints and notes.
 
     To be used in a `with` statement; at the end of it the process is gone, whatever happened.
 
     Args:
-        command: an ffmpeg command line that says `-loglevel level+...`, which is how errors are recognised.
+        command: a command line whose standard error holds nothing but complaints.
         timeout_s: wall clock; the whole process group is killed after it.
-        on_line: called from the collecting thread for every line that is no error.
+        notes: a pipe that the command was told to write to.
     """
 
-    def __init__(self, command: list[str], *, timeout_s: float, on_line: Callable[[str], None] | None = None) -> None:
+    def __init__(self, command: list[str], *, timeout_s: float, notes: NotePipe | None = None) -> None:
         self.timed_out = False
-        self.last_error = ""
-        self.timeout_s = timeout_s
-        self._on_line = on_line
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            preexec_fn=_limits(os.getpid(), timeout_s),  # only system calls in it
-        )
+        self._complaints: set[str] = set()
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                pass_fds=[notes.writing_fd] if notes else [],
+                preexec_fn=_limits(os.getpid(), timeout_s),  # only system calls in it
+            )
+        except OSError:
+            if notes:
+                os.close(notes.reading_fd)
+            raise
+        finally:
+            if notes:
+                os.close(notes.writing_fd)
         assert isinstance(self._process.stdout, io.FileIO)
         assert isinstance(self._process.stderr, io.FileIO)
-        self._output, self._stderr = self._process.stdout, self._process.stderr
+        self._output = self._process.stdout
         with contextlib.suppress(OSError):  # a system that forbids larger pipes is merely slower
             fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        self._words = threading.Thread(target=self._collect, daemon=True)
-        self._words.start()
+        self._threads = [_collect(self._process.stderr, self._note_complaint)]
+        if notes:
+            self._threads.append(_collect(io.FileIO(notes.reading_fd), notes.take))
         self._deadline = threading.Timer(timeout_s, self._expire)
         self._deadline.daemon = True
         self._deadline.start()
+
+    @property
+    def complaints(self) -> str:
+        """What went wrong, in the command's words; in an order that does not depend on its threads."""
+        return "; ".join(sorted(self._complaints)[:3])
 
     def read_into(self, array: NDArray[np.generic]) -> int:
         """Fill `array` from the output; the number of bytes read, which is less than its size only at the end."""
@@ -73,10 +100,11 @@ class Child:
         return filled
 
     def finish(self) -> int:
-        """Wait for the end of the process and of its words; its return code, negative for a signal."""
+        """Wait for the end of the process and of all it says; its return code, negative for a signal."""
         self._output.close()
         code = self._process.wait()
-        self._words.join()
+        for thread in self._threads:
+            thread.join()
         self._deadline.cancel()
         if code == -signal.SIGXCPU:
             self.timed_out = True
@@ -98,13 +126,21 @@ class Child:
         self.timed_out = True
         self._kill()
 
-    def _collect(self) -> None:
-        with io.BufferedReader(self._stderr, 1 << 16) as words:
-            while line := words.readline(LINE_BYTES).decode(errors="replace"):
-                if match := _ERROR_LINE.match(line.rstrip()):
-                    self.last_error = match[1]
-                elif self._on_line:
-                    self._on_line(line)
+    def _note_complaint(self, line: str) -> None:
+        words = _SPEAKER.sub("", line.strip())
+        if words and len(self._complaints) < MAX_COMPLAINTS:
+            self._complaints.add(words[:200])
+
+
+def _collect(source: io.FileIO, take: Callable[[str], None]) -> threading.Thread:
+    def read() -> None:
+        with io.BufferedReader(source, 1 << 16) as lines:
+            while line := lines.readline(LINE_BYTES):
+                take(line.decode(errors="replace"))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    return thread
 
 
 def _limits(parent: int, timeout_s: float) -> Callable[[], None]:

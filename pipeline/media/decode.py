@@ -17,13 +17,13 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.child import Child
+from pipeline.media.child import Child, NotePipe
 from pipeline.media.probe import DEMUXERS, PROTOCOLS
 from pipeline.records import Probe
 
 MAX_LONG_SIDE_PX = 1920  # larger pictures are scaled down in ffmpeg: it bounds memory, and faces stay large enough
 TOLERANCE_US = 2000  # a frame this little after a tick still belongs to it: containers round times to milliseconds
-_SHOWN = re.compile(r"\[info\] n: *\d+ pts: *(-?\d+) .*? duration: *(\d+) ")
+_NOTE = re.compile(r"frame:\d+ +pts:(-?\d+) ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,11 @@ class PictureReader:
         self.width_px, self.height_px = picture_size(probe)
         self.seconds_waiting = 0.0
         self.num_pictures = 0
-        self._shown_us, self._lengths_us = array("q"), array("q")
-        size_px = (self.width_px, self.height_px)
-        command = _command(path, probe, ffmpeg=ffmpeg, frame_rate_hz=frame_rate_hz, size_px=size_px)
-        self.child = Child(command, timeout_s=timeout_s, on_line=self._note_frame)
+        self._shown_us = array("q")
+        notes = NotePipe(self._note_frame)
+        pictures = _pictures(path, probe, notes.url, frame_rate_hz, (self.width_px, self.height_px))
+        command = compile_pipe(pictures, ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough")
+        self.child = Child(command, timeout_s=timeout_s, notes=notes)
 
     def __enter__(self) -> PictureReader:
         return self
@@ -93,8 +94,8 @@ class PictureReader:
         latest = np.searchsorted(np.maximum.accumulate(shown_us), ticks_us, side="right") - 1
         frame = self._frame_numbers(shown_us)
         source_index = np.where(latest < 0, -1, frame[latest]).astype(np.int32)
-        end_us = int(shown_us[-1]) + (self._lengths_us[-1] or _median_step(shown_us))
-        return ClockMap(source_index, end_us / 1e6, len(shown_us))
+        times_s = np.append(self.probe.frame_times_s, self.probe.duration_s)
+        return ClockMap(source_index, float(times_s[frame.max() + 1]), len(shown_us))
 
     def _frame_numbers(self, shown_us: NDArray[np.int64]) -> NDArray[np.intp]:
         """Which of the probe's frames each decoded one is: by number, or by time where some were not decoded."""
@@ -105,17 +106,17 @@ class PictureReader:
         """Why not all of the video was decoded; "" when it was."""
         decoded = self.clock_map()
         promised = len(self.probe.frame_times_s)
-        damaged = self._code != 0 or bool(self.child.last_error and decoded.num_decoded < promised)
+        complaints = self.child.complaints
+        damaged = self._code != 0 or bool(complaints and decoded.num_decoded < promised)
         if not damaged and decoded.num_decoded >= 0.95 * promised:  # some codecs hide a few of their frames
             return ""
-        words = f": {self.child.last_error}" if self.child.last_error else ""
+        words = f": {complaints}" if complaints else ""
         ending = "" if self._code == 0 else f", ffmpeg ended with {self._code}"
         return f"{decoded.num_decoded} of {promised} frames could be decoded{ending}{words}"
 
     def _note_frame(self, line: str) -> None:
-        if match := _SHOWN.search(line):
+        if match := _NOTE.match(line):
             self._shown_us.append(int(match[1]))
-            self._lengths_us.append(int(match[2]))
 
 
 def picture_size(probe: Probe) -> tuple[int, int]:
@@ -124,17 +125,20 @@ def picture_size(probe: Probe) -> tuple[int, int]:
     return max(2, int(probe.width_px * shrink) // 2 * 2), max(2, int(probe.height_px * shrink) // 2 * 2)
 
 
-def _command(path: Path, probe: Probe, *, ffmpeg: str, frame_rate_hz: float, size_px: tuple[int, int]) -> list[str]:
+def _pictures(
+    path: Path, probe: Probe, notes_url: str, frame_rate_hz: float, size_px: tuple[int, int]
+) -> ffmpeg.nodes.FilterableStream:
+    """Pictures on the clock, with a note of the time of every decoded frame on the way."""
     shift_us = round(probe.start_s * 1e6) + TOLERANCE_US  # frames come early, so that `fps` may round up
-    pictures = (
+    return (
         open_input(path, reinit_filter=0)[str(probe.video_stream)]
         .filter("settb", "AVTB")
         .filter("setpts", f"PTS-{shift_us}")
-        .filter("showinfo", checksum=0)
+        .filter("metadata", mode="add", key="shown", value=1)  # only frames that have metadata are printed
+        .filter("metadata", mode="print", key="shown", file=notes_url)
         .filter("fps", fps=str(Fraction(frame_rate_hz).limit_denominator(1001)), round="up", start_time=0)
         .filter("scale", *size_px, out_range="tv", flags="bilinear+accurate_rnd+bitexact")
     )
-    return compile_pipe(pictures, ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough")
 
 
 def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
@@ -144,9 +148,9 @@ def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
 
 
 def compile_pipe(stream: ffmpeg.nodes.FilterableStream, executable: str, **options: object) -> list[str]:
-    """The command line that writes `stream` to standard output and marks its words with their level."""
+    """The command line that writes `stream` to standard output, and to standard error only what went wrong."""
     output = stream.output("pipe:1", **options).global_args(
-        "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info", "-filter_complex_threads", "1"
+        "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-filter_complex_threads", "1"
     )
     return output.compile(cmd=executable)
 
@@ -156,10 +160,6 @@ def _nearest(sorted_values: NDArray[np.float64], wanted: NDArray[np.float64]) ->
     left = right - 1
     right = np.minimum(right, len(sorted_values) - 1)
     return np.where(wanted - sorted_values[left] <= sorted_values[right] - wanted, left, right)
-
-
-def _median_step(times: NDArray[np.int64]) -> int:
-    return int(np.median(np.diff(times))) if len(times) > 1 else 0
 
 
 def find_ffmpeg() -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.media.child import Child
 from pipeline.media.decode import compile_pipe, open_input
-from pipeline.records import Probe, SoundOnClock
+from pipeline.records import Probe, Rejection, SoundOnClock
 
 FLOOR_POWER = 1e-10  # -100 dB, what silence is given
 CHUNK_HOPS = 1024
@@ -38,6 +38,9 @@ def read_sound(
     Hop i is centred at `i * hop_s`; there are as many as begin within the `num_clock_frames` frames. Sound that
     starts late is padded, gaps are filled by its packets' times, and `hop_ok` is True only where packets are.
     Without a sound stream, or with one that yields nothing, every hop is masked and at the floor.
+
+    Raises:
+        Rejection: ("audio", "timeout").
     """
     started_s = time.perf_counter()
     num_hops = math.ceil(num_clock_frames / frame_rate_hz / hop_s - 1e-9)
@@ -48,9 +51,11 @@ def read_sound(
     with Child(_command(path, probe, ffmpeg, sample_rate_hz), timeout_s=timeout_s) as child:
         num_samples = _fill(mel_db, mel, child)
         code = child.finish() if num_samples < mel.num_samples(num_hops) else 0  # the rest is beyond the picture
+    if child.timed_out:  # what was decoded until then depends on the machine: it must not become data
+        raise Rejection("audio", "timeout", f"sound not decoded within {timeout_s:g} s")
     times_s = np.arange(num_hops, dtype=np.float64) * hop_s
     hop_ok = _within(times_s, probe.sound_spans_s) & (times_s < num_samples / sample_rate_hz)
-    problem = f"sound: ffmpeg ended with {code}: {child.last_error}" if code else ""
+    problem = f"sound: ffmpeg ended with {code}: {child.complaints}" if code else ""
     return SoundOnClock(mel_db, hop_ok, problem, time.perf_counter() - started_s)
 
 

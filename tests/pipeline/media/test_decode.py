@@ -1,3 +1,4 @@
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -191,10 +192,13 @@ def test_damage_in_the_middle_is_told(tmp_path):
 
 
 def test_a_deadline_ends_the_reading(tmp_path):
-    path = write_media(tmp_path / "clip.mp4", FIRST_40, range(0, 1600, 40))
+    path = write_media(tmp_path / "clip.mp4", FIRST_40 * 5, range(0, 8000, 40))  # more than a pipe holds
     facts = probe(path, max_duration_s=10)
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=0.01) as reader:
-        list(reader)
+    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=0.4) as reader:
+        pictures = iter(reader)
+        next(pictures)
+        time.sleep(0.6)
+        assert len(list(pictures)) < 199
     assert reader.child.timed_out
 
 

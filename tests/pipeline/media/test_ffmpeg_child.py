@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.media.child import Child
+from pipeline.media.child import Child, NotePipe
 
 
-def shell(script, **settings):
-    return Child(["/bin/sh", "-c", script], **({"timeout_s": 60} | settings))
+def shell(script, *arguments, **settings):
+    return Child(["/bin/bash", "-c", script, "bash", *arguments], **({"timeout_s": 60} | settings))
 
 
 def wait_until_gone(pid, timeout_s=10.0):
@@ -39,24 +39,41 @@ def test_the_output_comes_whole_and_then_ends():
     assert bytes(rest[:4]) == b"tail"
 
 
-def test_errors_are_told_from_other_words():
-    lines = []
-    script = (
-        "echo '[h264 @ 0x55d] [error] no frame!' >&2; echo '[in#0 @ 0x1] [h264 @ 0x2] [fatal] broken' >&2;"
-        "echo '[showinfo @ 0x1] [info] n: 0 [error] in the title' >&2; exit 3"
-    )
-    with shell(script, on_line=lines.append) as child:
-        assert child.finish() == 3
-    assert child.last_error == "broken"
-    assert lines == ["[showinfo @ 0x1] [info] n: 0 [error] in the title\n"]
+def test_complaints_are_collected_without_the_speaker_and_without_order():
+    def complaints(*lines):
+        with shell("printf '%s\\n' \"$@\" >&2; exit 3", *lines) as child:
+            assert child.finish() == 3
+        return child.complaints
+
+    lines = ["[h264 @ 0x55d] no frame!", "[in#0 @ 0x1] [aac @ 0x2] broken", "[h264 @ 0x77] no frame!", ""]
+    assert complaints(*lines) == complaints(*reversed(lines)) == "broken; no frame!"
 
 
-def test_endless_words_neither_block_nor_grow():
-    lengths = []
-    with shell("head -c 3000000 /dev/zero | tr '\\0' 'x' >&2", on_line=lambda line: lengths.append(len(line))) as child:
+def test_endless_complaints_neither_block_nor_grow():
+    with shell("head -c 3000000 /dev/zero | tr '\\0' 'x' >&2; seq 100000 >&2") as child:
         assert child.finish() == 0
-    assert sum(lengths) == 3_000_000
-    assert max(lengths) <= 4096
+    assert len(child.complaints) <= 3 * 200 + 4
+
+
+def test_notes_come_apart_from_all_else():
+    lines = []
+    notes = NotePipe(lines.append)
+    number = notes.url.removeprefix("pipe:")
+    with shell(f"echo output; echo complaint >&2; seq 3 >&{number}", notes=notes) as child:
+        output = np.zeros(100, np.uint8)
+        assert child.read_into(output) == len(b"output\n")
+        assert child.finish() == 0
+    assert lines == ["1\n", "2\n", "3\n"]
+    assert child.complaints == "complaint"
+
+
+def test_a_command_that_is_not_there_leaves_nothing_open():
+    notes = NotePipe(print)
+    with pytest.raises(FileNotFoundError):
+        Child(["/nowhere/ffmpeg"], timeout_s=1, notes=notes)
+    for number in (notes.reading_fd, notes.writing_fd):
+        with pytest.raises(OSError):
+            os.fstat(number)
 
 
 def test_the_deadline_kills_the_whole_group():

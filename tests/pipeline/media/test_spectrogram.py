@@ -8,6 +8,7 @@ from media_files import counter_picture, tone, write_media
 from pipeline.media.decode import find_ffmpeg
 from pipeline.media.probe import probe
 from pipeline.media.spectrogram import LogMel, mel_filters, read_sound
+from pipeline.records import Rejection
 
 FFMPEG = find_ffmpeg()
 PICTURES, TIMES_MS = [counter_picture(0)] * 10, [i * 200 for i in range(10)]
@@ -164,3 +165,9 @@ def test_long_sound_is_the_same_in_chunks(tmp_path):
     whole = mel(np.pad(samples, mel.reach).astype(np.float32), mel.centres(np.arange(2500)) + mel.reach)
     assert heard.mel_db.shape == (2500, 64)
     assert heard.mel_db.astype(np.float32) == pytest.approx(whole, abs=0.1)
+
+
+def test_too_slow_is_a_rejection_not_half_a_sound(tmp_path):
+    path = write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=tone(600.0))
+    with pytest.raises(Rejection, match=r"audio: timeout: sound not decoded within 0\.001 s"):
+        read(path, num_clock_frames=15000, timeout_s=0.001)

@@ -1,4 +1,5 @@
 import hashlib
+import time
 
 import cv2
 import numpy as np
@@ -174,10 +175,16 @@ def test_nothing_decodable_is_a_rejection(tmp_path):
     assert caught.value.detail.startswith("0 of 10 frames could be decoded")
 
 
+class FakeSlowDetector(FakeDetector):
+    def detect(self, picture):
+        time.sleep(0.6)
+        return super().detect(picture)
+
+
 def test_too_slow_is_a_rejection_not_half_a_video(tmp_path):
-    path = write(tmp_path, [scene((100, 100))] * 10)
-    with pytest.raises(Rejection, match=r"decode: timeout: not decoded within 0\.01 s"):
-        read(path, tmp_path, timeout_s=0.01)
+    path = write(tmp_path, [scene((100, 100))] * 60)  # more than a pipe holds, so that ffmpeg has to wait
+    with pytest.raises(Rejection, match=r"decode: timeout: not decoded within 0\.4 s"):
+        read(path, tmp_path, FakeSlowDetector(), timeout_s=0.4)
 
 
 def test_the_beginning_of_a_damaged_file_is_kept(tmp_path):
