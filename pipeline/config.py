@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from pipeline.sections import (
     require,
 )
 
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 FORMAT_VERSION = 1  # of datasets: raise it when the same inputs would give other bytes
 
 
@@ -45,6 +47,9 @@ class Config(BaseModel):
     name: str = "experiment"
     limit: int = 0  # only the first N videos; 0: all
     dry_run: bool = False  # print the plan and stop
+    extend: str = ""  # preprocess: the dataset of which a new version is made for the source as it is now
+    retry_rejected: bool = False  # preprocess: build the shards that hold rejected videos once more
+    repair: bool = False  # verify: build damaged shards again from the source
     source: SourceConfig = SourceConfig()
     storage: StorageConfig = StorageConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -62,6 +67,9 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
+        allowed = "letters, digits, '-' and '_', up to 60 of them"
+        require(bool(_NAME.fullmatch(self.name)), f"name is {self.name!r}; it becomes a folder's: {allowed}")
+        require(self.limit >= 0, f"limit is {self.limit}; it must be 0 (all videos) or more")
         view, tile = self.sequence, self.segments
         product = f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride}"
         require(
@@ -188,7 +196,7 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     checkpoints to keep and how many failures to bear.
     """
     train = dataclasses.replace(
-        config.train, checkpoint_every_steps=0, keep_checkpoints=0, max_failures=0, dataset="", use_gpu=False
+        config.train, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0, dataset="", use_gpu=False
     )
     return fingerprint(dataset_digest, config.sequence, config.model, train)
 

@@ -12,6 +12,20 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def require_at_least(least: float, section: str, values: object, *names: str) -> None:
+    """Raise ValueError unless every named field of the section is `least` or more."""
+    for name in names:
+        value = getattr(values, name)
+        require(value >= least, f"{section}.{name} is {value}; it must be at least {least}")
+
+
+def require_positive(section: str, values: object, *names: str) -> None:
+    """Raise ValueError unless every named field of the section is above 0."""
+    for name in names:
+        value = getattr(values, name)
+        require(value > 0, f"{section}.{name} is {value}; it must be above 0")
+
+
 @dataclass(frozen=True)
 class SourceConfig:
     """Where raw videos and their labels are."""
@@ -46,6 +60,12 @@ class SynthesisConfig:
     seed: int = 0
     permute_labels: bool = False  # every clip gets another clip's labels: the control that must not be learnt
 
+    def __post_init__(self) -> None:
+        require_at_least(1, "synthesis", self, "num_identities", "clips_per_identity", "width_px", "height_px")
+        require_positive("synthesis", self, "duration_s", "frame_rate_hz", "sample_rate_hz")
+        share = self.corrupted_fraction
+        require(0 <= share <= 1, f"synthesis.corrupted_fraction is {share}; allowed: 0 to 1")
+
 
 @dataclass(frozen=True)
 class MediaConfig:
@@ -64,6 +84,7 @@ class MediaConfig:
         )
         require(16 <= self.crop_px <= 512, f"media.crop_px is {self.crop_px}; allowed: 16 to 512")
         require(1 <= self.jpeg_quality <= 100, f"media.jpeg_quality is {self.jpeg_quality}; allowed: 1 to 100")
+        require_positive("media", self, "sample_rate_hz", "max_duration_s", "timeout_s")
 
 
 @dataclass(frozen=True)
@@ -83,7 +104,8 @@ class FacesConfig:
     choose: Literal["largest", "longest", "left", "right"] = "longest"
 
     def __post_init__(self) -> None:
-        require(self.detect_every >= 1, f"faces.detect_every is {self.detect_every}; it must be at least 1")
+        require_at_least(1, "faces", self, "detect_every")
+        require_at_least(0, "faces", self, "long_side_px", "max_gap_s", "margin")
         if self.detector == "yunet":
             missing = "faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256"
             require(bool(self.model_uri and self.model_sha256), missing)
@@ -98,6 +120,10 @@ class SoundConfig:
     hop_s: float = 0.01
     num_mels: int = 64
 
+    def __post_init__(self) -> None:
+        require_at_least(1, "sound", self, "n_fft", "num_mels")
+        require_positive("sound", self, "window_s", "hop_s")
+
 
 @dataclass(frozen=True)
 class SegmentConfig:
@@ -105,6 +131,10 @@ class SegmentConfig:
 
     num_frames: int = 512
     num_preroll: int = 31
+
+    def __post_init__(self) -> None:
+        require_at_least(1, "segments", self, "num_frames")
+        require_at_least(0, "segments", self, "num_preroll")
 
 
 @dataclass(frozen=True)
@@ -128,11 +158,12 @@ class ShardsConfig:
 
     target_mb: float = 256.0
     max_videos: int = 64  # of one shard, so that short clips too make enough shards to share out
+    span_minutes: float = 10.0  # a longer video is cut, so that no shard or worker waits for one file
     max_rejected_fraction: float = 1.0  # more than this and the run fails
 
     def __post_init__(self) -> None:
-        require(self.target_mb > 0, f"shards.target_mb is {self.target_mb}; it must be above 0")
-        require(self.max_videos >= 1, f"shards.max_videos is {self.max_videos}; it must be at least 1")
+        require_positive("shards", self, "target_mb", "span_minutes")
+        require_at_least(1, "shards", self, "max_videos")
 
 
 @dataclass(frozen=True)
@@ -145,7 +176,7 @@ class SequenceConfig:
     subclip_stride: int = 32
 
     def __post_init__(self) -> None:
-        require(min(vars(self).values()) >= 1, f"every number of [sequence] must be at least 1, found {vars(self)}")
+        require_at_least(1, "sequence", self, *vars(self))
         length, step = self.subclip_frames, self.subclip_dilation
         require(length % step == 0, f"sequence.subclip_frames {length} must be a multiple of subclip_dilation {step}")
 
@@ -166,6 +197,9 @@ class ClusterConfig:
 
     address: str = ""  # e.g. http://head:8265
     num_workers: int = 0  # shard builders; 0: one per CPU
+
+    def __post_init__(self) -> None:
+        require_at_least(0, "cluster", self, "num_workers")
 
 
 @dataclass(frozen=True)
@@ -190,6 +224,15 @@ class TrainConfig:
     drop_modality: float = 0.15  # chance per sequence that one modality is hidden over a span of its steps
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        counts = ("num_workers", "epochs", "batch_size", "phases_per_segment", "patience")
+        require_at_least(1, "train", self, *counts, "checkpoint_every_steps", "keep_checkpoints")
+        require_at_least(0, "train", self, "weight_decay", "max_failures", "max_bad_samples", "seed")
+        require_positive("train", self, "learning_rate", "clip_norm")
+        for name in ("warmup_fraction", "drop_modality"):
+            share = getattr(self, name)
+            require(0 <= share <= 1, f"train.{name} is {share}; allowed: 0 to 1")
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -200,3 +243,6 @@ class EvaluateConfig:
     split: Literal["train", "val", "test"] = "test"
     hide: Literal["none", "video", "audio"] = "none"  # a modality masked at every step
     num_threads: int = 0  # of torch; 0: its own choice
+
+    def __post_init__(self) -> None:
+        require_at_least(0, "evaluate", self, "num_threads")

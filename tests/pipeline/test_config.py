@@ -52,6 +52,13 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[segments]\nnum_preroll = 3", "segments.num_preroll 3 must be at least"),
         ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
         ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
+        ("[train]\nepochs = 0", "train.epochs is 0; it must be at least 1"),
+        ("[train]\nlearning_rate = nan", "train.learning_rate is nan; it must be above 0"),
+        ("[train]\ndrop_modality = 2", "train.drop_modality is 2.0; allowed: 0 to 1"),
+        ("[sound]\nhop_s = 0", "sound.hop_s is 0.0; it must be above 0"),
+        ("[evaluate]\nnum_threads = -1", "evaluate.num_threads is -1; it must be at least 0"),
+        ("limit = -3", "limit is -3; it must be 0 (all videos) or more"),
+        ("name = '../mine'", "name is '../mine'; it becomes a folder's"),
         ("this is not toml", "is not valid TOML"),
     ],
 )
