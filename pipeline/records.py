@@ -24,6 +24,7 @@ FRAME_DTYPE = np.dtype(
 )
 ANNOTATION_DTYPE = np.dtype([("frame", "<i4"), ("time_s", "<f8"), ("valence", "<f4"), ("arousal", "<f4")])
 LABEL_NAMES = ("valence", "arousal")
+NUM_LABEL_BINS = 20  # from -1 to 1, of each label, in a ShardRecord
 
 Reason = Literal[
     "missing",  # source: gone since the plan was made
@@ -269,3 +270,4 @@ class ShardRecord:
     videos: tuple[VideoRow, ...]
     toolchain: dict[str, str] = field(default_factory=dict)
     attempts: int = 1  # how often the shard was begun
+    label_grid: tuple[int, ...] = ()  # own labelled frames by [valence bin, arousal bin], row by row

@@ -76,7 +76,7 @@ def record_from_json(text: str) -> ShardRecord:
     """Inverse of `record_to_json`."""
     values = json.loads(text)
     rows = {"samples": _rows(SampleRow, values["samples"]), "videos": _rows(VideoRow, values["videos"])}
-    return ShardRecord(**{**values, **rows})
+    return ShardRecord(**{**values, **rows, "label_grid": tuple(values.get("label_grid", ()))})
 
 
 def _rows(kind: type[_Row], values: Iterable[dict[str, Any]]) -> tuple[_Row, ...]:

@@ -8,8 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.dataset import samples
-from pipeline.records import SampleRow, Segment
+from pipeline.records import NUM_LABEL_BINS, SampleRow, Segment
 
 _OWNER = "iaca"
 
@@ -35,6 +38,7 @@ class ShardFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[SampleRow] = []
+        self.label_grid = np.zeros((NUM_LABEL_BINS, NUM_LABEL_BINS), np.int64)  # of all samples
         self._file = path.open("wb")
 
     def __enter__(self) -> ShardFile:
@@ -47,12 +51,13 @@ class ShardFile:
 
     def add_video(self, segments: Iterable[Segment]) -> list[SampleRow]:
         """Append the samples of one video, all of them or, when an exception passes, none."""
-        start, rows = self._file.tell(), []
+        start, rows, label_grid = self._file.tell(), [], self.label_grid.copy()
         try:
             rows += [self._add(segment) for segment in segments]
         except BaseException:
             self._file.seek(start)
             self._file.truncate()
+            self.label_grid = label_grid
             raise
         self.rows += rows
         return rows
@@ -60,7 +65,15 @@ class ShardFile:
     def _add(self, segment: Segment) -> SampleRow:
         offset, data = self._file.tell(), encode_slice(segment)
         self._file.write(data)
+        self.label_grid += label_grid_of(segment)
         return _sample_row(segment, self.path.name, offset, len(data))
+
+
+def label_grid_of(segment: Segment) -> NDArray[np.int64]:
+    """(NUM_LABEL_BINS, NUM_LABEL_BINS) own labelled frames of a segment by valence, then arousal, from -1 to 1."""
+    labels = segment.labels[segment.num_preroll :]
+    known = labels[~np.isnan(labels).any(axis=1)]
+    return np.histogram2d(*known.T, bins=NUM_LABEL_BINS, range=[[-1, 1]] * 2)[0].astype(np.int64)
 
 
 def _sample_row(segment: Segment, shard: str, offset: int, size: int) -> SampleRow:

@@ -115,6 +115,7 @@ class ShardBuilder:
                 videos=videos,
                 toolchain=self.toolchain,
                 attempts=attempts,
+                label_grid=tuple(tar.label_grid.ravel().tolist()),
             )
             shards.write_shard(path, record, self.dataset_uri)
         return record
