@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from iaca_model.config import InputSpec, ModelConfig
 from pipeline.sections import (
+    AblateConfig,
     ClusterConfig,
     EvaluateConfig,
     FacesConfig,
@@ -63,24 +64,14 @@ class Config(BaseModel):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    ablate: AblateConfig = AblateConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
-    def _sections_agree(self) -> Config:
+    def _allowed(self) -> Config:
         allowed = "letters, digits, '-' and '_', up to 60 of them"
         require(bool(_NAME.fullmatch(self.name)), f"name is {self.name!r}; it becomes a folder's: {allowed}")
         require(self.limit >= 0, f"limit is {self.limit}; it must be 0 (all videos) or more")
-        view, tile = self.sequence, self.segments
-        product = f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride}"
-        require(
-            view.num_frames == tile.num_frames,
-            f"{product} = {view.num_frames} must equal segments.num_frames {tile.num_frames}",
-        )
-        needed = view.subclip_frames - 1
-        require(
-            needed <= tile.num_preroll,
-            f"segments.num_preroll {tile.num_preroll} must be at least sequence.subclip_frames - 1 = {needed}",
-        )
         return self
 
     def to_json(self) -> str:
@@ -118,6 +109,28 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
         return Config.model_validate(merged)
     except ValidationError as error:
         raise UsageError(f"{origin}: {_first_problem(error)}") from error
+
+
+def require_detector(config: Config) -> None:
+    """Raise UsageError unless the face detector has what it needs; for whoever looks for faces."""
+    faces = config.faces
+    if faces.detector == "yunet" and not (faces.model_uri and faces.model_sha256):
+        raise UsageError("faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256")
+
+
+def require_view(config: Config) -> None:
+    """Raise UsageError unless the model's sequences cover exactly a segment; for whoever trains on the segments."""
+    view, tile = config.sequence, config.segments
+    if view.num_frames != tile.num_frames:
+        raise UsageError(
+            f"sequence.num_subclips {view.num_subclips} x sequence.subclip_stride {view.subclip_stride} = "
+            f"{view.num_frames} must equal segments.num_frames {tile.num_frames}"
+        )
+    needed = view.subclip_frames - 1
+    if needed > tile.num_preroll:
+        raise UsageError(
+            f"segments.num_preroll {tile.num_preroll} must be at least sequence.subclip_frames - 1 = {needed}"
+        )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

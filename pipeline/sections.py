@@ -106,9 +106,6 @@ class FacesConfig:
     def __post_init__(self) -> None:
         require_at_least(1, "faces", self, "detect_every")
         require_at_least(0, "faces", self, "long_side_px", "max_gap_s", "margin")
-        if self.detector == "yunet":
-            missing = "faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256"
-            require(bool(self.model_uri and self.model_sha256), missing)
 
 
 @dataclass(frozen=True)
@@ -246,3 +243,36 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, "evaluate", self, "num_threads")
+
+
+@dataclass(frozen=True)
+class AblateConfig:
+    """Which variants of the fusion are compared, on how many seeds, and how each is trained.
+
+    Lists are comma-separated. Every base meets every gate (concat only none); extras are IACA's variants, tried on
+    `extra_bases`. `pipeline.ablation.variants` says what each name stands for.
+    """
+
+    bases: str = "concat,ca,jca,jca_paper,tca"
+    gates: str = "none,dca,iaca,grjca,hgrjca"
+    extras: str = "faithful,frozen,agreement,augmented,taught,agreement_taught"
+    extra_bases: str = "ca,jca"
+    encoder: Literal["none", "mlp"] = "none"  # a trained network between the features and the fusion
+    num_seeds: int = 5
+    first_seed: int = 100  # those below were used for choosing
+    num_steps: int = 16
+    feature_dim: int = 24
+    num_train: int = 1024  # sequences
+    num_test: int = 512
+    corrupted: float = 0.8  # chance per sequence and modality that a span of it is spoilt, in training and test
+    updates: int = 400
+    batch_size: int = 32
+    learning_rate: float = 5e-3
+    num_workers: int = 0  # trials at a time; 0: one per CPU
+
+    def __post_init__(self) -> None:
+        require(self.num_seeds >= 1, f"ablate.num_seeds is {self.num_seeds}; it must be at least 1")
+        require(self.num_steps >= 4, f"ablate.num_steps is {self.num_steps}; it must be at least 4")
+        sizes = (self.feature_dim, self.num_train, self.num_test, self.updates, self.batch_size)
+        require(min(sizes) >= 1, f"the sizes and counts of [ablate] must be at least 1, found {vars(self)}")
+        require(0 <= self.corrupted <= 1, f"ablate.corrupted is {self.corrupted}; allowed: 0 to 1")
