@@ -18,6 +18,7 @@ TOP = {
     "limit": "only the first N videos; 0: all",
     "dry_run": "print the plan and stop",
 }
+OF_VIDEOS = ("limit", "dry_run")  # shown only by commands that read raw videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,16 @@ class Command:
     sections: tuple[str, ...]  # of the configuration that its help shows; all of them are accepted
     shortcuts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # e.g. --dataset for --train.dataset
     required: tuple[str, ...] = ()  # fields that must not be empty
+    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)  # fields that must exist, and the file in them
+    made: tuple[str, ...] = ()  # fields that the command fills in by itself
+    strict: bool = True  # whether inputs can turn out to be rejected
     positional: str = ""  # the shortcut that may stand without its name
     run_file: str = ""  # when no --config is given
+
+    @property
+    def reads_videos(self) -> bool:
+        """Whether it preprocesses."""
+        return "source" in self.sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +63,11 @@ def parse(command: Command, words: Sequence[str]) -> Request:
     """
     options, queue = option_defaults(), deque(words)
     overrides: dict[str, Any] = {}
-    run_file, flags = command.run_file, set()
+    run_file, flags, positional = command.run_file, set(), command.positional
     while queue:
-        name, value = _next_option(queue, command)
+        bare = not queue[0].startswith("-")
+        name, value = _next_option(queue, command.name, positional)
+        positional = "" if bare else positional
         if name in FLAGS and value is None:
             flags.add(FLAGS[name])
         elif name == "config":
@@ -81,14 +92,14 @@ def option_defaults() -> dict[str, Any]:
     return fields
 
 
-def _next_option(queue: deque[str], command: Command) -> tuple[str, str | None]:
+def _next_option(queue: deque[str], command: str, positional: str) -> tuple[str, str | None]:
     word = queue.popleft()
     if word.startswith("--") or word in SHORT:
         name, equals, value = word.lstrip("-").partition("=")
         return name.replace("-", "_"), value if equals else None
-    if command.positional and not word.startswith("-"):
-        return command.positional, word
-    raise UsageError(f"unexpected argument {word!r}; options start with -- (iaca {command.name} --help)")
+    if positional and not word.startswith("-"):
+        return positional, word
+    raise UsageError(f"unexpected argument {word!r}; options start with -- (iaca {command} --help)")
 
 
 def _field(name: str, command: Command, options: Mapping[str, Any]) -> tuple[str, bool]:
@@ -148,11 +159,13 @@ def _form(command: Command) -> Iterator[tuple[str, Any, Any]]:
 
     run_file = arg(metavar="FILE.toml", help="run file: what differs from the defaults")
     yield "config", Annotated[str, run_file], command.run_file
-    yield "strict", Annotated[bool, arg(help="exit with 3 when inputs were rejected")], False
+    if command.strict:
+        yield "strict", Annotated[bool, arg(help="exit with 3 when inputs were rejected")], False
     yield "verbose", Annotated[bool, arg(aliases=["-v"], help="tracebacks, and the whole output of jobs")], False
     for name, field in command.shortcuts.items():
         yield name, Annotated[str, arg(metavar="URI", help=f"short for --{field}")], ""
     for name, info in Config.model_fields.items():
-        if name in command.sections or not dataclasses.is_dataclass(info.default):
-            kind = Annotated[info.annotation, arg(help=TOP[name])] if name in TOP else info.annotation
-            yield name, kind, info.default
+        if name in TOP and (command.reads_videos or name not in OF_VIDEOS):
+            yield name, Annotated[info.annotation, arg(help=TOP[name])], info.default
+        elif name in command.sections:
+            yield name, info.annotation, info.default

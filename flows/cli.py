@@ -12,13 +12,17 @@ from typing import NoReturn
 
 from flows.arguments import Command, Request, parse, print_help
 from flows.exits import DONE, FAILED, INTERRUPTED, REJECTED, USAGE, JobError
-from pipeline.config import Config, UsageError
+from pipeline.config import Config, UsageError, require_detector, require_view
 from pipeline.progress import JobResult
 
 MEDIA = ("source", "storage", "media", "faces", "sound", "segments", "splits", "shards", "cluster")
 LEARNING = ("storage", "sequence", "model", "train", "cluster")
 MEASURING = ("storage", "evaluate", "cluster")
 EVERYTHING = tuple(Config.model_fields)
+
+RAW = {"source.videos": "", "source.labels": "", "source.manifest": "", "faces.model_uri": ""}
+DATASET, RUN = "dataset.json", "run.json"  # written last: what has it is complete
+STAGES = ("train.dataset", "evaluate.run")  # that a command of several stages fills in by itself
 
 KINDS = {"preprocess": "shard", "experiment": "shard"}  # of the first job, where it has another name
 
@@ -29,34 +33,58 @@ COMMANDS = {
             "demo",
             "Draw synthetic talkers and run the whole path on them.",
             EVERYTHING,
+            inputs={"faces.model_uri": ""},
+            made=(*STAGES, "source.videos", "source.labels", "source.manifest"),
             run_file="infra/runs/demo.toml",
         ),
-        Command("synthesize", "Draw labelled synthetic talkers.", ("storage", "synthesis")),
-        Command("preprocess", "Turn raw videos into a dataset of shards.", MEDIA, required=("source.videos",)),
-        Command("train", "Train on a dataset.", LEARNING, {"dataset": "train.dataset"}, ("train.dataset",)),
+        Command("synthesize", "Draw labelled synthetic talkers.", ("storage", "synthesis"), strict=False),
+        Command(
+            "preprocess",
+            "Turn raw videos into a dataset of shards.",
+            MEDIA,
+            required=("source.videos",),
+            inputs=RAW,
+        ),
+        Command(
+            "train",
+            "Train on a dataset.",
+            LEARNING,
+            {"dataset": "train.dataset"},
+            required=("train.dataset",),
+            inputs={"train.dataset": DATASET},
+            strict=False,
+        ),
         Command(
             "evaluate",
             "Measure a trained run on a dataset (by default the run's own).",
             MEASURING,
             {"run": "evaluate.run", "dataset": "evaluate.dataset"},
-            ("evaluate.run",),
+            required=("evaluate.run",),
+            inputs={"evaluate.run": RUN, "evaluate.dataset": DATASET},
         ),
-        Command("experiment", "Preprocess, train and evaluate.", EVERYTHING, required=("source.videos",)),
+        Command(
+            "experiment",
+            "Preprocess, train and evaluate.",
+            EVERYTHING,
+            required=("source.videos",),
+            inputs={**RAW, "evaluate.dataset": DATASET},
+            made=STAGES,
+        ),
         Command(
             "verify",
             "Hash a dataset's shards again and compare.",
             ("storage", "cluster"),
             {"dataset": "evaluate.dataset"},
-            ("evaluate.dataset",),
+            required=("evaluate.dataset",),
             positional="dataset",
         ),
-        Command("config", "Print the resolved configuration as JSON.", EVERYTHING),
+        Command("config", "Print the resolved configuration as JSON.", EVERYTHING, strict=False),
     )
 }
 
 OVERVIEW = f"""iaca: from raw talking-face videos to a trained and evaluated audio-visual emotion model
 
-usage: iaca COMMAND [--config FILE.toml] [--section.field value ...] [--strict] [-v]
+usage: iaca COMMAND [--config FILE.toml] [--section.field value ...] [-v]
 
 commands:
 {chr(10).join(f"  {command.name:<12}{command.summary}" for command in COMMANDS.values())}
@@ -134,20 +162,42 @@ def _obey(command: Command, request: Request) -> int:
 
 
 def _require(command: Command, config: Config) -> None:
-    short = {field: name for name, field in command.shortcuts.items()}
+    """Refuse here what can be told at a glance: a job says the same, but only after Prefect has started."""
+    names = {field: name for name, field in command.shortcuts.items()}
     for field in command.required:
-        section, name = field.split(".")
-        if not getattr(getattr(config, section), name):
-            raise UsageError(f"iaca {command.name} needs --{short.get(field, field)} URI")
-    if command.name in ("demo", "experiment") and config.train.dataset:
-        raise UsageError(
-            f"iaca {command.name} trains on the dataset it makes, but train.dataset is {config.train.dataset}; "
-            "leave it out, or use iaca train"
-        )
+        if not _value(config, field):
+            raise UsageError(f"iaca {command.name} needs --{names.get(field, field)} URI")
+    for field in command.made:
+        if uri := _value(config, field):
+            raise UsageError(f"iaca {command.name} makes its own {field}, but it is set to {uri}; leave it out")
+    if config.dry_run and not command.reads_videos:
+        raise UsageError(f"iaca {command.name} has no plan to print; --dry-run is for preprocess, experiment and demo")
+    if "faces" in command.sections:
+        require_detector(config)
+    if {"segments", "sequence"} <= set(command.sections):
+        require_view(config)
     if config.cluster.address:
         from flows.ray_job import refuse_local_paths
 
         refuse_local_paths(KINDS.get(command.name, command.name), config)
+    else:
+        _require_inputs(command, config)
+
+
+def _require_inputs(command: Command, config: Config) -> None:
+    from pipeline import storage
+
+    for field, marker in command.inputs.items():
+        uri = _value(config, field)
+        if uri and not storage.exists(uri):
+            raise UsageError(f"{field} {uri} does not exist")
+        if uri and marker and not storage.exists(storage.join(uri, marker)):
+            raise UsageError(f"{field} {uri} has no {marker}: it is unfinished, or something else")
+
+
+def _value(config: Config, field: str) -> str:
+    section, name = field.split(".")
+    return getattr(getattr(config, section), name)
 
 
 def _settle(verbose: bool) -> None:

@@ -10,7 +10,7 @@ from prefect import flow, task
 from flows.dataset import preprocess
 from flows.launch import run_job
 from flows.tracking import JOB, TRACKED, publish, run_tracked
-from pipeline.config import Config
+from pipeline.config import Config, require_view
 from pipeline.progress import JobResult
 from pipeline.storage import join
 
@@ -18,6 +18,7 @@ from pipeline.storage import join
 @flow(name="experiment", **TRACKED)
 def experiment(config: Config) -> list[JobResult]:
     """From raw videos to an evaluated model; every stage that is already complete is skipped."""
+    require_view(config)
     dataset = preprocess(config)
     if config.dry_run:
         return [dataset]

@@ -159,7 +159,8 @@ def _result(uri: str, *, skipped: bool, seconds: float) -> JobResult:
         f"{metrics['split']} CCC{hidden}: {numbers or 'undefined'}, over {scored}",
         f"report: {storage.join(uri, REPORT)}",
     )
-    return JobResult("evaluate", uri, skipped, seconds, {**known, "frames_scored": frames["scored"]}, lines)
+    counts = {**known, "frames_scored": frames["scored"], "rejected": metrics["videos"]["rejected"]}
+    return JobResult("evaluate", uri, skipped, seconds, counts, lines)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 
 from pipeline import storage
-from pipeline.config import Config, UsageError, dataset_fingerprint
+from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.dataset import shards
 from pipeline.dataset.build import Tools, VideoBuild
 from pipeline.dataset.card import outcome_lines
@@ -43,6 +43,7 @@ def run(config: Config) -> JobResult:
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
+    require_detector(config)
     toolchain = find_toolchain()
     config = config.model_copy(update={"faces": _absolute_model(config)})
     listing = list_videos(config)

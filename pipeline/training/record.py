@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from pydantic import ValidationError
-
 from pipeline import storage
-from pipeline.config import Config, UsageError, run_fingerprint
+from pipeline.config import Config, UsageError, require_view, run_fingerprint
 
 CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
 
@@ -42,11 +40,12 @@ def on_dataset(config: Config, dataset_config: Config) -> Config:
         UsageError: the model's view does not fit the dataset's segments.
     """
     made = {name: getattr(dataset_config, name) for name in ("media", "faces", "sound", "segments")}
+    fitted = config.model_copy(update=made)
     try:
-        return Config.model_validate(config.model_copy(update=made).model_dump())
-    except ValidationError as error:
-        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"the sequence section does not fit the dataset: {message}") from error
+        require_view(fitted)
+    except UsageError as error:
+        raise UsageError(f"the sequence section does not fit the dataset: {error}") from error
+    return fitted
 
 
 def folder_name(uri: str) -> str:

@@ -108,14 +108,15 @@ def test_the_command_line_tells_the_whole_story(fake_jobs, tmp_path):
 
 def test_an_interrupted_flow_leaves_no_job(fake_jobs, tmp_path):
     fake_jobs(train="sleep")
-    words = ("train", "--dataset", "/d", "--storage.root", str(tmp_path))
+    (tmp_path / "dataset.json").touch()
+    words = ("train", "--dataset", str(tmp_path), "--storage.root", str(tmp_path))
     running = start_iaca(*words)
     grandchild = wait_for(tmp_path / "train/grandchild")
     running.send_signal(signal.SIGINT)
     output, _ = running.communicate(timeout=60)
     assert running.returncode == 130
     assert (tmp_path / "train/interrupted").exists()
-    assert "To resume: iaca train --dataset /d" in output
+    assert f"To resume: iaca train --dataset {tmp_path}" in output
     assert "Traceback" not in output
     assert gone(grandchild)
 

@@ -62,7 +62,8 @@ def test_runs_logs_and_artifacts_are_on_the_server(fake_jobs, server, tmp_path):
 def test_a_server_that_is_not_there_is_said_plainly(fake_jobs, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
-    result = iaca("train", "--dataset", "/d", "--storage.root", str(tmp_path))
+    (tmp_path / "dataset.json").touch()
+    result = iaca("train", "--dataset", str(tmp_path), "--storage.root", str(tmp_path))
     assert result.returncode == 1
     assert "http://127.0.0.1:9/api" in result.stderr
     assert "Traceback" not in result.stderr

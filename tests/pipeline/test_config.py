@@ -13,6 +13,8 @@ from pipeline.config import (
     evaluation_fingerprint,
     fingerprint,
     load,
+    require_detector,
+    require_view,
     run_fingerprint,
 )
 
@@ -46,10 +48,7 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[faces]\ndetectr = 'haar'", "unknown key faces.detectr; did you mean faces.detector?"),
         ("[faces]\nqqq = 1", "unknown key faces.qqq; allowed here: choose,"),
         ("[faces]\ndetector = 'dlib'", "faces.detector: Input should be 'haar' or 'yunet'"),
-        ("[faces]\ndetector = 'yunet'", "needs faces.model_uri"),
         ("[train]\nepochs = 'many'", "train.epochs: Input should be a valid integer"),
-        ("[segments]\nnum_frames = 100", "= 512 must equal segments.num_frames 100"),
-        ("[segments]\nnum_preroll = 3", "segments.num_preroll 3 must be at least"),
         ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
         ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
         ("[train]\nepochs = 0", "train.epochs is 0; it must be at least 1"),
@@ -142,3 +141,17 @@ def test_an_evaluation_depends_on_its_split_and_what_is_hidden():
     reference = evaluation_fingerprint(Config(), "r", "d")
     assert evaluation_fingerprint(changed("evaluate", hide="audio"), "r", "d") != reference
     assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference
+
+
+@pytest.mark.parametrize(
+    ("require", "values", "message"),
+    [
+        (require_detector, {"faces": {"detector": "yunet"}}, "needs faces.model_uri"),
+        (require_view, {"segments": {"num_frames": 100}}, "= 512 must equal segments.num_frames 100"),
+        (require_view, {"segments": {"num_preroll": 3}}, "segments.num_preroll 3 must be at least"),
+    ],
+)
+def test_sections_must_agree_only_where_both_are_used(require, values, message):
+    require(Config())
+    with pytest.raises(UsageError, match=message):
+        require(load(None, values))
