@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +21,18 @@ _TO_BGR = np.array(
 )
 
 
-def cut_face(picture: Picture, box: NDArray[np.float32], *, margin: float, crop_px: int) -> NDArray[np.uint8]:
+def cut_face(
+    picture: Picture, box: NDArray[np.float32], *, margin: float, crop_px: int, roll_rad: float = 0.0
+) -> NDArray[np.uint8]:
     """The square around `box`'s centre, `1 + 2 * margin` times its longer side, as (crop_px, crop_px, 3) BGR.
 
-    What lies outside the picture repeats its border. Positions are sub-pixel, so a slow face does not jitter.
+    The square is turned clockwise by `roll_rad`, so that a line of that slope is level in the crop. What lies outside
+    the picture repeats its border. Positions are sub-pixel, so a slow face does not jitter.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
-    side = max(x1 - x0, y1 - y0, 2.0) * (1 + 2 * margin)
-    left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
-    planes = [_sample(picture.y, left, top, side, crop_px)]
-    planes += [_sample(plane, left / 2, top / 2, side / 2, crop_px) for plane in (picture.u, picture.v)]
+    x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0, 2.0) * (1 + 2 * margin)
+    planes = [_sample(picture.y, x, y, side, crop_px, roll_rad)]
+    planes += [_sample(plane, x / 2, y / 2, side / 2, crop_px, roll_rad) for plane in (picture.u, picture.v)]
     return np.asarray(cv2.transform(cv2.merge(planes), _TO_BGR), np.uint8)
 
 
@@ -38,17 +42,26 @@ def encode_jpeg(crop: NDArray[np.uint8], quality: int) -> bytes:
     return data.tobytes()
 
 
-def _sample(plane: NDArray[np.uint8], left: float, top: float, side: float, crop_px: int) -> NDArray[np.uint8]:
-    """The square of `plane` at `left`, `top`: halved while it is at least twice too large, then linear."""
-    rows, columns = _part(top, side, plane.shape[0]), _part(left, side, plane.shape[1])
+def _sample(
+    plane: NDArray[np.uint8], x: float, y: float, side: float, crop_px: int, roll_rad: float
+) -> NDArray[np.uint8]:
+    """The square of `plane` around `x`, `y`: halved while it is at least twice too large, then linear."""
+    cos, sin = math.cos(roll_rad), math.sin(roll_rad)
+    reach = side * (abs(cos) + abs(sin)) / 2  # of the upright square around the turned one
+    rows, columns = _part(y - reach, 2 * reach, plane.shape[0]), _part(x - reach, 2 * reach, plane.shape[1])
     part = plane[rows, columns]
-    left, top = left - columns.start, top - rows.start
+    x, y = x - columns.start, y - rows.start
     while side >= 2 * crop_px and min(part.shape) >= 2:
         even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
         part = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
-        left, top, side = left / 2, top / 2, side / 2
-    step = side / crop_px
-    to_part = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])  # pixel centres
+        x, y, side = x / 2, y / 2, side / 2
+    along, across, middle = side / crop_px * cos, side / crop_px * sin, (crop_px - 1) / 2  # pixel centres
+    to_part = np.array(
+        [
+            [along, -across, x - 0.5 - (along - across) * middle],
+            [across, along, y - 0.5 - (across + along) * middle],
+        ]
+    )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     crop = cv2.warpAffine(part, to_part, (crop_px, crop_px), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, np.uint8)

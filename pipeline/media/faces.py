@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Detection:
 
     box: Box
     score: float
+    roll_rad: float = math.nan  # of the line between the eyes, clockwise from level; NaN where the eyes are not known
 
 
 class Detector(Protocol):
@@ -101,12 +103,15 @@ class YuNetDetector:
         chroma = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (picture.u, picture.v)]
         self._network.setInputSize(size)
         _, rows = self._network.detect(cv2.cvtColor(cv2.merge([grey, chroma[1], chroma[0]]), cv2.COLOR_YCrCb2BGR))
-        found = (
-            Detection((x / scale, y / scale, (x + w) / scale, (y + h) / scale), min(1.0, float(row[14])))
-            for row in (rows if rows is not None else ())
-            for x, y, w, h in [row[:4].astype(float)]
-        )
+        found = (_yunet_face(row.astype(float), scale) for row in (rows if rows is not None else ()))
         return _keep(found, self.min_score)
+
+
+def _yunet_face(row: NDArray[np.float64], scale: float) -> Detection:
+    """A row of YuNet's: x, y, width, height, five points from the eye on the left of the picture on, score."""
+    x, y, width, height, left_x, left_y, right_x, right_y = (float(value) for value in row[:8])
+    box = x / scale, y / scale, (x + width) / scale, (y + height) / scale
+    return Detection(box, min(1.0, float(row[14])), math.atan2(right_y - left_y, right_x - left_x))
 
 
 def _shrink(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], float]:

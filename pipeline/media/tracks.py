@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -26,19 +27,21 @@ class Track:
     first_box: Box
     last_box: Box
     last_score: float
+    last_roll_rad: float
     num_frames: int = 1
     sum_area: float = 0.0
     sum_centre_x: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Stretch:
     """Boxes of one track on consecutive frames that have just become known."""
 
     track: int
     first: int
     boxes: NDArray[np.float32]  # (n, 4)
     scores: NDArray[np.float32]  # (n,)
+    rolls_rad: NDArray[np.float32]  # (n,) NaN where the eyes are not known
 
 
 class TrackJoiner:
@@ -46,7 +49,7 @@ class TrackJoiner:
 
     A detection continues the track whose last box it overlaps most, if by at least `min_overlap` (intersection over
     union) and not more than `max_gap` frames later; boxes between are interpolated linearly, with the lower of the
-    two scores. Longer gaps end a track, so nothing is ever drawn where nobody was seen for long.
+    two scores. Longer gaps end a track, so nothing is ever drawn where nobody was seen for long; so does a scene cut.
     """
 
     def __init__(self, *, min_overlap: float, max_gap: int) -> None:
@@ -60,15 +63,19 @@ class TrackJoiner:
         seen = [track for track in self._live if track.last == since]
         return len(seen) == len(detections) == len(self._pairs(seen, detections))
 
-    def update(self, frame: int, detections: Sequence[Detection]) -> list[Span]:
+    def end_scene(self) -> None:
+        """Continue no track: whatever is seen from here on belongs to another scene."""
+        self._live = []
+
+    def update(self, frame: int, detections: Sequence[Detection]) -> list[Stretch]:
         """Take the detections of `frame`, later than all before; the boxes that are known now and were not."""
         self._live = [track for track in self._live if frame - track.last <= self.max_gap]
         pairs = self._pairs(self._live, detections)
-        spans = [_extend(track, frame, detections[index]) for index, track in sorted(pairs.items())]
+        known = [_extend(track, frame, detections[index]) for index, track in sorted(pairs.items())]
         for index, detection in enumerate(detections):
             if index not in pairs and len(self._live) < MAX_LIVE_TRACKS:
-                spans.append(self._start(frame, detection))
-        return spans
+                known.append(self._start(frame, detection))
+        return known
 
     def _pairs(self, tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, Track]:
         """Detection index -> track, best overlaps first; equal ones in the order of the tracks."""
@@ -85,27 +92,31 @@ class TrackJoiner:
                 taken.add(order)
         return pairs
 
-    def _start(self, frame: int, detection: Detection) -> Span:
+    def _start(self, frame: int, detection: Detection) -> Stretch:
         box = detection.box
-        track = Track(len(self.tracks), frame, frame, box, box, detection.score)
+        track = Track(len(self.tracks), frame, frame, box, box, detection.score, detection.roll_rad)
         track.sum_area, track.sum_centre_x = area(box), (box[0] + box[2]) / 2
         self.tracks.append(track)
         self._live.append(track)
-        return Span(track.number, frame, np.array([box], np.float32), np.array([detection.score], np.float32))
+        boxes, values = np.array([box], np.float32), np.array([[detection.score], [detection.roll_rad]], np.float32)
+        return Stretch(track.number, frame, boxes, values[0], values[1])
 
 
-def _extend(track: Track, frame: int, detection: Detection) -> Span:
+def _extend(track: Track, frame: int, detection: Detection) -> Stretch:
     steps = np.arange(1, frame - track.last + 1) / (frame - track.last)
     before, after = np.array(track.last_box), np.array(detection.box)
     boxes = before + steps[:, None] * (after - before)
     scores = np.full(len(steps), min(track.last_score, detection.score), np.float32)
     scores[-1] = detection.score
-    span = Span(track.number, track.last + 1, boxes.astype(np.float32), scores)
+    turn = math.remainder(detection.roll_rad - track.last_roll_rad, math.tau)  # the shorter way round
+    rolls = (track.last_roll_rad + steps * turn).astype(np.float32)
+    stretch = Stretch(track.number, track.last + 1, boxes.astype(np.float32), scores, rolls)
     track.num_frames += len(steps)
     track.sum_area += float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
     track.sum_centre_x += float((boxes[:, 0] + boxes[:, 2]).sum() / 2)
-    track.last, track.last_box, track.last_score = frame, detection.box, detection.score
-    return span
+    track.last, track.last_box = frame, detection.box
+    track.last_score, track.last_roll_rad = detection.score, detection.roll_rad
+    return stretch
 
 
 def choose_person(tracks: Sequence[Track], choose: Choice) -> list[Track]:
@@ -113,11 +124,16 @@ def choose_person(tracks: Sequence[Track], choose: Choice) -> list[Track]:
 
     Tracks are first put together into persons: a track continues a person who left before it began if it begins
     where that person was last seen: centres at most one box side apart, sizes within a factor of two. How long the
-    person was away does not matter; somebody who comes back elsewhere is somebody else, for nothing tells otherwise.
-    Then, among persons seen for at least a fifth as long as the longest, `choose` decides: "longest" by frames,
-    "largest" by mean area, "left" and "right" by mean centre. Equals: whoever was seen first.
+    person was away, and whether the scene was cut meanwhile, does not matter; somebody who comes back elsewhere is
+    somebody else, for nothing tells otherwise: what faces look like is not compared. Then, among persons seen for at
+    least a fifth as long as the longest, `choose` decides: "longest" by frames, "largest" by mean area, "left" and
+    "right" by mean centre. Equals: whoever was seen first.
     """
-    persons = _persons(tracks)
+    return by_rule(_persons(tracks), choose)
+
+
+def by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
+    """The person that `choose` means, see `choose_person`; empty when there is nobody."""
     longest = max((_num_frames(person) for person in persons), default=0)
     candidates = [person for person in persons if _num_frames(person) >= MIN_SHARE_OF_LONGEST * longest]
     measure = {

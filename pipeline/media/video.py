@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline.media.crops import cut_face, encode_jpeg
 from pipeline.media.decode import ClockMap, Picture, PictureReader
 from pipeline.media.faces import Detection, Detector
-from pipeline.media.tracks import Choice, Span, TrackJoiner, choose_person
+from pipeline.media.tracks import Choice, Stretch, TrackJoiner, choose_person
 from pipeline.records import FRAME_DTYPE, Probe, Rejection, VideoOnClock
 
 _CROP_DTYPE = np.dtype(
@@ -112,8 +112,8 @@ class FaceFollower:
     def _detect(self, frame: int) -> list[Detection]:
         return [found for found in self.detector.detect(self._picture(frame)) if found.score >= self.min_score]
 
-    def _keep(self, spans: list[Span]) -> None:
-        for span in spans:
+    def _keep(self, known: list[Stretch]) -> None:
+        for span in known:
             for i, (box, score) in enumerate(zip(span.boxes, span.scores, strict=True)):
                 self.spool.add(self._picture(span.first + i), span.track, span.first + i, box, float(score))
 
