@@ -77,6 +77,7 @@ class Probe:
     start_s: float = 0.0  # the container's own start time, already subtracted everywhere
     sound_spans_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))  # (M, 2) where packets are
     problem: str = ""  # why the file seems to end early
+    keyframe_times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # none: seeking is not exact
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import subprocess
+import threading
 import time
 from array import array
 from collections.abc import Iterator
@@ -40,28 +42,78 @@ class ClockMap:
     """Which decoded frame each frame of the clock shows; -1 before the first one."""
 
     source_index: NDArray[np.int32]  # (N,) into Probe.frame_times_s
-    end_s: float  # end of the last decoded frame
+    end_s: float  # end of the last decoded frame, or of the span
     num_decoded: int
+    num_promised: int  # frames that the packets promise for the span
+
+
+@dataclass(frozen=True, slots=True)
+class SeekPoint:
+    """Where decoding enters a file, and the time from which on its frames are the same as in the whole."""
+
+    seek_s: float = 0.0  # 0: at the beginning
+    exact_s: float = -math.inf
 
 
 class PictureReader:
-    """Pictures of a video, one per tick of the clock: tick i shows the last frame with time <= i / rate + 2 ms.
+    """Pictures of clock frames [start_frame, stop_frame): tick i shows the last frame with time <= i / rate + 2 ms.
 
     Iterate over it inside a `with` statement; afterwards `clock_map` and `problem` tell what it was. Until the
     video's first frame the first picture is repeated; `clock_map` has -1 there, for it was never shown.
+
+    A span gives exactly what the whole video gives there: decoding enters two keyframes before it, where the container
+    has them, and begins anew at the start of the file should the seek have landed too late.
     """
 
-    def __init__(self, path: Path, probe: Probe, *, ffmpeg: str, frame_rate_hz: float, timeout_s: float) -> None:
-        self.probe = probe
+    def __init__(
+        self,
+        path: Path,
+        probe: Probe,
+        *,
+        ffmpeg: str,
+        frame_rate_hz: float,
+        timeout_s: float,
+        start_frame: int = 0,
+        stop_frame: int = -1,
+    ) -> None:
+        self.path, self.probe, self.ffmpeg, self.timeout_s = path, probe, ffmpeg, timeout_s
         self.frame_rate_hz = frame_rate_hz
+        self.start_frame, self.stop_frame = start_frame, stop_frame
         self.width_px, self.height_px = picture_size(probe)
         self.seconds_waiting = 0.0
         self.num_pictures = 0
+        self._numbered = bool((np.diff(probe.frame_times_s) <= 0).any())  # times do not tell the frames apart
+        self._start(find_entry(probe, start_frame / frame_rate_hz))
+
+    def _start(self, entry: SeekPoint) -> None:
+        self.entry = entry
         self._shown_us = array("q")
+        self._noted = threading.Event()
         notes = NotePipe(self._note_frame)
-        pictures = _pictures(path, probe, notes.url, frame_rate_hz, (self.width_px, self.height_px))
-        command = compile_pipe(pictures, ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough")
-        self.child = Child(command, timeout_s=timeout_s, notes=notes)
+        command = compile_pipe(
+            self._pictures(notes.url), self.ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough"
+        )
+        self.child = Child(command, timeout_s=self.timeout_s, notes=notes)
+
+    def _pictures(self, notes_url: str) -> ffmpeg.nodes.FilterableStream:
+        """Pictures on the clock, with a note of the time of every decoded frame on the way."""
+        seek = {"ss": self.entry.seek_s, "noaccurate_seek": None} if self.entry.seek_s else {}
+        start_time = {} if self.entry.seek_s else {"start_time": 0}
+        shift_us = round(self.probe.start_s * 1e6) + TOLERANCE_US  # frames come early, so that `fps` may round up
+        clocked = (
+            open_input(self.path, reinit_filter=0, **seek)[str(self.probe.video_stream)]
+            .filter("settb", "AVTB")
+            .filter("setpts", f"PTS-{shift_us}")
+            .filter("metadata", mode="add", key="shown", value=1)  # only frames that have metadata are printed
+            .filter("metadata", mode="print", key="shown", file=notes_url, direct=int(bool(self.entry.seek_s)))
+            .filter("fps", fps=str(Fraction(self.frame_rate_hz).limit_denominator(1001)), round="up", **start_time)
+        )
+        span = {"start_pts": self.start_frame} if self.start_frame else {}
+        if self.stop_frame >= 0 and not self._numbered:
+            span["end_pts"] = self.stop_frame
+        clocked = clocked.filter("trim", **span) if span else clocked
+        size_px = self.width_px, self.height_px
+        return clocked.filter("scale", *size_px, out_range="tv", flags="bilinear+accurate_rnd+bitexact")
 
     def __enter__(self) -> PictureReader:
         return self
@@ -70,42 +122,79 @@ class PictureReader:
         self.child.__exit__(*exception)
 
     def __iter__(self) -> Iterator[Picture]:
+        picture = self._read()
+        if not self._entered_in_time(picture):
+            self.child.__exit__()
+            self._start(SeekPoint())
+            picture = self._read()
+        while picture:
+            if self.stop_frame < 0 or self.start_frame + self.num_pictures < self.stop_frame:
+                self.num_pictures += 1
+                yield picture
+            picture = self._read()
+        self._code = self.child.finish()
+
+    def _read(self) -> Picture | None:
         width, height = self.width_px, self.height_px
         num_y, num_uv = width * height, width * height // 4
-        while True:
-            started_s = time.perf_counter()
-            data = np.empty(num_y + 2 * num_uv, np.uint8)
-            filled = self.child.read_into(data)
-            self.seconds_waiting += time.perf_counter() - started_s
-            if filled < len(data):
-                break
-            self.num_pictures += 1
-            u, v = data[num_y : num_y + num_uv], data[num_y + num_uv :]
-            shape = (height // 2, width // 2)
-            yield Picture(data[:num_y].reshape(height, width), u.reshape(shape), v.reshape(shape))
-        self._code = self.child.finish()
+        started_s = time.perf_counter()
+        data = np.empty(num_y + 2 * num_uv, np.uint8)
+        filled = self.child.read_into(data)
+        self.seconds_waiting += time.perf_counter() - started_s
+        if filled < len(data):
+            return None
+        u, v = data[num_y : num_y + num_uv], data[num_y + num_uv :]
+        shape = (height // 2, width // 2)
+        return Picture(data[:num_y].reshape(height, width), u.reshape(shape), v.reshape(shape))
+
+    def _entered_in_time(self, first: Picture | None) -> bool:
+        """Whether decoding began at the keyframe it was sent to or before."""
+        if not self.entry.seek_s or self.child.timed_out:
+            return True
+        if first is None:
+            self.child.finish()  # then all notes are there
+        else:
+            self._noted.wait(self.timeout_s)  # the note of a frame is written before its picture
+        return len(self._shown_us) > 0 and self._shown_us[0] + TOLERANCE_US <= self.entry.seek_s * 1e6
 
     def clock_map(self) -> ClockMap:
         """The decoded frame of every tick that was read, from the times ffmpeg decoded them at."""
+        first_s, last_s = self._bounds_s()
+        times_s = self.probe.frame_times_s
+        num_promised = int(((times_s >= first_s - 1e-6) & (times_s <= last_s)).sum())
         shown_us = np.array(self._shown_us, np.int64) + TOLERANCE_US
-        if not len(shown_us):
-            return ClockMap(np.empty(0, np.int32), 0.0, 0)
-        ticks_us = np.arange(self.num_pictures) * (1e6 / self.frame_rate_hz) + TOLERANCE_US
+        frame = self._frame_numbers(shown_us) if len(shown_us) else np.empty(0, np.intp)
+        needed = (shown_us >= first_s * 1e6 - TOLERANCE_US) & (shown_us <= last_s * 1e6)
+        shown_us, frame = shown_us[needed], frame[needed]
+        if not len(shown_us):  # pictures without one are those before the video's first frame
+            stop_s = (self.start_frame + self.num_pictures) / self.frame_rate_hz if self.num_pictures else 0.0
+            return ClockMap(np.full(self.num_pictures, -1, np.int32), stop_s, 0, num_promised)
+        ticks = np.arange(self.start_frame, self.start_frame + self.num_pictures)
+        ticks_us = ticks * (1e6 / self.frame_rate_hz) + TOLERANCE_US
         latest = np.searchsorted(np.maximum.accumulate(shown_us), ticks_us, side="right") - 1
-        frame = self._frame_numbers(shown_us)
         source_index = np.where(latest < 0, -1, frame[latest]).astype(np.int32)
-        times_s = np.append(self.probe.frame_times_s, self.probe.duration_s)
-        return ClockMap(source_index, float(times_s[frame.max() + 1]), len(shown_us))
+        end_s = float(np.append(times_s, self.probe.duration_s)[frame.max() + 1])
+        if self.stop_frame >= 0:
+            end_s = min(end_s, self.stop_frame / self.frame_rate_hz)
+        return ClockMap(source_index, end_s, len(shown_us), num_promised)
+
+    def _bounds_s(self) -> tuple[float, float]:
+        """Times of the first frame that is sure to be decoded right and of the last one that the span can show."""
+        if self.stop_frame < 0:
+            return self.entry.exact_s, math.inf
+        return self.entry.exact_s, (self.stop_frame - 1) / self.frame_rate_hz + TOLERANCE_US / 1e6
 
     def _frame_numbers(self, shown_us: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Which of the probe's frames each decoded one is: by number, or by time where some were not decoded."""
+        """Which of the probe's frames each decoded one is: by time, or by number where several have the same time."""
         times_s = self.probe.frame_times_s
-        return np.arange(len(times_s)) if len(shown_us) == len(times_s) else _nearest(times_s, shown_us / 1e6)
+        if self._numbered and len(shown_us) == len(times_s):
+            return np.arange(len(times_s))
+        return _nearest(times_s, shown_us / 1e6)
 
     def problem(self) -> str:
         """Why not all of the video was decoded; "" when it was."""
         decoded = self.clock_map()
-        promised = len(self.probe.frame_times_s)
+        promised = decoded.num_promised
         complaints = self.child.complaints
         damaged = self._code != 0 or bool(complaints and decoded.num_decoded < promised)
         if not damaged and decoded.num_decoded >= 0.95 * promised:  # some codecs hide a few of their frames
@@ -117,6 +206,7 @@ class PictureReader:
     def _note_frame(self, line: str) -> None:
         if match := _NOTE.match(line):
             self._shown_us.append(int(match[1]))
+            self._noted.set()
 
 
 def picture_size(probe: Probe) -> tuple[int, int]:
@@ -125,20 +215,15 @@ def picture_size(probe: Probe) -> tuple[int, int]:
     return max(2, int(probe.width_px * shrink) // 2 * 2), max(2, int(probe.height_px * shrink) // 2 * 2)
 
 
-def _pictures(
-    path: Path, probe: Probe, notes_url: str, frame_rate_hz: float, size_px: tuple[int, int]
-) -> ffmpeg.nodes.FilterableStream:
-    """Pictures on the clock, with a note of the time of every decoded frame on the way."""
-    shift_us = round(probe.start_s * 1e6) + TOLERANCE_US  # frames come early, so that `fps` may round up
-    return (
-        open_input(path, reinit_filter=0)[str(probe.video_stream)]
-        .filter("settb", "AVTB")
-        .filter("setpts", f"PTS-{shift_us}")
-        .filter("metadata", mode="add", key="shown", value=1)  # only frames that have metadata are printed
-        .filter("metadata", mode="print", key="shown", file=notes_url)
-        .filter("fps", fps=str(Fraction(frame_rate_hz).limit_denominator(1001)), round="up", start_time=0)
-        .filter("scale", *size_px, out_range="tv", flags="bilinear+accurate_rnd+bitexact")
-    )
+def find_entry(probe: Probe, start_s: float) -> SeekPoint:
+    """Where to enter for frames from `start_s` on: the second keyframe before it.
+
+    The frames from the first one on are exact, whatever the reordered ones around the second refer to.
+    """
+    before = probe.keyframe_times_s[probe.keyframe_times_s < start_s - TOLERANCE_US / 1e6]
+    if len(before) < 3:  # the first keyframe is the beginning
+        return SeekPoint()
+    return SeekPoint(float(before[-2]) + 0.001, float(before[-1]))
 
 
 def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:

@@ -28,6 +28,7 @@ class _Times:
     """Presentation times and durations of one stream's packets, in seconds on the container's clock."""
 
     starts_s: array[float] = field(default_factory=lambda: array("d"))
+    keys_s: array[float] = field(default_factory=lambda: array("d"))  # starts of keyframes
     lengths_s: array[float] = field(default_factory=lambda: array("d"))
 
     def sorted(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -94,6 +95,7 @@ def _probe_container(container: InputContainer, max_duration_s: float) -> Probe:
         frame_times_s=pictures.sorted()[0],
         start_s=start_s,
         sound_spans_s=_spans(times.get(sound.index, _Times()) if sound else _Times()),
+        keyframe_times_s=_keyframes(container, pictures),
         problem=problem or _broken_promise(container, times.values()),
     )
 
@@ -152,10 +154,20 @@ def _read_packet_times(
             if shown_s > max_duration_s:
                 raise Rejection("probe", "too_long", f"a packet at {shown_s:.1f} s; allowed: {max_duration_s:.1f} s")
             times[packet.stream_index].starts_s.append(shown_s)
+            if packet.is_keyframe:
+                times[packet.stream_index].keys_s.append(shown_s)
             times[packet.stream_index].lengths_s.append((packet.duration or 0) * base)
     except av.FFmpegError as error:
         return times, f"the container cannot be read to its end: {error.strerror}"
     return times, ""
+
+
+def _keyframes(container: InputContainer, pictures: _Times) -> NDArray[np.float64]:
+    """Times that one can seek to; none where times go back, or where they are made up, as in AVI."""
+    keys = np.array(pictures.keys_s)
+    starts = pictures.sorted()[0]
+    trusted = container.format.name != "avi" and (np.diff(keys) > 0).all() and (np.diff(starts) > 0).all()
+    return keys if trusted else np.empty(0)
 
 
 def _broken_promise(container: InputContainer, times: Iterable[_Times]) -> str:

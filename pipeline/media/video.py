@@ -138,8 +138,10 @@ def read_video(
     margin: float,
     choose: Choice,
     timeout_s: float,
+    start_frame: int = 0,
+    stop_frame: int = -1,
 ) -> VideoOnClock:
-    """Decode `path` onto the clock and follow one person's face through it.
+    """Decode clock frames [start_frame, stop_frame) of `path` and follow one person's face through them.
 
     Everything on disk goes to `directory`, which belongs to this call; only `faces.mjpeg` stays there. Memory does
     not grow with the picture content of the video, only by some 60 bytes per frame.
@@ -150,7 +152,15 @@ def read_video(
     started_s = time.perf_counter()
     cv2.setNumThreads(1)  # a worker owns one core
     joiner = TrackJoiner(min_overlap=min_overlap, max_gap=max(detect_every, round(max_gap_s * frame_rate_hz)))
-    reader = PictureReader(path, probe, ffmpeg=ffmpeg, frame_rate_hz=frame_rate_hz, timeout_s=timeout_s)
+    reader = PictureReader(
+        path,
+        probe,
+        ffmpeg=ffmpeg,
+        frame_rate_hz=frame_rate_hz,
+        timeout_s=timeout_s,
+        start_frame=start_frame,
+        stop_frame=stop_frame,
+    )
     with reader, _spool(directory, CropStyle(crop_px, margin, jpeg_quality)) as spool:
         follower = FaceFollower(detector, joiner, spool, detect_every=detect_every, min_score=min_score)
         for picture in reader:
@@ -196,7 +206,7 @@ def _frames(
 ) -> NDArray[np.void]:
     """FRAME_DTYPE (N,) with the chosen crops' rows filled in, boxes in pixels of the upright picture."""
     frames = np.zeros(len(decoded.source_index), FRAME_DTYPE)
-    frames["time_s"] = np.arange(len(frames)) / frame_rate_hz
+    frames["time_s"] = np.arange(reader.start_frame, reader.start_frame + len(frames)) / frame_rate_hz
     frames["source_index"] = decoded.source_index
     frames["video_ok"] = decoded.source_index >= 0
     frames["box"] = np.nan
