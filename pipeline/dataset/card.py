@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from math import isnan
 
 from pipeline.config import Config
+from pipeline.dataset.quality import frame_share, stage_costs
 from pipeline.dataset.splits import SPLITS
 from pipeline.records import SampleRow, VideoRow
 
@@ -39,7 +41,7 @@ def card_text(
     samples: Sequence[SampleRow],
     toolchain: dict[str, str],
 ) -> str:
-    """The card of a dataset as Markdown; the same dataset gives the same text."""
+    """The card of a dataset as Markdown; the same rows give the same text."""
     parts = [
         f"# {name}",
         f"Face crops and log-mel spectrograms of {len(videos)} videos. Digest `{digest}`.",
@@ -50,6 +52,9 @@ def card_text(
         ),
         "## Videos",
         _table(["status", "stage", "reason", "videos"], _outcomes(videos)),
+        "What was lost and why, how the labels lie and which videos to look at first: `quality.html`.",
+        "## Throughput",
+        _table(["stage", "what", "core seconds", "share", "x real time"], _throughput(videos)),
         _OPENING,
         "## Settings",
         _table(["setting", "value"], _settings(config)),
@@ -71,15 +76,20 @@ def _splits(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[li
         own = [row for row in videos if row.split == split]
         tiles = [row for row in samples if row.split == split]
         hours = sum(row.covered_s for row in own if row.status == "ok") / 3600
-        shares = [_share(tiles, name) for name in ("face_ratio", "audio_ratio", "label_ratio")]
+        shares = [_percent(frame_share(tiles, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")]
         rows.append([split, len(own), len({row.group for row in own}), len(tiles), f"{hours:.2f}", *shares])
     return rows
 
 
-def _share(samples: Sequence[SampleRow], ratio: str) -> str:
-    """Of all frames, those for which the ratio holds."""
-    frames = sum(row.num_frames for row in samples)
-    return f"{sum(getattr(row, ratio) * row.num_frames for row in samples) / frames:.1%}" if frames else "-"
+def _percent(share: float) -> str:
+    return "-" if isnan(share) else f"{share:.1%}"
+
+
+def _throughput(videos: Sequence[VideoRow]) -> list[list[object]]:
+    return [
+        [cost.name, cost.about, f"{cost.seconds:.1f}", f"{cost.share:.1%}", f"{cost.times_real_time:.1f}"]
+        for cost in stage_costs(videos)
+    ]
 
 
 def _outcomes(videos: Sequence[VideoRow]) -> list[list[object]]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION, Config, UsageError
-from pipeline.dataset import card
+from pipeline.dataset import card, quality
 from pipeline.records import SampleRow, ShardRecord, VideoRow
 
 CHUNK_BYTES = 1 << 24
@@ -118,7 +118,7 @@ def begin_attempt(dataset_uri: str, name: str) -> int:
 def finish_dataset(
     dataset_uri: str, config: Config, records: Sequence[ShardRecord], toolchain: dict[str, str]
 ) -> DatasetInfo:
-    """Write the index, the rows of all videos and the card, then commit by `dataset.json`.
+    """Write the index, the rows of all videos, the card and the data-quality page, then commit by `dataset.json`.
 
     Raises:
         DatasetError: another build committed a dataset of other bytes there.
@@ -131,6 +131,9 @@ def finish_dataset(
     storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
     text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)
     storage.publish_bytes(text.encode(), storage.join(dataset_uri, "README.md"))
+    sheets = [entry.uri.removeprefix(f"{dataset_uri}/") for entry in storage.list_files(f"{dataset_uri}/sheets")]
+    html = quality.page(info.name, info.digest, videos, rows, records, sheets)
+    storage.publish_bytes(html.encode("utf-8", "backslashreplace"), storage.join(dataset_uri, "quality.html"))
     if not storage.create_if_absent(_info_to_json(info).encode(), storage.join(dataset_uri, "dataset.json")):
         other = read_dataset(dataset_uri)
         if other.digest != info.digest:

@@ -73,7 +73,9 @@ def label_grid_of(segment: Segment) -> NDArray[np.int64]:
     """(NUM_LABEL_BINS, NUM_LABEL_BINS) own labelled frames of a segment by valence, then arousal, from -1 to 1."""
     labels = segment.labels[segment.num_preroll :]
     known = labels[~np.isnan(labels).any(axis=1)]
-    return np.histogram2d(*known.T, bins=NUM_LABEL_BINS, range=[[-1, 1]] * 2)[0].astype(np.int64)
+    span = (-1.0, 1.0)
+    grid, _, _ = np.histogram2d(known[:, 0], known[:, 1], bins=NUM_LABEL_BINS, range=[span, span])
+    return grid.astype(np.int64)
 
 
 def _sample_row(segment: Segment, shard: str, offset: int, size: int) -> SampleRow:
