@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -26,7 +27,7 @@ _VARIABLES = dict(
     )
 )
 COLOURS = dict(zip(LABEL_NAMES, (VALENCE, AROUSAL), strict=True))
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9,
     "text.color": INK,
@@ -76,8 +77,12 @@ def over_time(stream: Stream) -> str:
 
 
 _GATE_ROWS = (
-    ("trusts", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
-    ("cross-attends", ("video_cross", VIDEO, "video"), ("audio_cross", AUDIO, "audio")),
+    ("weight of each modality", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
+    (
+        "weight of what each learns from the other (cross-attention)",
+        ("video_cross", VIDEO, "video"),
+        ("audio_cross", AUDIO, "audio"),
+    ),
 )
 
 

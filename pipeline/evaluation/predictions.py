@@ -23,7 +23,9 @@ from pipeline.training.views import Sequences
 
 SEQUENCES_AT_ONCE = 8
 Hide = Literal["none", "video", "audio"]
-GATE_COLUMNS = {"video": ("self", "cross"), "audio": ("self", "cross"), "modality": ("video", "audio")}
+# own: self-attended (iaca) or unattended (dca); the options of other gates are numbered.
+GATE_COLUMNS = {"video": ("own", "cross"), "audio": ("own", "cross"), "modality": ("video", "audio")}
+_PER_FRAME = ("times_s", "values", "valid", "face_ok", "audio_ok")
 Item = TypeVar("Item")
 
 
@@ -102,9 +104,9 @@ def hidden(batch: Batch, hide: Hide) -> Batch:
 
 def joined(clocks: list[OnClock]) -> OnClock:
     """The clocks of consecutive segments as one."""
-    names = ("times_s", "values", "valid", "face_ok", "audio_ok")
+    columns = {name: [getattr(clock, name) for clock in clocks] for name in _PER_FRAME}
     gates = {name: np.concatenate([clock.gates[name] for clock in clocks]) for name in clocks[0].gates}
-    return OnClock(*(np.concatenate([getattr(clock, name) for clock in clocks]) for name in names), gates)
+    return OnClock(**{name: np.concatenate(parts) for name, parts in columns.items()}, gates=gates)
 
 
 def carried(clock: OnClock) -> OnClock:
@@ -171,7 +173,7 @@ def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
 def _columns(gates: dict[str, torch.Tensor]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for gate, weights_BLn in gates.items():
         width = weights_BLn.shape[-1]
-        known = GATE_COLUMNS.get(gate, ())
+        known = GATE_COLUMNS.get(gate, ()) if f"{gate}_first" not in gates else ()
         names = known if len(known) == width else tuple(str(i) for i in range(width))
         for i, name in enumerate(names):
             yield f"{gate}_{name}", weights_BLn[..., i].numpy()

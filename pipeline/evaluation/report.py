@@ -28,14 +28,16 @@ def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, str
         streams: every stream of the split.
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["ccc"] = _ccc
+    environment.filters |= {"ccc": _ccc, "share": _share, "interval": _interval}
     scored = [video for video in metrics["by_video"] if video["mean"] is not None]
     true, predicted = (np.stack([columns[n + suffix] for n in LABEL_NAMES], 1) for suffix in ("", "_pred"))
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         facts=facts,
         metrics=metrics,
         videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),
+        damaged=[video for video in metrics["by_video"] if video["reason"]],
         shown=[(title, video, Markup(plots.over_time(stream))) for title, video, stream in _picked(scored, streams)],  # noqa: S704 - our own SVG
+        gated=any(stream.clock.gates for stream in streams),
         plane=Markup(plots.plane(true, predicted)),  # noqa: S704
         bars=Markup(_bars(scored)),  # noqa: S704
     )
@@ -56,6 +58,14 @@ def _bars(scored: Sequence[dict[str, Any]]) -> str:
         return ""
     names = [f"{video['video_id']} {video['person']}".strip() for video in scored]
     return plots.per_video(names, np.array([[video[name] for name in LABEL_NAMES] for video in scored]))
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return " to ".join(map(_ccc, bounds))
 
 
 def _ccc(value: float | None) -> str:

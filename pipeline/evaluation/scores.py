@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from iaca_model.loss import concordance
 from iaca_model.metrics import ConcordanceMeter
 from pipeline.records import LABEL_NAMES, VideoRow
 
 Columns = dict[str, NDArray]
 Values = dict[str, float | None]
+NUM_DRAWS, SEED, INTERVAL = 2000, 0, (0.025, 0.975)  # of the bootstrap
 
 
 def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     return {
         "ccc": {
             "pooled": pooled.compute(),
+            "pooled_interval": _interval(columns),
             "per_video": _mean_over(by_video),
             "pooled_rejected_as_zero": _lost_as_zero(pooled, rows, labelled - scored),
         },
@@ -63,6 +66,18 @@ def _meter(columns: Columns, chosen: NDArray[np.bool_] | slice = slice(None)) ->
     return meter
 
 
+def _interval(columns: Columns) -> dict[str, list[float]] | None:
+    """Bounds by dimension: videos drawn with replacement, their sums added, each draw's CCC computed once."""
+    names = sorted(set(columns["video_id"]))
+    if len(names) < 2:
+        return None
+    sums_V62 = torch.stack([_meter(columns, columns["video_id"] == name).state() for name in names])
+    times_drawn = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), NUM_DRAWS)
+    ccc_R2 = concordance(torch.einsum("rv,vkd->krd", torch.from_numpy(times_drawn).double(), sums_V62))
+    drawn = {**dict(zip(LABEL_NAMES, ccc_R2.T, strict=True)), "mean": ccc_R2.mean(1)}
+    return {name: np.quantile(values.numpy(), INTERVAL).tolist() for name, values in drawn.items()}
+
+
 def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
     chosen = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
     count = int(chosen.sum())
@@ -70,7 +85,9 @@ def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
         "video_id": row.video_id,
         "person": row.person,
         "status": row.status,
+        "stage": row.stage,
         "reason": row.reason,
+        "detail": row.detail,
         "labelled": row.labelled_frames,
         "frames": count,
         "face_ok": float(columns["face_ok"][chosen].mean()) if count else 0.0,

@@ -43,7 +43,7 @@ def test_each_frame_gets_the_prediction_of_the_subclip_that_ends_at_it(num_frame
 
 def test_gates_become_named_columns():
     gates = clock_of(make_segment()).gates
-    assert set(gates) == {"modality_video", "modality_audio", "video_self", "video_cross"}
+    assert set(gates) == {"modality_video", "modality_audio", "video_own", "video_cross"}
     assert (gates["modality_video"] == 1).all()
 
 

@@ -44,12 +44,12 @@ def stream(name, seed, gates=True, num_annotations=100):
     return Stream(name, "", OnClock(times, values, face_ok, face_ok, face_ok, weights), rows)
 
 
-def page(streams, **facts):
+def page(streams, lost=(), **facts):
     columns = joined_columns(streams)
     videos = [
         VideoRow(s.video_id, "", "", "", "test", "ok", "", "", "", labelled_frames=len(s.annotations)) for s in streams
     ]
-    return report.render({**FACTS, **facts}, scores.measure(columns, videos), columns, streams)
+    return report.render({**FACTS, **facts}, scores.measure(columns, [*videos, *lost]), columns, streams)
 
 
 @pytest.mark.parametrize("num_videos", [1, 2, 5])
@@ -74,9 +74,21 @@ def test_names_are_text_never_markup():
 
 
 def test_a_model_without_gates_and_a_split_without_scored_videos_have_a_page():
-    assert "cross-attends" not in page([stream("v0", 0, gates=False)])
-    assert "cross-attends" in page([stream("v0", 0)])
+    assert "cross-attention" not in page([stream("v0", 0, gates=False)])
+    assert "cross-attention" in page([stream("v0", 0)])
     assert page([stream("v0", 0, num_annotations=0)]).count("–") > 3
+
+
+def test_a_lost_video_is_listed_with_its_reason_and_a_split_that_was_learnt_from_is_pointed_out():
+    streams = [stream("v0", 0), stream("v1", 1)]
+    lost = VideoRow("v2", "", "", "", "val", "rejected", "faces", "no_face", "a face in <0%", labelled_frames=7)
+    text = page(streams, lost=[lost], split="val")
+    assert "no_face" in text
+    assert "a face in &lt;0%" in text
+    assert "3: 2 used, 1 rejected" in text
+    assert "207: 200 scored, 7 lost" in text
+    assert "The checkpoint was chosen on this split" in text
+    assert "The checkpoint was chosen" not in page(streams)
 
 
 def test_a_constant_prediction_is_pointed_out():

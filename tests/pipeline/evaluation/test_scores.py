@@ -47,6 +47,22 @@ def test_pooled_and_per_video_are_what_numpy_says():
     assert metrics["frames"]["carried"] == (~columns["valid"]).sum()
 
 
+def test_the_interval_is_the_bootstrap_over_whole_videos():
+    columns = table([40, 25, 60, 30])
+    interval = scores.measure(columns, rows([40, 25, 60, 30]))["ccc"]["pooled_interval"]
+    rng, draws = np.random.default_rng(1), []
+    for _ in range(1000):
+        chosen = np.concatenate([np.flatnonzero(columns["video_id"] == f"v{i}") for i in rng.integers(0, 4, 4)])
+        draws.append(concordance(columns["valence_pred"][chosen], columns["valence"][chosen]))
+    assert interval["valence"] == pytest.approx(np.quantile(draws, [0.025, 0.975]), abs=0.02)
+    assert interval["mean"][0] < scores.measure(columns, rows([40, 25, 60, 30]))["ccc"]["pooled"]["mean"]
+    assert scores.measure(columns, rows([40, 25, 60, 30]))["ccc"]["pooled_interval"] == interval
+
+
+def test_one_video_has_no_interval():
+    assert scores.measure(table([40]), rows([40]))["ccc"]["pooled_interval"] is None
+
+
 def test_a_constant_prediction_scores_zero_and_is_flagged():
     columns = table([30])
     columns["valence_pred"] = np.full(30, 0.3, np.float32)
