@@ -103,7 +103,8 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
     """
     values = _read_toml(Path(path)) if path else {}
     merged = _merge(values, overrides or {})
-    origin = " and ".join(filter(None, [path and str(path), overrides and "the command line"])) or "the defaults"
+    sources = [str(path)] * bool(path) + ["the command line"] * bool(overrides)
+    origin = " and ".join(sources) or "the defaults"
     _refuse_unknown(merged, Config, origin, prefix="")
     try:
         return Config.model_validate(merged)
@@ -152,7 +153,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _refuse_unknown(values: dict[str, Any], section: type, origin: str, prefix: str) -> None:
+def _refuse_unknown(values: dict[str, Any], section: type[Any], origin: str, prefix: str) -> None:
     known = section.model_fields if issubclass(section, BaseModel) else {f.name: f for f in dataclasses.fields(section)}
     for key, value in values.items():
         if key not in known:
