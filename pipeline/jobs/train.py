@@ -6,18 +6,21 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset import shards
+from pipeline.dataset.shards import DatasetError, DatasetInfo
 from pipeline.jobs import entry
 from pipeline.progress import JobResult, Progress, emit
 from pipeline.training import order, record
 from pipeline.training.record import RunRecord
 
 POLL_S = 1.0
+NUM_HASHED_AT_ONCE = 8  # shards; on object storage one stream is slow
 RAY_SETTINGS = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
 
@@ -26,6 +29,7 @@ def run(config: Config) -> JobResult:
 
     Raises:
         UsageError: there is no dataset, it has no labels, or a split is empty.
+        DatasetError: a shard's bytes are not those that were committed.
         RuntimeError: training failed more often than `train.max_failures`.
     """
     started = time.monotonic()
@@ -38,11 +42,27 @@ def run(config: Config) -> JobResult:
         return _result(uri, finished, time.monotonic() - started, skipped=True)
     rows = shards.read_index(dataset.uri)
     chosen = {split: order.labelled(rows, split, dataset.uri) for split in ("train", "val")}
+    if not record.read_attempts(uri):
+        _require_undamaged(dataset, {row.shard for rows_of in chosen.values() for row in rows_of})
     storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
     _train_with_ray(config, dataset.uri, uri)
     done = record_of(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
     record.write_record(uri, done)
     return _result(uri, done, time.monotonic() - started, skipped=False)
+
+
+def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
+    """Hash the shards that a new run is going to read: the loader's range reads cannot tell a flipped bit."""
+    used = [shard for shard in dataset.shards if f"{shard.name}.tar" in files]
+    with ThreadPoolExecutor(NUM_HASHED_AT_ONCE) as threads:
+        found = threads.map(lambda shard: shards.sha256_at(shards.shard_uri(dataset.uri, shard.name)), used)
+        for done, (shard, digest) in enumerate(zip(used, found, strict=True), start=1):
+            emit(Progress("check", done, len(used), "shards", shard.name))
+            if digest != shard.sha256:
+                raise DatasetError(
+                    f"{shards.shard_uri(dataset.uri, shard.name)} has sha256 {digest}, dataset.json says "
+                    f"{shard.sha256}; iaca verify {dataset.uri} says what else is damaged"
+                )
 
 
 def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:

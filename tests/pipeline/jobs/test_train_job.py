@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import UsageError
+from pipeline.dataset.shards import DatasetError
 from pipeline.jobs import train
 from pipeline.progress import parse, result_from_json
 from pipeline.training import checkpoint, record
@@ -143,6 +144,17 @@ def test_what_cannot_be_trained_is_said_before_any_work(tmp_path, dataset):
     refused("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
     silent = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
     refused("has no labels", write_dataset(tmp_path / "silent", small_config(), silent).uri)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_flipped_bit_is_found_before_it_is_learnt(tmp_path):
+    damaged = small_dataset(tmp_path / "talkers")
+    shard = Path(damaged.uri, "shards/val-00000.tar")
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"val-00000\.tar has sha256 .*, dataset\.json says .*; iaca verify"):
+        train.run(small_config(tmp_path, dataset=damaged.uri))
     assert not (tmp_path / "runs").exists()
 
 
