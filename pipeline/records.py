@@ -114,6 +114,8 @@ class SoundOnClock:
     hop_ok: NDArray[np.bool_]  # (hops,) True where the sound is real, not padding
     problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
     seconds_audio: float = 0.0
+    silent_fraction: float = 0.0  # share of the real sound's hops without a sample above -60 dBFS
+    clipped_fraction: float = 0.0  # share of the real sound's samples at full scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,8 @@ class VideoRow:
     covered_s: float = 0.0
     face_fraction: float = 0.0
     audio_fraction: float = 0.0
+    silent_fraction: float = 0.0  # of the real sound
+    clipped_fraction: float = 0.0
     num_segments: int = 0
     labelled_frames: int = 0
     valence_sum: float = 0.0  # over the labelled frames, so that an evaluation can count those that were lost

@@ -181,7 +181,12 @@ class VideoBuild:
             num_mels=sound.num_mels,
             timeout_s=media.timeout_s,
         )
-        self._learn(seconds_audio=heard.seconds_audio, audio_fraction=float(np.mean(heard.hop_ok)))
+        self._learn(
+            seconds_audio=heard.seconds_audio,
+            audio_fraction=float(np.mean(heard.hop_ok)),
+            silent_fraction=heard.silent_fraction,
+            clipped_fraction=heard.clipped_fraction,
+        )
         if heard.problem and not self.row.reason:
             self._learn(stage="audio", reason="partial", detail=heard.problem[:2000])
         return heard
