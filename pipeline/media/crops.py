@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,6 +34,11 @@ def cut_face(
     x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0, 2.0) * (1 + 2 * margin)
     planes = [_sample(picture.y, x, y, side, crop_px, roll_rad)]
     planes += [_sample(plane, x / 2, y / 2, side / 2, crop_px, roll_rad) for plane in (picture.u, picture.v)]
+    return to_bgr(planes)
+
+
+def to_bgr(planes: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Planes y, u and v of one size (H, W) as (H, W, 3) BGR."""
     return np.asarray(cv2.transform(cv2.merge(planes), _TO_BGR), np.uint8)
 
 

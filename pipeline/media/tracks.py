@@ -150,17 +150,24 @@ def _persons(tracks: Sequence[Track]) -> list[list[Track]]:
     for track in sorted(tracks, key=lambda track: (track.first, track.number)):
         earlier = [person for person in persons if _continues(person[-1], track)]
         if earlier:
-            min(earlier, key=lambda person: _distance(person[-1].last_box, track.first_box)).append(track)
+            min(earlier, key=lambda person: distance(person[-1].last_box, track.first_box)).append(track)
         else:
             persons.append([track])
     return persons
 
 
 def _continues(before: Track, after: Track) -> bool:
-    side_before, side_after = _side(before.last_box), _side(after.first_box)
-    alike = 0.5 <= side_after / side_before <= 2.0
-    near = _distance(before.last_box, after.first_box) <= max(side_before, side_after)
-    return after.first > before.last and alike and near
+    return after.first > before.last and near(before.last_box, after.first_box)
+
+
+def near(one: Box, other: Box) -> bool:
+    """Whether two boxes may be one person at two times: of like size, centres at most one side apart."""
+    return alike(one, other) and distance(one, other) <= max(_side(one), _side(other))
+
+
+def alike(one: Box, other: Box) -> bool:
+    """Whether the sizes are within a factor of two."""
+    return 0.5 <= _side(one) / _side(other) <= 2.0
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -183,5 +190,6 @@ def _side(box: Box) -> float:
     return max(box[2] - box[0], box[3] - box[1], 1e-6)
 
 
-def _distance(one: Box, other: Box) -> float:
+def distance(one: Box, other: Box) -> float:
+    """Between the centres, in pixels."""
     return float(np.hypot(one[0] + one[2] - other[0] - other[2], one[1] + one[3] - other[1] - other[3]) / 2)

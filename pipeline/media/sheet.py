@@ -1,0 +1,81 @@
+"""The contact sheet of a video: small pictures over its time, with the followed face marked, for people who audit."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.media.crops import encode_jpeg, to_bgr
+from pipeline.media.decode import Picture
+
+MAX_PICTURES = 24
+COLUMNS = 6
+LONG_SIDE_PX = 192
+CAPTION_PX = 18
+QUALITY = 80
+WHITE, GREEN, RED = (255, 255, 255), (0, 220, 0), (60, 60, 255)  # BGR
+
+
+class Thumbnails:
+    """Takes up to 24 small pictures, evenly over the frames that are to be expected."""
+
+    def __init__(self, num_frames: int) -> None:
+        count = min(MAX_PICTURES, max(1, num_frames))
+        self._wanted = {int((i + 0.5) * max(1, num_frames) / count) for i in range(count)}
+        self.kept: dict[int, NDArray[np.uint8]] = {}
+
+    def add(self, frame: int, picture: Picture) -> None:
+        """Keep `picture`, small and in colour, if it is one of those wanted."""
+        if frame not in self._wanted:
+            return
+        height, width = picture.y.shape
+        shrink = LONG_SIDE_PX / max(height, width)
+        size = max(1, round(width * shrink)), max(1, round(height * shrink))
+        planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (picture.y, picture.u, picture.v)]
+        self.kept[frame] = to_bgr([np.asarray(plane, np.uint8) for plane in planes])
+
+
+def contact_sheet(thumbnails: Thumbnails, frames: NDArray[np.void], picture_px: tuple[int, int]) -> bytes:
+    """A JPEG file: the pictures in reading order, each with its time, the face's box, or why there is none.
+
+    Args:
+        thumbnails: their frames are indices into `frames`.
+        frames: FRAME_DTYPE, boxes in pixels of the upright picture.
+        picture_px: width and height of the upright picture.
+    """
+    tiles = [_tile(kept, frames[at], picture_px) for at, kept in thumbnails.kept.items() if at < len(frames)]
+    if not tiles:
+        return b""
+    empty = np.zeros_like(tiles[0])
+    tiles += [empty] * (-len(tiles) % min(COLUMNS, len(tiles)))
+    columns = min(COLUMNS, len(tiles))
+    rows = [np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)]
+    return encode_jpeg(np.vstack(rows), QUALITY)
+
+
+def _tile(kept: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int]) -> NDArray[np.uint8]:
+    height, width = kept.shape[:2]
+    tile = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
+    tile[:height] = kept
+    if frame["face_ok"]:
+        x0, y0, x1, y1 = np.rint(frame["box"] * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int)
+        cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), GREEN, 1)
+    note = "" if frame["face_ok"] else "no face" if frame["video_ok"] else "not shown"
+    _write(tile, clock_text(float(frame["time_s"])), 4, WHITE)
+    _write(tile, note, width // 2, RED)
+    return tile
+
+
+def _write(tile: NDArray[np.uint8], text: str, x: int, colour: tuple[int, int, int]) -> None:
+    cv2.putText(tile, text, (x, tile.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour)
+
+
+def clock_text(time_s: float) -> str:
+    """For people, e.g. 1:02:03.4."""
+    tenths = math.floor(time_s * 10 + 1e-6)
+    minutes, hours = tenths // 600, tenths // 36000
+    seconds = f"{tenths // 10 % 60:02d}.{tenths % 10}"
+    return f"{hours}:{minutes % 60:02d}:{seconds}" if hours else f"{minutes}:{seconds}"
