@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def source_json(specs: Sequence[ClipSpec]) -> str:
     return json.dumps({**facts, "corrupted": spoilt, "files": [spec.files for spec in specs]}, indent=1)
 
 
-def synthesize(directory: str | Path, **settings: float | int | bool) -> list[ClipSpec]:
+def synthesize(directory: str | Path, **settings: Any) -> list[ClipSpec]:
     """Make all clips of `plan_clips(**settings)` in this process and write them below `directory`.
 
     The layout: `videos/`, `labels/`, `affwild2/`, `truth/` with one file per clip in each, `manifest.csv`, and

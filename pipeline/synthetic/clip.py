@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import ffmpeg as ffmpeg_python
@@ -108,12 +109,12 @@ def make_clip(spec: ClipSpec, directory: Path, ffmpeg: str) -> ClipSpec:
 
 def _sound(spec: ClipSpec, person: Identity, affect: Floats, spans: tuple[Corruption, ...]) -> tuple[Floats, Floats]:
     """The clip's samples with their spoilt spans, and the movement of the lips to the unspoilt voice."""
-    rates = {"frame_rate_hz": spec.frame_rate_hz, "sample_rate_hz": spec.sample_rate_hz}
-    speech = speak(spec.rng(VOICE), affect, person.throat, **rates)
+    say = partial(speak, frame_rate_hz=spec.frame_rate_hz, sample_rate_hz=spec.sample_rate_hz)
+    speech = say(spec.rng(VOICE), affect, person.throat)
     other = speech
     if "audio_mismatched" in spec.corruptions:
         rng = spec.rng(OTHER)
-        other = speak(rng, draw_trajectory(rng, spec.num_frames, spec.frame_rate_hz), person.throat, **rates)
+        other = say(rng, draw_trajectory(rng, spec.num_frames, spec.frame_rate_hz), person.throat)
     return spoil_sound(spec.rng(SPOIL), speech.samples, other.samples, spans, spec.sample_rate_hz), speech.lips
 
 
@@ -126,9 +127,10 @@ def _mux(
         sound, unfinished = Path(scratch) / "sound.raw", Path(scratch) / "video.mp4"
         sound.write_bytes(np.rint(samples * 32767).astype("<i2").tobytes())
         encoder = _encoder(spec, sound, unfinished, ffmpeg)
+        assert encoder.stdin is not None
         try:
             for shot in shots:
-                encoder.stdin.write(shot.yuv)
+                encoder.stdin.write(shot.yuv.tobytes())
                 boxes.append([round(v, 1) for v in shot.box])
                 covered.append(shot.covered)
         except BrokenPipeError:

@@ -71,7 +71,8 @@ def _mouth(canvas: Picture, person: Identity, face: Expression) -> None:
     upper, lower = bend - 0.25 * gap, bend + 0.75 * gap
     bow = 0.085 * person.lip_fullness * _ARCH**0.7 * (1.0 - 0.25 * np.exp(-((_ACROSS / 0.16) ** 2)))
     full = 0.105 * person.lip_fullness * _ARCH**0.7
-    red = tuple(int(0.82 * c * m) for c, m in zip(person.skin, (0.80, 0.70, 0.98), strict=True))
+    blue, green, red_part = (int(0.82 * c * m) for c, m in zip(person.skin, (0.80, 0.70, 0.98), strict=True))
+    red = (blue, green, red_part)
     for corner in (0, -1):  # a dimple that shows where the corner is
         _disc(canvas, np.array([x[corner] * 1.05, bend[corner]]), 0.030, _scaled(person.skin, 0.58))
     _fill(canvas, _between(x, upper - bow, upper + 0.01), _scaled(red, 0.88))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +14,7 @@ UNIT_PX = 72  # texture pixels per half-width of the head
 HALF_WIDTH, TOP, BOTTOM = 1.5, -1.75, 2.05  # extent of the texture in half-widths; the head's centre is 0, 0
 FEATHER = 1.0 / UNIT_PX
 
-Plane = NDArray[np.float32]  # (height, width)
+Plane = NDArray[np.floating[Any]]  # (height, width)
 Picture = NDArray[np.uint8]  # (height, width, 3) BGR
 
 
@@ -30,7 +32,8 @@ def draw_head(person: Identity, rng: np.random.Generator) -> tuple[Picture, Pict
         the picture lit from the left, the same lit from the right, and its opacity (0 to 1).
     """
     x, y = grid()
-    lit = [_paint(person, x, y, np.random.default_rng(rng.bit_generator.seed_seq), side) for side in (-1.0, 1.0)]
+    seeds: Any = rng.bit_generator.seed_seq  # the same strands in both lights
+    lit = [_paint(person, x, y, np.random.default_rng(seeds), side) for side in (-1.0, 1.0)]
     (left, opacity), (right, _) = lit
     return left, right, opacity
 
@@ -63,7 +66,7 @@ def _paint(person: Identity, x: Plane, y: Plane, rng: np.random.Generator, side:
     return np.clip(canvas, 0, 255).astype(np.uint8), opacity.astype(np.float32)
 
 
-def _skin(person: Identity, skin: NDArray[np.float32], x: Plane, y: Plane, radius: Plane, side: float) -> Plane:
+def _skin(person: Identity, skin: NDArray[np.floating[Any]], x: Plane, y: Plane, radius: Plane, side: float) -> Plane:
     """Skin with the light of a rounded head, sockets, nose, cheeks and shadows."""
     depth = np.sqrt(np.clip(1.08 - radius, 0.05, None))
     light = 0.62 + 0.34 * depth + 0.16 * side * x - 0.06 * y
@@ -80,7 +83,7 @@ def _skin(person: Identity, skin: NDArray[np.float32], x: Plane, y: Plane, radiu
     light += 0.05 * _blob(x, y - 1.12, 0.18, 0.10) + 0.05 * _blob(x, y + 0.62, 0.45, 0.18)  # chin and forehead
     light -= 0.12 * person.stubble * np.clip((y - 0.45) / 0.3, 0, 1) * np.clip((radius - 0.12) * 2.2, 0, 1)
     painted = skin * light[..., None]
-    blush = sum(_blob(x - s * 0.58, y - 0.36, 0.22, 0.18) for s in (-1, 1))
+    blush = _blob(x + 0.58, y - 0.36, 0.22, 0.18) + _blob(x - 0.58, y - 0.36, 0.22, 0.18)
     painted[..., :2] *= (1 - 0.07 * blush)[..., None]
     return painted
 
@@ -135,5 +138,5 @@ def _edge(outside: Plane) -> Plane:
     return np.clip(0.5 - outside / (3 * FEATHER), 0, 1)
 
 
-def _over(below: NDArray[np.float32], above: NDArray[np.float32], opacity: Plane) -> NDArray[np.float32]:
+def _over(below: NDArray[np.floating[Any]], above: NDArray[np.float32], opacity: Plane) -> NDArray[np.float32]:
     return below + (above - below) * opacity[..., None]

@@ -133,9 +133,9 @@ def _compose(backdrop: Picture, head: Picture, opacity: NDArray[np.float32], per
         colour = tuple(int(c * shade) for c in person.cloth)
         cv2.ellipse(picture, centre, axes, 0, 180, 360, colour, -1, cv2.LINE_AA)
         cv2.rectangle(picture, (centre[0] - axes[0], centre[1]), (centre[0] + axes[0], picture.shape[0]), colour, -1)
-    size = picture.shape[1], picture.shape[0]
-    above = cv2.warpAffine(head, pose.matrix, size, flags=cv2.INTER_LINEAR)
-    weight = cv2.warpAffine(opacity, pose.matrix, size, flags=cv2.INTER_LINEAR)
+    size_px = picture.shape[1], picture.shape[0]
+    above = cv2.warpAffine(head, pose.matrix, size_px, flags=cv2.INTER_LINEAR)
+    weight = cv2.warpAffine(opacity, pose.matrix, size_px, flags=cv2.INTER_LINEAR)
     return cv2.blendLinear(above, picture, weight, 1 - weight)
 
 

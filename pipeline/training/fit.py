@@ -121,8 +121,14 @@ class Fit:
         )
         set_learning_rate(self._optimizer, train.learning_rate * share)
         batch = hide_spans(batch, train.drop_modality, generator)
-        sums = {"reduce": self.ranks.reduce, "world_size": self.ranks.world_size}
-        loss = train_step(self._model, batch, self._optimizer, clip_norm=train.clip_norm, **sums)
+        loss = train_step(
+            self._model,
+            batch,
+            self._optimizer,
+            clip_norm=train.clip_norm,
+            reduce=self.ranks.reduce,
+            world_size=self.ranks.world_size,
+        )
         now = self.progress
         self.progress = replace(now, step=step + 1, batch=now.batch + 1, loss_sum=now.loss_sum + loss)
         row = {"step": step + 1, "epoch": now.epoch + 1, "loss": loss, "learning_rate": train.learning_rate * share}
@@ -147,7 +153,7 @@ class Fit:
                 f"none of the {len(self.plan.val_rows)} validation segments has a labelled step with a face or sound, "
                 f"so no epoch can be judged; change splits.val or splits.seed, or look at videos.parquet"
             )
-        return ccc
+        return {name: value for name, value in ccc.items() if value is not None}
 
     def _save(self, history: History | NoHistory) -> None:
         if isinstance(history, NoHistory):
