@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import NoReturn
 
+from flows import server
 from flows.arguments import Command, Request, parse, print_help
 from flows.exits import DONE, FAILED, INTERRUPTED, REJECTED, USAGE, JobError
 from pipeline.config import Config, UsageError, require_detector, require_view
@@ -217,6 +218,7 @@ def _start(name: str, config: Config) -> list[JobResult]:
         from flows.launch import run_job
 
         return [run_job(name, config)]
+    server.reach()
     if name == "preprocess":
         from flows.dataset import preprocess
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.jobs import orphans
 from pipeline.progress import JobResult, result_to_json
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
@@ -35,7 +37,7 @@ def main(kind: str, run: Run) -> NoReturn:
     os.environ.update(PRIVACY)
     signal.signal(signal.SIGTERM, _interrupt)
     die_with_parent()
-    with _Boundary():
+    with _NoOrphans(), _Boundary():
         config_uri = sys.argv[1]
         config = Config.model_validate_json(storage.read_bytes(config_uri))
         result = _importable(run)(config)
@@ -58,9 +60,24 @@ class _Boundary:
             traceback.print_exception(kind, error, trace, file=sys.stdout)
         code, line = _verdict(error)
         print(line, flush=True)
-        if "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
         raise SystemExit(code)
+
+
+class _NoOrphans:
+    """Stops the private Ray of a job with all its processes: its agents and workers would outlive it by seconds."""
+
+    def __enter__(self) -> None:
+        if not on_cluster():
+            orphans.adopt()
+
+    def __exit__(self, *_: object) -> None:
+        if "ray" not in sys.modules:
+            return
+        for sign in (signal.SIGINT, signal.SIGTERM):  # a second Ctrl-C must not leave half of them
+            signal.signal(sign, signal.SIG_IGN)
+        sys.modules["ray"].shutdown()
+        if not on_cluster():
+            orphans.end_all()
 
 
 def _verdict(error: BaseException) -> tuple[int, str]:
@@ -101,7 +118,11 @@ def start_ray(num_cpus: int | None = None) -> None:
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
         ray.init(
-            address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=verbose, logging_level="WARNING"
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=verbose,
+            logging_level=logging.WARNING,
         )
     signal.signal(signal.SIGTERM, _interrupt)  # Ray has put its own handler there
 

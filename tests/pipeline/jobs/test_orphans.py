@@ -1,0 +1,28 @@
+"""Orphans are adopted and ended, whatever they make of SIGTERM."""
+
+import subprocess
+import sys
+
+FAMILY = """
+import os, subprocess, sys, time
+from pipeline.jobs import orphans
+
+orphans.adopt()
+stubborn = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
+# A parent that leaves its child behind, in a session of the child's own.
+subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 &"])
+child = subprocess.Popen(["sh", "-c", stubborn], stdout=subprocess.PIPE)
+child.stdout.readline()
+assert len(orphans.below(os.getpid())) >= 2, orphans.below(os.getpid())
+begin = time.monotonic()
+orphans.end_all(grace_s=0.3)
+assert not orphans.below(os.getpid())
+assert child.wait() == -9
+print(time.monotonic() - begin)
+"""
+
+
+def test_everything_below_is_ended_even_what_is_detached_or_stubborn():
+    done = subprocess.run([sys.executable, "-c", FAMILY], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert 0.3 <= float(done.stdout) < 10
