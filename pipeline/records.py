@@ -36,6 +36,7 @@ Reason = Literal[
     "timeout",  # decode, audio: not done in the time that is allowed
     "no_face",  # faces: nobody in any frame, or in too few
     "bad_labels",  # labels: the file is not what it should be
+    "poison",  # worker: whoever worked on it died, and died again
 ]
 
 
@@ -52,6 +53,7 @@ class Video:
     group: str = ""  # whoever must not be in two splits
     split: str = ""  # train, val or test
     labels_uri: str = ""  # "" when there are none
+    labels_identity: str = ""  # size and sha256 of all bytes of the labels
 
     @property
     def key(self) -> str:
@@ -104,6 +106,9 @@ class VideoOnClock:
     problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
     seconds_decode: float = 0.0  # waiting for ffmpeg
     seconds_faces: float = 0.0  # detecting, cropping, encoding
+    followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor did it
+    num_cuts: int = 0  # scene cuts, across which nothing is interpolated
+    sheet: bytes = b""  # contact sheet, a JPEG file
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,9 @@ class VideoRow:
     num_source_frames: int = 0
     size_bytes: int = 0
     identity: str = ""
+    labels_identity: str = ""
+    num_spans: int = 1  # stretches that were processed by themselves
+    attempts: int = 1  # how often a worker began with it
     seconds_probe: float = 0.0
     seconds_decode: float = 0.0
     seconds_faces: float = 0.0
@@ -256,11 +264,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One Ray Data row: a shard's name and the streams that go into it, in order."""
+    """One Ray Data row: a shard's name and the spans of streams that go into it, in order."""
 
     name: str  # "<split>-<n>", five digits
     split: str
-    videos: tuple[Video, ...]
+    spans: tuple[Span, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +280,8 @@ class ShardRecord:
     size_bytes: int
     plan_digest: str  # of the ShardPlan that made it
     samples: tuple[SampleRow, ...]
-    videos: tuple[VideoRow, ...]
+    videos: tuple[VideoRow, ...]  # one per span
     toolchain: dict[str, str] = field(default_factory=dict)
     attempts: int = 1  # how often the shard was begun
     label_grid: tuple[int, ...] = ()  # own labelled frames by [valence bin, arousal bin], row by row
+    spans: tuple[Span, ...] = ()  # of the plan, from which the shard can be built again

@@ -1,7 +1,8 @@
-"""One stream from its file to its segments, and what is learnt of it on the way."""
+"""One span of a stream from its file to its segments, and what is learnt of it on the way."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.config import Config
-from pipeline.dataset.identity import identity_of_file
-from pipeline.dataset.labels import LabelError, annotations_of, parse, read_label_text
+from pipeline.dataset.identity import identity_of_bytes, identity_of_file
+from pipeline.dataset.labels import LabelError, LabelRows, annotations_of, label_text, parse
 from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
 from pipeline.media.probe import probe
@@ -28,6 +29,7 @@ from pipeline.records import (
     Rejection,
     Segment,
     SoundOnClock,
+    Span,
     Video,
     VideoOnClock,
     VideoRow,
@@ -35,6 +37,11 @@ from pipeline.records import (
 
 PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
+
+
+def choice_of(video: Video, config: Config) -> Choice:
+    """Which person of a stream is followed: the one its labels are of, else by the configured rule."""
+    return PERSONS.get(video.person, config.faces.choose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +52,20 @@ class Tools:
     detector: Detector
 
 
-class VideoBuild:
-    """One stream on its way through the stages; `row` always says what is known of it so far."""
+class SpanBuild:
+    """One span of a stream on its way through the stages; `row` always says what is known of it so far.
 
-    def __init__(self, video: Video, config: Config, tools: Tools, directory: Path) -> None:
-        self.video, self.config, self.tools, self.directory = video, config, tools, directory
+    Durations, coverage and shares are the span's own; labels are counted in the whole file.
+    """
+
+    def __init__(self, span: Span, config: Config, tools: Tools, directory: Path) -> None:
+        self.span, self.config, self.tools, self.directory = span, config, tools, directory
+        self.video = video = span.video
+        rate = config.media.frame_rate_hz
+        self.start_s = span.start_frame / rate
+        self.stop_s = span.stop_frame / rate if span.stop_frame >= 0 else math.inf
         self.stage = "source"
+        self.sheet = b""  # a picture of what was followed, for people
         self.row = VideoRow(
             video_id=video.video_id,
             person=video.person,
@@ -61,27 +76,38 @@ class VideoBuild:
             stage="",
             reason="",
             detail="",
+            duration_s=self.stop_s - self.start_s if span.stop_frame >= 0 else 0.0,
             size_bytes=video.size_bytes,
             identity=video.identity,
+            labels_identity=video.labels_identity,
         )
 
     def segments(self) -> Iterator[Segment]:
         """Run all stages but the last, then cut the segments one by one.
 
         Raises:
-            Rejection: a stage refuses the stream.
+            Rejection: a stage refuses the stream, or the file changed meanwhile.
         """
         path = self._fetch()
+        before = _version(path)
         facts = self._probe(path)
         annotations = self._annotations(facts)
         seen = self._video(path, facts)
         heard = self._sound(path, facts, len(seen.frames))
         self.stage = "write"
         media, sound, sizes = self.config.media, self.config.sound, self.config.segments
-        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations)
+        place = self.first_frame, self.span.start_frame
+        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place)
         yield from tile(
             self.video, material, Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
         )
+        if _version(path) != before:
+            raise Rejection("source", "changed", f"{self.video.uri} was written to while it was read")
+
+    @property
+    def first_frame(self) -> int:
+        """The clock's frame that decoding begins with: the context of the first segment, if there is any."""
+        return max(0, self.span.start_frame - self.config.segments.num_preroll)
 
     def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
@@ -107,7 +133,7 @@ class VideoBuild:
         self._learn(
             seconds_probe=perf_counter() - begin,
             container=facts.container,
-            duration_s=facts.duration_s,
+            duration_s=self._within(facts.duration_s),
             video_codec=facts.video_codec,
             audio_codec=facts.audio_codec,
             width_px=facts.width_px,
@@ -118,12 +144,12 @@ class VideoBuild:
 
     def _annotations(self, facts: Probe) -> Annotations:
         self.stage = "labels"
-        if not self.video.labels_uri:
-            return annotations_of(parse("frame,valence,arousal", name=""), frame_times_s=facts.frame_times_s)
         try:
-            rows = parse(read_label_text(self.video.labels_uri), name=self.video.labels_uri)
+            rows = self._label_rows()
         except LabelError as error:
             raise Rejection("labels", "bad_labels", str(error)) from error
+        except FileNotFoundError as error:
+            raise Rejection("labels", "missing", f"they were there when the plan was made: {error}") from error
         annotations = annotations_of(rows, frame_times_s=facts.frame_times_s)
         self._learn_labels(np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
         return annotations
@@ -145,22 +171,28 @@ class VideoBuild:
             min_overlap=faces.min_overlap,
             max_gap_s=faces.max_gap_s,
             margin=faces.margin,
-            choose=PERSONS.get(self.video.person, faces.choose),
+            choose=choice_of(self.video, self.config),
             timeout_s=media.timeout_s,
+            start_frame=self.first_frame,
+            stop_frame=self.span.stop_frame,
+            anchor=self.span.anchor,
         )
-        fraction = face_fraction(seen, facts, media.frame_rate_hz)
+        if len(seen.frames) <= self.span.start_frame - self.first_frame:
+            raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {seen.problem}")
+        self.sheet = seen.sheet
+        fraction = face_fraction(seen, facts, media.frame_rate_hz, self.start_s)
+        covered_s = self._within(seen.covered_s)
         self._learn(
-            duration_s=seen.duration_s,
-            covered_s=seen.covered_s,
+            covered_s=covered_s,
             face_fraction=fraction,
             seconds_decode=seen.seconds_decode,
             seconds_faces=seen.seconds_faces,
         )
         problem = facts.problem or seen.problem
-        if problem or seen.covered_s < seen.duration_s - PARTIAL_SLACK_S:
-            detail = problem or f"{seen.duration_s:.2f} s in the container, {seen.covered_s:.2f} s decoded"
+        if problem or covered_s < self.row.duration_s - PARTIAL_SLACK_S:
+            detail = problem or f"{self.row.duration_s:.2f} s in the container, {covered_s:.2f} s decoded"
             self._learn(stage="decode", reason="partial", detail=detail[:2000])
-        if fraction == 0 or fraction < faces.min_face_fraction:
+        if fraction < faces.min_face_fraction or (fraction == 0 and not self.span.anchor):
             least = f"; faces.min_face_fraction is {faces.min_face_fraction}" if fraction else ""
             raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of the frames{least}")
         return seen
@@ -173,6 +205,7 @@ class VideoBuild:
             facts,
             ffmpeg=self.tools.ffmpeg,
             num_clock_frames=num_frames,
+            first_frame=self.first_frame,
             frame_rate_hz=media.frame_rate_hz,
             sample_rate_hz=media.sample_rate_hz,
             n_fft=sound.n_fft,
@@ -191,6 +224,10 @@ class VideoBuild:
             self._learn(stage="audio", reason="partial", detail=heard.problem[:2000])
         return heard
 
+    def _within(self, time_s: float) -> float:
+        """How much of the span lies before a time of the video's clock."""
+        return max(0.0, min(time_s, self.stop_s) - self.start_s)
+
     def _learn(self, **facts: Any) -> None:
         self.row = replace(self.row, **facts)
 
@@ -207,19 +244,35 @@ class VideoBuild:
 
     def _labels_without_frames(self) -> NDArray[np.float32]:
         """Valid rows of the label file of a stream whose frames nobody saw; none when the file itself is at fault."""
-        if self.video.labels_uri:
-            try:
-                rows = parse(read_label_text(self.video.labels_uri), name=self.video.labels_uri)
-                return rows.values[rows.valid]
-            except (LabelError, OSError):
-                pass  # the row has its reason already
-        return np.zeros((0, 2), np.float32)
+        try:
+            rows = self._label_rows()
+            return rows.values[rows.valid]
+        except (LabelError, OSError, Rejection):
+            return np.zeros((0, 2), np.float32)  # the row has its reason already
+
+    def _label_rows(self) -> LabelRows:
+        """The rows of the label file that the plan was made for; none when there is no such file."""
+        uri = self.video.labels_uri
+        if not uri:
+            return parse("frame,valence,arousal", name="")
+        data = storage.read_bytes(uri)
+        if (found := identity_of_bytes(data)) != self.video.labels_identity:
+            planned = self.video.labels_identity
+            raise Rejection("labels", "changed", f"{uri}: planned with identity {planned}, now it has {found}")
+        return parse(label_text(data, name=uri), name=uri)
 
 
-def face_fraction(seen: VideoOnClock, facts: Probe, frame_rate_hz: float) -> float:
-    """Share of the original frames, as far as they were decoded, that show the chosen person's face."""
-    times = facts.frame_times_s[facts.frame_times_s < seen.covered_s]
+def _version(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def face_fraction(seen: VideoOnClock, facts: Probe, frame_rate_hz: float, start_s: float = 0.0) -> float:
+    """Share of the original frames from `start_s` on, as far as they were decoded, that show the person's face."""
+    times = facts.frame_times_s
+    times = times[(times >= start_s) & (times < seen.covered_s)]
     if not len(times) or not len(seen.frames):
         return 0.0
-    shown = np.minimum(np.floor(times * frame_rate_hz + 1e-6).astype(int), len(seen.frames) - 1)
+    first = round(float(seen.frames["time_s"][0]) * frame_rate_hz)
+    shown = np.clip(np.floor(times * frame_rate_hz + 1e-6).astype(int) - first, 0, len(seen.frames) - 1)
     return float(seen.frames["face_ok"][shown].mean())

@@ -45,13 +45,18 @@ def identity_of_file(path: Path) -> str:
         return _name(size, first, file.read(END_BYTES))
 
 
+def identity_of_bytes(data: bytes) -> str:
+    """The identity of a whole small file, as `identities` gives it with `whole`."""
+    return _name(len(data), data)
+
+
 def _facts(entry: Entry, whole: bool) -> list[object]:
     return [entry.size_bytes, entry.version, whole]
 
 
 def _read(entry: Entry, whole: bool) -> str:
     if whole:
-        return _name(entry.size_bytes, storage.read_bytes(entry.uri))
+        return identity_of_bytes(storage.read_bytes(entry.uri))
     size = entry.size_bytes
     first = storage.read_bytes(entry.uri, 0, min(size, END_BYTES)) if size else b""
     last = storage.read_bytes(entry.uri, max(0, size - END_BYTES), min(size, END_BYTES)) if size else b""

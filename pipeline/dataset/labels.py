@@ -58,15 +58,16 @@ def read_annotations(uri: str, *, frame_times_s: NDArray[np.float64]) -> Annotat
     Raises:
         LabelError: the file is not of the grammar.
     """
-    return annotations_of(parse(read_label_text(uri), name=uri), frame_times_s=frame_times_s)
+    text = label_text(storage.read_bytes(uri), name=uri)
+    return annotations_of(parse(text, name=uri), frame_times_s=frame_times_s)
 
 
-def read_label_text(uri: str) -> str:
-    """The text of a label file; LabelError when it is not UTF-8."""
+def label_text(data: bytes, *, name: str) -> str:
+    """The text of a label file's bytes; LabelError when it is not UTF-8."""
     try:
-        return storage.read_bytes(uri).decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise LabelError(f"{uri}: not UTF-8 text (byte {error.start})") from error
+        raise LabelError(f"{name}: not UTF-8 text (byte {error.start})") from error
 
 
 def parse(text: str, *, name: str) -> LabelRows:

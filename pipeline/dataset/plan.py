@@ -1,57 +1,103 @@
-"""Which streams go into which shard: pure, and the same for any number of workers."""
+"""Which stretches of which streams go into which shard: pure, and the same for any number of workers."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import statistics
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.dataset.splits import SPLITS
-from pipeline.records import FRAME_DTYPE, ShardPlan, Video
+from pipeline.records import FRAME_DTYPE, AnchorPoint, ShardPlan, Span, Video
 
 MB = 1e6
-ASSUMED_SOURCE_BYTES_PER_S = 125_000  # 1 Mbit/s: of a talking-face video whose duration nobody has looked at
 JPEG_BYTES, JPEG_BYTES_PER_PX = 620, 0.3  # of a face crop at quality 92, measured
-CORE_S_PER_VIDEO_S = {"haar": 0.4, "yunet": 0.15}  # decoding and following a face on one core, measured up to 640x360
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a build will take, before it begins."""
+class Facts:
+    """What a look at a file before the plan tells; zeros where it cannot be read (its row will say why)."""
 
-    bytes: float  # of the shards
-    core_minutes: float
-    basis: str  # what the numbers rest on, for people
+    duration_s: float = 0.0
+    anchor: tuple[AnchorPoint, ...] = ()  # where the person to be followed is, if the video will be cut
 
 
-def plan_shards(videos: Sequence[Video], config: Config) -> list[ShardPlan]:
-    """Pack the streams of each split, in the order of their keys, into shards.
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A span and the bytes it is expected to take in a shard."""
 
-    A shard is full when the next stream would take it beyond `shards.target_mb` (estimated from the size of the
-    file alone, so that the plan is the same wherever the videos lie) or `shards.max_videos`.
+    span: Span
+    bytes: float
+
+
+def plan_shards(videos: Sequence[Video], facts: Mapping[str, Facts], config: Config) -> list[ShardPlan]:
+    """Cut long streams into spans and pack those of each split, in the order of their keys, into shards.
+
+    A shard is full when the next span would take it beyond `shards.target_mb` or when it holds `shards.max_videos`.
+
+    Args:
+        videos: all streams, in any order.
+        facts: of each stream by its key.
+        config: the experiment.
     """
     plans = []
     for split in SPLITS:
         streams = sorted((video for video in videos if video.split == split), key=lambda video: video.key)
-        packed = _pack(streams, config)
-        plans += [ShardPlan(f"{split}-{n:05d}", split, shard) for n, shard in enumerate(packed)]
+        pieces = (piece for video in streams for piece in _cut(video, facts[video.key], config))
+        plans += [ShardPlan(f"{split}-{n:05d}", split, spans) for n, spans in enumerate(_pack(pieces, config))]
     return plans
 
 
-def _pack(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, ...]]:
-    shard: list[Video] = []
+def longest_span(config: Config) -> int:
+    """Clock frames of the longest span: whole segments, within `shards.span_minutes` and one shard."""
+    allowed_s = min(config.shards.span_minutes * 60, config.shards.target_mb * MB / bytes_per_s(config))
+    tile = config.segments.num_frames
+    return max(1, int(allowed_s * config.media.frame_rate_hz) // tile) * tile
+
+
+def needs_cutting(duration_s: float, config: Config) -> bool:
+    """Whether a video is longer than the longest span; one that is longer than is allowed becomes one row."""
+    if duration_s > config.media.max_duration_s:
+        return False
+    return math.ceil(duration_s * config.media.frame_rate_hz) > longest_span(config)
+
+
+def _cut(video: Video, facts: Facts, config: Config) -> Iterator[_Piece]:
+    """Spans of about equal length that begin where segments begin; the last one is open, whatever the file holds."""
+    rate, tile = config.media.frame_rate_hz, config.segments.num_frames
+    if not needs_cutting(facts.duration_s, config):
+        duration_s = facts.duration_s if facts.duration_s <= config.media.max_duration_s else 0.0
+        yield _Piece(Span(video), duration_s * bytes_per_s(config))
+        return
+    total = math.ceil(facts.duration_s * rate)
+    parts = math.ceil(total / longest_span(config))
+    length = math.ceil(total / parts / tile) * tile
+    for start in range(0, total, length):
+        stop = min(start + length, total)
+        anchor = _anchor_within(facts.anchor, start / rate, stop / rate)
+        span = Span(video, start, stop if stop < total else -1, anchor)
+        yield _Piece(span, (stop - start) / rate * bytes_per_s(config))
+
+
+def _anchor_within(anchor: Sequence[AnchorPoint], start_s: float, stop_s: float) -> tuple[AnchorPoint, ...]:
+    """The points of a span and their neighbours on both sides."""
+    first = sum(point.time_s < start_s for point in anchor)
+    last = sum(point.time_s <= stop_s for point in anchor)
+    return tuple(anchor[max(0, first - 1) : last + 1])
+
+
+def _pack(pieces: Iterable[_Piece], config: Config) -> Iterator[tuple[Span, ...]]:
+    shard: list[Span] = []
     size = 0.0
-    for video in videos:
-        more = video.size_bytes / ASSUMED_SOURCE_BYTES_PER_S * bytes_per_s(config)
-        if shard and (size + more > config.shards.target_mb * MB or len(shard) == config.shards.max_videos):
+    for piece in pieces:
+        if shard and (size + piece.bytes > config.shards.target_mb * MB or len(shard) == config.shards.max_videos):
             yield tuple(shard)
             shard, size = [], 0.0
-        shard.append(video)
-        size += more
+        shard.append(piece.span)
+        size += piece.bytes
     if shard:
         yield tuple(shard)
 
@@ -64,43 +110,15 @@ def bytes_per_s(config: Config) -> float:
     return (config.media.frame_rate_hz * frame + mel) * (1 + preroll)
 
 
-def estimate(videos: Sequence[Video], known_durations_s: dict[str, float], config: Config) -> Estimate:
-    """Bytes and minutes of a build, from the durations of some of the streams.
-
-    Args:
-        videos: all streams.
-        known_durations_s: by key, of as many streams as were looked at; the others are scaled from these by size.
-        config: the experiment.
-    """
-    rates = [v.size_bytes / known_durations_s[v.key] for v in videos if known_durations_s.get(v.key)]
-    source_bytes_per_s = statistics.median(rates) if rates else ASSUMED_SOURCE_BYTES_PER_S
-    total_s = sum(known_durations_s.get(v.key) or v.size_bytes / source_bytes_per_s for v in videos)
-    looked_at = f"the durations of {len(rates)} of {len(videos)} videos" if rates else "an assumed 1 Mbit/s of video"
-    basis = f"from {looked_at}, {total_s / 3600:.2f} h in all"
-    minutes = total_s * CORE_S_PER_VIDEO_S[config.faces.detector] / 60
-    return Estimate(total_s * bytes_per_s(config), minutes, basis)
-
-
-def plan_text(plans: Sequence[ShardPlan], ignored: Sequence[str], expected: Estimate) -> tuple[str, ...]:
-    """The plan in sentences, one per line."""
-    videos = [video for plan in plans for video in plan.videos]
-    lines = [f"{len(videos)} videos, {sum(bool(v.labels_uri) for v in videos)} with labels, in {len(plans)} shards"]
-    shards = Counter(plan.split for plan in plans)
-    for split in SPLITS:
-        own = [video for video in videos if video.split == split]
-        groups = len({video.group for video in own})
-        lines.append(f"{split:5s} {len(own)} videos of {groups} groups in {shards[split]} shards")
-    lines.append(
-        f"about {expected.bytes / MB:.0f} MB and {expected.core_minutes:.1f} minutes of one core, {expected.basis}"
-    )
-    lines += [f"ignored: {name}" for name in ignored[:20]]
-    return (*lines, f"ignored: {len(ignored) - 20} more") if len(ignored) > 20 else tuple(lines)
-
-
 def digest(plan: ShardPlan) -> str:
-    """What tells two plans of one shard apart: the streams, wherever they lie."""
-    streams = [(v.key, v.relative_path, v.identity, v.group, v.split, bool(v.labels_uri)) for v in plan.videos]
-    return hashlib.sha256(json.dumps([plan.name, streams]).encode()).hexdigest()
+    """What tells two plans of one shard apart: the spans of its streams, wherever these lie."""
+    return hashlib.sha256(json.dumps([plan.name, [_identity_of(span) for span in plan.spans]]).encode()).hexdigest()
+
+
+def _identity_of(span: Span) -> list[object]:
+    video = span.video
+    stream = [video.key, video.relative_path, video.identity, video.group, video.split, video.labels_identity]
+    return [*stream, span.start_frame, span.stop_frame, [asdict(point) for point in span.anchor]]
 
 
 def plan_to_json(plan: ShardPlan) -> str:
@@ -111,4 +129,10 @@ def plan_to_json(plan: ShardPlan) -> str:
 def plan_from_json(text: str) -> ShardPlan:
     """Inverse of `plan_to_json`."""
     values = json.loads(text)
-    return ShardPlan(values["name"], values["split"], tuple(Video(**video) for video in values["videos"]))
+    return ShardPlan(values["name"], values["split"], tuple(span_from(span) for span in values["spans"]))
+
+
+def span_from(values: Mapping[str, Any]) -> Span:
+    """A span from what `asdict` makes of it."""
+    anchor = tuple(AnchorPoint(**point) for point in values["anchor"])
+    return Span(Video(**values["video"]), values["start_frame"], values["stop_frame"], anchor)

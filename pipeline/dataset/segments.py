@@ -30,33 +30,37 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Everything one stream gives, on one clock."""
+    """Everything one span of a stream gives, on one clock."""
 
     frames: NDArray[np.void]  # FRAME_DTYPE (N,)
     mjpeg_path: Path  # JPEGs of the frames with a face, by offset and size
-    mel_db: NDArray[np.float16]  # (hops, mels), hop i centred at i * hop_s
+    mel_db: NDArray[np.float16]  # (hops, mels), from the hop nearest to the first frame's time on
     hop_ok: NDArray[np.bool_]  # (hops,)
     annotations: Annotations
+    first_frame: int = 0  # which frame of the clock `frames` begins with
+    start_frame: int = 0  # which one the first segment begins with: those before it are its context
 
 
 def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
     """Cut the whole span into segments of `num_frames`; the last one may be shorter.
 
     A segment's frames are the `num_preroll` frames before its start, then its own, so that a window of up to
-    num_preroll + 1 frames that ends at any own frame lies within it. Before the first segment there is nothing:
-    its preroll has negative times, `video_ok`, `face_ok` and `audio_ok` False, and sound at the floor.
+    num_preroll + 1 frames that ends at any own frame lies within it. Before the video's first frame there is nothing:
+    that preroll has negative times, `video_ok`, `face_ok` and `audio_ok` False, and sound at the floor.
+    Spans of one video give the segments that the whole video would give.
 
     Its mel rows begin at the hop nearest to the first preroll frame's time and end at the end of its last frame:
     frame f of the segment (preroll included) begins at row round(f / frame_rate_hz / hop_s).
 
     Annotations of a segment are those with start <= time < end; none is in two segments.
     """
-    frames = _with_preroll(material.frames, tiling)
-    frames["audio_ok"] = _at_hops(material.hop_ok, frames["time_s"], tiling.hop_s)
+    missing = tiling.num_preroll - (material.start_frame - material.first_frame)
+    frames = _with_preroll(material.frames, missing, tiling.frame_rate_hz)
+    frames["audio_ok"] = _at_hops(material, frames["time_s"], tiling)
     labels = onto_clock(material.annotations, frames["time_s"])
-    labels[: tiling.num_preroll] = np.nan
+    labels[:missing] = np.nan
     with material.mjpeg_path.open("rb") as mjpeg:
-        for start in range(0, len(material.frames), tiling.num_frames):
+        for start in range(0, len(frames) - tiling.num_preroll, tiling.num_frames):
             part = slice(start, min(start + tiling.num_preroll + tiling.num_frames, len(frames)))
             own, faces = _cut_faces(frames[part], mjpeg)
             yield Segment(
@@ -64,7 +68,7 @@ def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
                 person=video.person,
                 group=video.group,
                 split=video.split,
-                start_s=start / tiling.frame_rate_hz,
+                start_s=(material.start_frame + start) / tiling.frame_rate_hz,
                 num_preroll=tiling.num_preroll,
                 frame_rate_hz=tiling.frame_rate_hz,
                 hop_s=tiling.hop_s,
@@ -72,7 +76,7 @@ def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
                 faces_mjpeg=faces,
                 mel_db=_cut_mel(material, part, tiling),
                 labels=labels[part],
-                annotations=_cut_annotations(material.annotations, part, tiling),
+                annotations=_cut_annotations(material, part, tiling),
             )
 
 
@@ -81,20 +85,26 @@ def num_hops(num_frames: int, frame_rate_hz: float, hop_s: float) -> int:
     return round(num_frames / frame_rate_hz / hop_s)
 
 
-def _with_preroll(frames: NDArray[np.void], tiling: Tiling) -> NDArray[np.void]:
-    before = np.zeros(tiling.num_preroll, FRAME_DTYPE)
-    before["time_s"] = np.arange(-tiling.num_preroll, 0) / tiling.frame_rate_hz
+def _with_preroll(frames: NDArray[np.void], missing: int, frame_rate_hz: float) -> NDArray[np.void]:
+    """The frames with `missing` empty ones in front, from before the video began."""
+    before = np.zeros(missing, FRAME_DTYPE)
+    before["time_s"] = np.arange(-missing, 0) / frame_rate_hz
     before["source_index"] = -1
     before["box"] = np.nan
     return np.concatenate([before, frames])
 
 
-def _at_hops(hop_ok: NDArray[np.bool_], times_s: NDArray[np.float64], hop_s: float) -> NDArray[np.bool_]:
-    hops = np.rint(times_s / hop_s).astype(np.int64)
-    inside = (hops >= 0) & (hops < len(hop_ok))
+def _at_hops(material: Material, times_s: NDArray[np.float64], tiling: Tiling) -> NDArray[np.bool_]:
+    hops = np.rint(times_s / tiling.hop_s).astype(np.int64) - _hop_at(material.first_frame, tiling)
+    inside = (hops >= 0) & (hops < len(material.hop_ok))
     ok = np.zeros(len(times_s), bool)
-    ok[inside] = hop_ok[hops[inside]]
+    ok[inside] = material.hop_ok[hops[inside]]
     return ok
+
+
+def _hop_at(frame: int, tiling: Tiling) -> int:
+    """The hop of the video's grid that is nearest to the time of a clock frame."""
+    return round(frame / tiling.frame_rate_hz / tiling.hop_s)
 
 
 def _cut_faces(frames: NDArray[np.void], mjpeg: BinaryIO) -> tuple[NDArray[np.void], bytes]:
@@ -114,7 +124,8 @@ def _cut_faces(frames: NDArray[np.void], mjpeg: BinaryIO) -> tuple[NDArray[np.vo
 
 def _cut_mel(material: Material, part: slice, tiling: Tiling) -> NDArray[np.float16]:
     """(hops, mels) of the part's frames; the floor where the spectrogram has no row."""
-    start = round((part.start - tiling.num_preroll) / tiling.frame_rate_hz / tiling.hop_s)
+    first = material.start_frame - tiling.num_preroll + part.start
+    start = _hop_at(first, tiling) - _hop_at(material.first_frame, tiling)
     count = num_hops(part.stop - part.start, tiling.frame_rate_hz, tiling.hop_s)
     rows = np.arange(start, start + count)
     known = (rows >= 0) & (rows < len(material.mel_db))
@@ -123,7 +134,8 @@ def _cut_mel(material: Material, part: slice, tiling: Tiling) -> NDArray[np.floa
     return mel
 
 
-def _cut_annotations(annotations: Annotations, part: slice, tiling: Tiling) -> NDArray[np.void]:
-    edges = np.array([part.start, part.stop - tiling.num_preroll]) / tiling.frame_rate_hz
-    first, end = np.searchsorted(annotations.rows["time_s"], edges, side="left")
-    return annotations.rows[first:end]
+def _cut_annotations(material: Material, part: slice, tiling: Tiling) -> NDArray[np.void]:
+    frames = material.start_frame + np.array([part.start, part.stop - tiling.num_preroll])
+    rows = material.annotations.rows
+    first, end = np.searchsorted(rows["time_s"], frames / tiling.frame_rate_hz, side="left")
+    return rows[first:end]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
 import os
-import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,11 +13,12 @@ from typing import Any, TypeVar, get_type_hints
 
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION, Config, UsageError
-from pipeline.dataset import card, quality
+from pipeline.dataset import attempts, card, quality
+from pipeline.dataset.merge import merge_spans
+from pipeline.dataset.plan import span_from
 from pipeline.records import SampleRow, ShardRecord, VideoRow
 
 CHUNK_BYTES = 1 << 24
-_ATTEMPTS = "attempts"
 _Row = TypeVar("_Row", SampleRow, VideoRow)
 
 
@@ -76,7 +75,8 @@ def record_from_json(text: str) -> ShardRecord:
     """Inverse of `record_to_json`."""
     values = json.loads(text)
     rows = {"samples": _rows(SampleRow, values["samples"]), "videos": _rows(VideoRow, values["videos"])}
-    return ShardRecord(**{**values, **rows, "label_grid": tuple(values.get("label_grid", ()))})
+    spans = tuple(span_from(span) for span in values["spans"])
+    return ShardRecord(**{**values, **rows, "spans": spans, "label_grid": tuple(values["label_grid"])})
 
 
 def _rows(kind: type[_Row], values: Iterable[dict[str, Any]]) -> tuple[_Row, ...]:
@@ -105,16 +105,6 @@ def sha256_at(uri: str) -> str:
     return digest.hexdigest()
 
 
-def begin_attempt(dataset_uri: str, name: str) -> int:
-    """Leave a mark that a worker has begun a shard; the number of times this happened, from 1."""
-    mark = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
-    return next(
-        n
-        for n in itertools.count(1)
-        if storage.create_if_absent(mark, storage.join(dataset_uri, _ATTEMPTS, f"{name}-{n}.json"))
-    )
-
-
 def finish_dataset(
     dataset_uri: str, config: Config, records: Sequence[ShardRecord], toolchain: dict[str, str]
 ) -> DatasetInfo:
@@ -125,7 +115,7 @@ def finish_dataset(
     """
     records = sorted(records, key=lambda record: record.name)
     rows = [row for record in records for row in record.samples]
-    videos = sorted((row for record in records for row in record.videos), key=lambda row: (row.video_id, row.person))
+    videos = merge_spans(row for record in records for row in record.videos)
     info = _info(dataset_uri, config, records, toolchain, counts_of(videos, records))
     storage.publish_bytes(_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
@@ -141,8 +131,7 @@ def finish_dataset(
                 f"{dataset_uri} was committed meanwhile with digest {other.digest[:12]}, this build has "
                 f"{info.digest[:12]}: the same inputs gave other bytes; compare the sidecars in shards/"
             )
-    for mark in storage.list_files(storage.join(dataset_uri, _ATTEMPTS)):
-        storage.delete(mark.uri)
+    attempts.forget(dataset_uri)
     return info
 
 

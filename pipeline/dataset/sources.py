@@ -177,7 +177,10 @@ def _with_identities(
     entries = {file.entry.uri: file.entry for file in [*media, *labels]}
     of_media = identities([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
     of_labels = identities([entries[video.labels_uri] for video in videos if video.labels_uri], root, whole=True)
-    videos = [replace(video, identity=of_media[video.uri]) for video in videos]
+    videos = [
+        replace(video, identity=of_media[video.uri], labels_identity=of_labels.get(video.labels_uri, ""))
+        for video in videos
+    ]
     covered = {f"stream {v.key}": f"{v.identity} {v.group} {v.split}" for v in videos}
-    covered |= {f"labels {v.key}": of_labels[v.labels_uri] for v in videos if v.labels_uri}
+    covered |= {f"labels {v.key}": v.labels_identity for v in videos if v.labels_uri}
     return Listing(videos, ignored, covered)

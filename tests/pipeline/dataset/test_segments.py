@@ -1,8 +1,12 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.dataset.samples import encode
 from pipeline.dataset.segments import FLOOR_DB, Material, Tiling, num_hops, tile
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Annotations, Video
 
@@ -103,3 +107,44 @@ def test_every_frame_and_annotation_is_in_exactly_one_segment(tmp_path_factory, 
     own = np.concatenate([s.frames["source_index"][preroll:] for s in segments])
     assert own.tolist() == list(range(num_frames))
     assert np.concatenate([s.annotations["time_s"] for s in segments]).tolist() == times
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    num_frames=st.integers(2, 90),
+    size=st.integers(1, 20),
+    preroll=st.integers(0, 12),
+    cut=st.integers(1, 8),
+    rate=st.sampled_from([25.0, 30.0]),
+    times=st.lists(st.floats(0, 4), unique=True, max_size=12),
+)
+def test_spans_give_the_segments_of_the_whole(tmp_path_factory, num_frames, size, preroll, cut, rate, times):
+    folder = tmp_path_factory.mktemp("spans")
+    times = sorted(t for t in {*times, cut * size / rate} if t < num_frames / rate)
+    faceless = range(7, num_frames, 5)
+    tiling = Tiling(rate, 0.01, size, preroll)
+    stuff = material(folder, num_frames, rate, faceless=faceless, annotation_times=times)
+    stuff.hop_ok[10:90] = False
+    seam = cut * size
+    parts = (
+        [part_of(stuff, rate, 0, seam), part_of(stuff, rate, seam, num_frames, preroll)]
+        if seam < num_frames
+        else [stuff]
+    )
+    spans = [segment for part in parts for segment in tile(VIDEO, part, tiling)]
+    whole = list(tile(VIDEO, stuff, tiling))
+    assert [encode(segment) for segment in spans] == [encode(segment) for segment in whole]
+
+
+def part_of(stuff, rate, start, stop, preroll=0):
+    """What a span's worker has of the whole: its frames and those before them, and their sound."""
+    first = max(0, start - preroll)
+    hops = slice(round(first / rate / 0.01), math.ceil(stop / rate / 0.01 - 1e-9))
+    return replace(
+        stuff,
+        frames=stuff.frames[first:stop],
+        mel_db=stuff.mel_db[hops],
+        hop_ok=stuff.hop_ok[hops],
+        first_frame=first,
+        start_frame=start,
+    )

@@ -11,7 +11,7 @@ from fake_dataset import make_segment
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
+from pipeline.dataset import attempts, shards
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.tars import ShardFile, encode_slice
 from pipeline.records import ShardRecord, VideoRow
@@ -161,8 +161,8 @@ def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
 
 def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
     uri = str(tmp_path / "talk-123")
-    assert [shards.begin_attempt(uri, "train-00000") for _ in range(3)] == [1, 2, 3]
-    assert shards.begin_attempt(uri, "train-00001") == 1
+    assert [attempts.begin(uri, "train-00000", "run").number for _ in range(3)] == [1, 2, 3]
+    assert attempts.begin(uri, "train-00001", "run").number == 1
     shards.finish_dataset(uri, Config(), [build(tmp_path, uri, attempts=3)], {})
     assert storage.list_files(storage.join(uri, "attempts")) == []
     sidecar = json.loads((tmp_path / "talk-123/shards/train-00000.json").read_text())

@@ -16,10 +16,10 @@ import pytest
 from pipeline import storage
 from pipeline.config import Config, UsageError, load
 from pipeline.dataset import shards
-from pipeline.dataset.plan import plan_shards
+from pipeline.dataset.plan import Facts, plan_shards, plan_to_json
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
-from pipeline.jobs import shard, verify
+from pipeline.jobs import builder, shard, verify
 from pipeline.media.decode import find_ffmpeg
 from pipeline.progress import result_from_json
 from pipeline.synthetic import make_clip, manifest_csv, plan_clips
@@ -57,12 +57,18 @@ def config_of(talkers, root, **changes):
     return load(None, {"name": "talk", "source": source, "storage": {"root": str(root)}, **SMALL, **changes})
 
 
+def plans_of(config, *video_ids):
+    """The plan of the source, or of some of its videos, which are all short."""
+    videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]
+    return plan_shards(videos, {video.key: Facts(2.0) for video in videos}, config)
+
+
 def build_in_process(config):
     """The dataset of a configuration, built by one worker in this process, without Ray."""
-    toolchain = shard.find_toolchain()
+    toolchain = builder.find_toolchain()
     uri = storage.join(config.storage.root, "datasets", "talk")
-    builder = shard.ShardBuilder(config.to_json(), uri, toolchain)
-    records = [builder.build(plan) for plan in plan_shards(list_videos(config).videos, config)]
+    worker = builder.ShardBuilder(config.to_json(), uri, toolchain)
+    records = [worker.build(plan) for plan in plans_of(config)]
     return shards.finish_dataset(uri, config, records, toolchain)
 
 
@@ -264,12 +270,12 @@ def begun(folder, besides=""):
 def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tmp_path):
     config = config_of(talkers, tmp_path)
     info = build_in_process(config)
-    plans = plan_shards(list_videos(config).videos, config)
+    plans = plans_of(config)
     tar = tmp_path / "datasets/talk/shards" / f"{plans[0].name}.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    builder = shard.ShardBuilder(config.to_json(), info.uri, shard.find_toolchain())
+    worker = builder.ShardBuilder(config.to_json(), info.uri, builder.find_toolchain())
     for plan in plans:
-        builder({"plan": shard.plan_to_json(plan)})
+        worker({"plan": plan_to_json(plan)})
     assert shards.sha256_of(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
     sidecars = {path.stem: json.loads(path.read_text()) for path in tar.parent.glob("*.json")}
     assert len(list((tmp_path / "datasets/talk/attempts").iterdir())) == 1
@@ -277,34 +283,38 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
 
 
 def test_a_dry_run_builds_nothing(talkers, tmp_path):
-    result = shard.run(config_of(talkers, tmp_path, dry_run=True, limit=4))
+    config = config_of(talkers, tmp_path, dry_run=True, limit=4)
+    result = result_of(start_job(config, tmp_path / "a"), tmp_path / "a")
     assert (result.counts["videos"], result.skipped) == (4, False)
     assert "4 videos" in result.lines[0]
     assert any("minutes of one core" in line for line in result.lines)
     assert not (tmp_path / "datasets").exists()
 
 
+def span_with(span, **changes):
+    return replace(span, video=replace(span.video, **changes))
+
+
 def test_a_file_that_changed_since_the_plan_is_a_row(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    plan = next(p for p in plan_shards(list_videos(config).videos, config) if p.split == "test")
-    stale = replace(plan, videos=(replace(plan.videos[0], identity="1-0"), *plan.videos[1:]))
-    record = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain()).build(stale)
+    plan = next(p for p in plans_of(config) if p.split == "test")
+    stale = replace(plan, spans=(span_with(plan.spans[0], identity="1-0"), *plan.spans[1:]))
+    record = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain()).build(stale)
     assert (record.videos[0].status, record.videos[0].stage, record.videos[0].reason) == (
         "rejected",
         "source",
         "changed",
     )
-    gone = replace(plan, videos=(replace(plan.videos[0], uri=str(tmp_path / "gone.mp4")),))
-    record = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain()).build(gone)
+    gone = replace(plan, spans=(span_with(plan.spans[0], uri=str(tmp_path / "gone.mp4")),))
+    record = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain()).build(gone)
     assert (record.videos[0].reason, record.samples) == ("missing", ())
 
 
 def test_an_error_of_one_video_leaves_its_neighbours(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    builder = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain())
-    builder.tools = replace(builder.tools, detector=FakeDetectorThatFailsOnce(builder.tools.detector))
-    videos = [v for v in list_videos(config).videos if v.group == "person00"]
-    first, second = builder.build(plan_shards(videos, config)[0]).videos
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    worker.tools = replace(worker.tools, detector=FakeDetectorThatFailsOnce(worker.tools.detector))
+    first, second = worker.build(plans_of(config, "person00_clip0", "person00_clip1")[0]).videos
     assert (first.status, first.stage, first.reason) == ("rejected", "decode", "error")
     assert first.detail == "ZeroDivisionError: a bug"
     assert second.status == "ok"
@@ -325,11 +335,11 @@ class FakeDetectorThatFailsOnce:
 
 def test_a_full_disk_is_not_the_videos_fault(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    builder = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain())
-    builder.tools = replace(builder.tools, detector=FakeDetectorOnAFullDisk())
-    plan = plan_shards([v for v in list_videos(config).videos if v.video_id == "person00_clip0"], config)[0]
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    worker.tools = replace(worker.tools, detector=FakeDetectorOnAFullDisk())
+    (plan,) = plans_of(config, "person00_clip0")
     with pytest.raises(OSError, match="No space left"):
-        builder.build(plan)
+        worker.build(plan)
     assert not storage.list_files(str(tmp_path / "d/shards"))
 
 
@@ -337,9 +347,9 @@ def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     (tmp_path / "d").mkdir()
     (tmp_path / "d/shards").write_text("a file where a folder should be")
-    builder = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain())
-    plan = plan_shards([v for v in list_videos(config).videos if v.video_id == "broken"], config)[0]
-    answer = builder({"plan": shard.plan_to_json(plan)})
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    (plan,) = plans_of(config, "broken")
+    answer = worker({"plan": plan_to_json(plan)})
     assert answer["record"] == ""
     assert f"{plan.name}: " in answer["error"]
     assert "which is a file and not a folder" in answer["error"]
@@ -354,36 +364,31 @@ class FakeDetectorOnAFullDisk:
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 2, "max_rejected_fraction": 0.1})
-    builder = shard.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard.find_toolchain())
-    videos = [v for v in list_videos(config).videos if v.video_id in ("blank", "broken")]
-    records = [builder.build(plan) for plan in plan_shards(videos, config)]
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    records = [worker.build(plan) for plan in plans_of(config, "blank", "broken")]
     with pytest.raises(shards.DatasetError, match=r"2 of 2 videos were rejected(.|\n)*broken\.mp4: probe: unreadable"):
         shard.refuse_too_many_rejections(records, config)
 
 
 def test_too_little_space_is_said_before_the_work(tmp_path):
-    (tmp_path / "videos").mkdir()
-    with (tmp_path / "videos/long.mp4").open("wb") as file:
-        file.truncate(1 << 42)  # sparse: it takes no space, and says it is 4 TiB
-    config = Config(source={"videos": str(tmp_path / "videos")}, storage={"root": str(tmp_path / "root")})
-    with pytest.raises(UsageError, match=r"needs about \d+ MB, but only \d+ MB are free"):
-        shard.run(config)
+    with pytest.raises(UsageError, match=r"needs about 1200000000000 MB, but only \d+ MB are free"):
+        shard.require_space(str(tmp_path / "root"), 1e18)
 
 
 def test_a_wrong_model_is_refused_with_both_digests(talkers, tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"model")
     faces = {"detector": "yunet", "model_uri": str(tmp_path / "model.onnx"), "model_sha256": "ab" * 32}
     with pytest.raises(UsageError, match=f"has sha256 9372c470eeadd5ec.*faces.model_sha256 is {'ab' * 32}"):
-        shard.load_detector(config_of(talkers, tmp_path, faces=faces))
+        builder.load_detector(config_of(talkers, tmp_path, faces=faces))
     faces["model_uri"] = str(tmp_path / "none.onnx")
     with pytest.raises(UsageError, match=r"faces\.model_uri .*none\.onnx cannot be read"):
-        shard.load_detector(config_of(talkers, tmp_path, faces=faces))
+        builder.load_detector(config_of(talkers, tmp_path, faces=faces))
 
 
 def test_a_worker_with_other_tools_is_refused(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     with pytest.raises(RuntimeError, match=r"this worker has .* the driver .*'ffmpeg': '1'.*install the same"):
-        shard.ShardBuilder(config.to_json(), str(tmp_path), {"ffmpeg": "1"})
+        builder.ShardBuilder(config.to_json(), str(tmp_path), {"ffmpeg": "1"})
 
 
 def test_verify_names_the_damaged_shard(talkers, tmp_path):

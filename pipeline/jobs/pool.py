@@ -1,0 +1,129 @@
+"""Preprocessing in parallel on Ray: a look at every file before the plan, then one actor call per shard."""
+
+from __future__ import annotations
+
+import os
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.dataset import shards
+from pipeline.dataset.facts import Memory, look
+from pipeline.dataset.plan import Facts, plan_to_json
+from pipeline.dataset.scratch import remove_abandoned
+from pipeline.jobs import entry
+from pipeline.jobs.builder import MAX_DEATHS, ShardBuilder, load_detector
+from pipeline.media.decode import find_ffmpeg
+from pipeline.progress import Progress, emit
+from pipeline.records import ShardPlan, ShardRecord, Video
+
+LOOKS_PER_CPU = 4  # asked for ahead of the answers
+MAX_RESTARTS = 100  # of one worker: more than this is no longer about single videos
+PROGRESS_EVERY = 50
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """Ray for the time of the body, if it is needed: `_connect` starts it."""
+    try:
+        yield
+    finally:
+        import sys
+
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+        remove_abandoned()
+
+
+def _connect(config: Config) -> Any:
+    if not os.environ.get("IACA_VERBOSE"):
+        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
+    import ray
+
+    if not ray.is_initialized():
+        entry.start_ray(config.cluster.num_workers or None)
+    return ray
+
+
+def facts_of(videos: Sequence[Video], config: Config, toolchain: dict[str, str]) -> dict[str, Facts]:
+    """The facts of every stream by its key; files whose facts are not remembered are looked at in parallel."""
+    memory = Memory(config, toolchain)
+    known = {video.key: memory.recall(video) for video in videos}
+    facts = {key: found for key, found in known.items() if found}
+    unknown = [video for video in videos if video.key not in facts]
+    try:
+        for video, found in _looks(unknown, config):
+            facts[video.key] = found or Facts()
+            if found:
+                memory.learn(video, found)
+            if len(facts) % PROGRESS_EVERY == 0 or len(facts) == len(videos):
+                emit(Progress("look", len(facts), len(videos), "videos"))
+    finally:
+        memory.save()
+    return facts
+
+
+def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Facts | None]]:
+    """Facts in the order in which they are found; None for a file that kills whoever looks at it."""
+    if not videos:
+        return
+    ray = _connect(config)
+    ask = ray.remote(num_cpus=1, max_retries=MAX_DEATHS - 1)(_look)
+    settings = ray.put(config)
+    queue, asked = iter(videos), {}
+    window = LOOKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    while True:
+        for video in queue:
+            asked[ask.remote(video, settings)] = video
+            if len(asked) >= window:
+                break
+        if not asked:
+            return
+        (done,), _ = ray.wait(list(asked))
+        video = asked.pop(done)
+        try:
+            yield video, ray.get(done)
+        except ray.exceptions.WorkerCrashedError:
+            yield video, None  # building it will tell what it does to workers
+
+
+def _look(video: Video, config: Config) -> Facts:
+    return look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: load_detector(config))
+
+
+def build_shards(
+    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str]
+) -> Iterator[ShardRecord]:
+    """The records of the shards of `plans` in the order in which they are finished.
+
+    Raises:
+        RuntimeError: something that is no video's fault stopped a shard.
+    """
+    if not plans:
+        return
+    load_detector(config)  # a wrong model is better refused here than by every worker
+    ray = _connect(config)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.raise_original_map_exception = True  # its message is for people
+    most_spans = max(len(plan.spans) for plan in plans)
+    context.execution_no_progress_timeout_s = 2 * config.media.timeout_s * most_spans
+    num_workers = min(len(plans), config.cluster.num_workers or int(ray.cluster_resources()["CPU"]))
+    items = [{"plan": plan_to_json(plan)} for plan in plans]
+    with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
+        warnings.simplefilter("ignore", DeprecationWarning)
+        built = ray.data.from_items(items, override_num_blocks=len(items)).map(
+            ShardBuilder,  # type: ignore[arg-type]  # a class whose instances are called
+            fn_constructor_args=(config.to_json(), uri, toolchain, uuid.uuid4().hex),
+            compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=1,
+            max_restarts=MAX_RESTARTS,
+            max_task_retries=MAX_DEATHS * (most_spans + 1),
+        )
+    for row in built.iter_rows():
+        if row["error"]:
+            raise RuntimeError(row["error"])
+        yield shards.record_from_json(row["record"])

@@ -1,0 +1,32 @@
+from dataclasses import replace
+
+import pytest
+from test_plan import video
+
+from pipeline.config import Config
+from pipeline.dataset.forecast import forecast, plan_text
+from pipeline.dataset.plan import Facts, bytes_per_s, plan_shards
+
+
+def test_a_forecast_rests_on_the_durations():
+    videos = [video("a"), video("b"), video("broken")]
+    facts = {"a": Facts(10.0), "b": Facts(30.0), "broken": Facts()}
+    expected = forecast(videos, facts, Config())
+    assert expected.bytes == pytest.approx(40 * bytes_per_s(Config()))
+    assert (expected.duration_s, expected.num_unreadable) == (40.0, 1)
+    assert forecast([], {}, Config()).bytes == 0
+
+
+def test_the_plan_in_words():
+    videos = [video("a"), replace(video("b"), group="a", labels_uri="/b.csv"), video("c", "test")]
+    facts = {"a": Facts(36.0), "b": Facts(3600.0), "c": Facts()}
+    plans = plan_shards(videos, facts, Config())
+    ignored = [f"notes{n}.pdf" for n in range(22)]
+    text = plan_text(plans, ignored, forecast(videos, facts, Config()))
+    assert text[0] == f"3 videos, 1 with labels, in {len(plans)} shards"
+    assert "long videos are cut: 9 spans in all" in text
+    assert f"train 2 videos of 1 groups in {len(plans) - 1} shards" in text
+    assert "val   0 videos of 0 groups in 0 shards" in text
+    assert any("1.01 h of video" in line for line in text)
+    assert "1 files cannot be read as video; each will be a row with its reason" in text
+    assert text[-2:] == ("ignored: notes19.pdf", "ignored: 2 more")
