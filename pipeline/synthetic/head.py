@@ -138,5 +138,5 @@ def _edge(outside: Plane) -> Plane:
     return np.clip(0.5 - outside / (3 * FEATHER), 0, 1)
 
 
-def _over(below: NDArray[np.floating[Any]], above: NDArray[np.float32], opacity: Plane) -> NDArray[np.float32]:
+def _over(below: Plane, above: Plane, opacity: Plane) -> Plane:
     return below + (above - below) * opacity[..., None]
