@@ -1,9 +1,10 @@
 """Renders an evaluation's report.html in headless Chromium and fails on any console message or missing picture.
 
 Run as `python -m tests.screenshots [REPORT.html [PICTURE.png]]`; without arguments, the newest report below
-./outputs becomes the picture that README shows.
+./outputs (with nothing hidden) becomes the picture that README shows.
 """
 
+import json
 import os
 import re
 import shutil
@@ -39,7 +40,7 @@ def find_chromium() -> str | None:
     return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
-def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: int = 2400) -> None:
+def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: int = 1660) -> None:
     """Render `page` into `picture`; raise PageError with the messages if the page's console is not silent."""
     chromium = find_chromium()
     if chromium is None:
@@ -58,8 +59,9 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
 
 
 def newest_report() -> Path:
-    """The report made last below ./outputs."""
-    reports = sorted(ROOT.glob("outputs/evaluations/**/report.html"), key=lambda path: path.stat().st_mtime)
+    """The report made last below ./outputs, of an evaluation with nothing hidden."""
+    manifests = sorted(ROOT.glob("outputs/evaluations/*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["hide"] == "none"]
     if not reports:
         raise PageError(f"no report.html below {ROOT / 'outputs'}; run `make demo` first")
     return reports[-1]
