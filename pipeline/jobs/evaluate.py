@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from pipeline.evaluation.predictions import Stream
     from pipeline.evaluation.scores import Columns
 
+# With other settings crops or spectrograms would look different to the model, though their shapes may be the same.
+SEEN_AND_HEARD = {
+    "media": ("frame_rate_hz", "crop_px", "sample_rate_hz"),
+    "faces": ("margin",),
+    "sound": ("n_fft", "window_s", "hop_s", "num_mels"),
+}
 METRICS, PREDICTIONS, REPORT, MANIFEST = "metrics.json", "predictions.parquet", "report.html", "manifest.json"
 
 
@@ -65,17 +71,15 @@ def _finished_run(uri: str) -> RunRecord:
 
 def _fitting(run_config: Config, dataset: DatasetInfo) -> Config:
     """The run's configuration, if the dataset holds what its model was trained on."""
-    view = record.on_dataset(run_config, dataset.config)
-    for name in ("num_frames", "crop_px", "num_mels", "num_hops"):
-        trained, there = getattr(run_config.input_spec, name), getattr(view.input_spec, name)
-        if trained != there:
-            raise UsageError(
-                f"{dataset.uri} gives {name} {there}, the run was trained with {trained}: preprocess alike"
-            )
-    rates = [c.media.frame_rate_hz for c in (run_config, dataset.config)]
-    if rates[0] != rates[1]:
-        raise UsageError(f"{dataset.uri} has {rates[1]} frames a second, the run was trained with {rates[0]}")
-    return view
+    fitted = record.on_dataset(run_config, dataset.config)
+    for section, names in SEEN_AND_HEARD.items():
+        for name in names:
+            trained, there = (getattr(getattr(c, section), name) for c in (run_config, fitted))
+            if trained != there:
+                raise UsageError(
+                    f"{dataset.uri} has {section}.{name} {there}, the run was trained with {trained}: preprocess alike"
+                )
+    return fitted
 
 
 def _predict(

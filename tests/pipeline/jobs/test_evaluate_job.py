@@ -126,9 +126,16 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(tmp_path, run_uri, dat
     assert not os.path.exists(tmp_path / "evaluations")
 
 
-def test_a_dataset_of_another_crop_size_is_refused(tmp_path, run_uri):
+@pytest.mark.parametrize(
+    ("section", "name", "other"),
+    [("media", "crop_px", 32), ("media", "sample_rate_hz", 44100), ("faces", "margin", 0.5), ("sound", "n_fft", 512)],
+)
+def test_a_dataset_that_looks_or_sounds_different_is_refused(tmp_path, run_uri, section, name, other):
     config = small_config()
-    bigger = config.model_copy(update={"media": dataclasses.replace(config.media, crop_px=32)})
-    dataset = write_dataset(tmp_path / "bigger", bigger, {"test": small_segments("test", 1)})
-    with pytest.raises(UsageError, match="gives crop_px 32, the run was trained with 16"):
+    changed = dataclasses.replace(getattr(config, section), **{name: other})
+    different = config.model_copy(update={section: changed})
+    dataset = write_dataset(tmp_path / "other", different, {"test": small_segments("test", 1)})
+    with pytest.raises(
+        UsageError, match=rf"has {section}\.{name} {other}, the run was trained with .*: preprocess alike"
+    ):
         evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))
