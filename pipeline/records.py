@@ -32,8 +32,9 @@ Reason = Literal[
     "unreadable",  # probe: no media container that is allowed
     "no_video",  # probe: no stream of moving pictures
     "too_long",  # probe: longer than is allowed
+    "too_large",  # probe: larger pictures or more streams than are allowed
     "undecodable",  # decode: not one frame came out
-    "timeout",  # decode, audio: not done in the time that is allowed
+    "timeout",  # probe, decode, audio: not done in the time that is allowed
     "no_face",  # faces: nobody in any frame, or in too few
     "bad_labels",  # labels: the file is not what it should be
     "poison",  # worker: whoever worked on it died, and died again

@@ -17,7 +17,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-ADDRESS_SPACE_BYTES = 4 << 30
+from pipeline.media.allowed import DECODE_BYTES
+
 PIPE_BYTES = 1 << 20
 LINE_BYTES = 4096  # of ffmpeg's words; a longer line is cut
 MAX_COMPLAINTS = 20  # different ones that are remembered
@@ -151,7 +152,7 @@ def _limits(parent: int, timeout_s: float) -> Callable[[], None]:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above
             os._exit(1)
-        resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (DECODE_BYTES, DECODE_BYTES))
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 5))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it only ever writes to pipes

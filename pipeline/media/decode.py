@@ -19,8 +19,8 @@ import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.allowed import DEMUXERS, PROTOCOLS
 from pipeline.media.child import Child, NotePipe
-from pipeline.media.probe import DEMUXERS, PROTOCOLS
 from pipeline.records import Probe
 
 MAX_LONG_SIDE_PX = 1920  # larger pictures are scaled down in ffmpeg: it bounds memory, and faces stay large enough

@@ -78,7 +78,7 @@ def read_sound(
     if probe.audio_stream < 0:
         return SoundOnClock(heard.mel_db, heard.decoded)
     mel = LogMel(sample_rate_hz, n_fft=n_fft, window_s=window_s, hop_s=hop_s, num_mels=num_mels)
-    times_s = np.arange(first_hop, stop_hop) * hop_s
+    times_s = np.arange(first_hop, stop_hop, dtype=np.float64) * hop_s
     blocks = np.floor(times_s / BLOCK_S + 1e-9).astype(int)
     problem = ""
     for block in np.unique(blocks):

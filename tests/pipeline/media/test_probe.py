@@ -1,5 +1,3 @@
-import http.server
-import threading
 from fractions import Fraction
 
 import numpy as np
@@ -106,35 +104,3 @@ def test_the_first_of_two_videos_counts(tmp_path):
                 for packet in stream.encode(frame):
                     container.mux(packet)
     assert probe(path, max_duration_s=10).width_px == 32
-
-
-class Canary(http.server.BaseHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012 - shared by all requests, that is its purpose
-
-    def do_GET(self):
-        self.asked.append(self.path)
-        self.send_error(404)
-
-    def log_message(self, *words):
-        pass
-
-
-def test_files_that_name_other_files_are_not_followed(tmp_path):
-    secret = write_media(tmp_path / "secret.ts", PICTURES, TIMES_MS)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Canary)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-    hostile = {
-        "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}a.ts\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n",
-        "concat": f"ffconcat version 1.0\nfile {secret}\nfile {url}b.ts\n",
-        "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n",
-        "dash": f'<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{url}</BaseURL></MPD>',
-        "svg": f'<svg xmlns="http://www.w3.org/2000/svg"><image href="{url}c.png"/></svg>',
-    }
-    for name, text in hostile.items():
-        path = tmp_path / f"{name}.mp4"
-        path.write_text(text)
-        assert reason(path) == "unreadable", name
-    server.shutdown()
-    server.server_close()
-    assert Canary.asked == []
