@@ -86,3 +86,15 @@ def test_quality_is_size():
     crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     assert len(encode_jpeg(crop, 50)) < len(encode_jpeg(crop, 95))
     assert cv2.imdecode(np.frombuffer(encode_jpeg(crop, 95), np.uint8), cv2.IMREAD_COLOR).shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("roll_rad", [-0.6, 0.3, 1.2])
+@pytest.mark.parametrize("side", [40, 130])
+def test_a_turned_crop_shows_a_sloping_line_level(roll_rad, side):
+    """Luma that grows along the normal of the line: in the crop it grows downwards only."""
+    rows, columns = np.mgrid[:240, :320].astype(np.float32)
+    values = 128 + 0.7 * (np.cos(roll_rad) * (rows - 120) - np.sin(roll_rad) * (columns - 160))
+    box = np.array([160 - side / 2, 120 - side / 2, 160 + side / 2, 120 + side / 2])
+    crop = luma(cut_face(picture(np.rint(values).astype(np.uint8)), box, margin=0.1, crop_px=56, roll_rad=roll_rad))
+    expected = 128 + 0.7 * side * 1.2 / 56 * (np.arange(56) - 27.5)
+    assert np.abs(crop - expected[:, None]).max() < 2.5

@@ -1,9 +1,10 @@
 import json
 
+import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.decode import PictureReader, find_ffmpeg
+from pipeline.media.decode import Picture, PictureReader, find_ffmpeg
 from pipeline.media.faces import make_detector
 from pipeline.media.probe import probe
 from pipeline.media.tracks import overlap
@@ -56,3 +57,22 @@ def test_wrong_names_and_files_are_refused(tmp_path):
         make_detector("yunet", model_path=None, long_side_px=0, min_score=0.5)
     with pytest.raises(ValueError, match=r"model.onnx is no YuNet model"):
         make_detector("yunet", model_path=model, long_side_px=0, min_score=0.5)
+
+
+def test_yunet_tells_the_slope_of_the_eyes_and_haar_does_not(talker, yunet):
+    detector = make_detector("yunet", model_path=yunet[0], long_side_px=0, min_score=0.6)
+    still = talker[0][0]
+    for degrees in (-20, 0, 20):
+        turned = Picture(*(turn(plane, degrees) for plane in (still.y, still.u, still.v)))
+        (face,) = detector.detect(turned)
+        upright = detector.detect(still)[0]
+        assert np.degrees(face.roll_rad - upright.roll_rad) == pytest.approx(degrees, abs=6)
+    haar = make_detector("haar", model_path=None, long_side_px=0, min_score=0.6)
+    assert np.isnan(haar.detect(still)[0].roll_rad)
+
+
+def turn(plane, degrees):
+    """Clockwise around the middle."""
+    height, width = plane.shape
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
+    return cv2.warpAffine(plane, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -138,3 +139,19 @@ def test_overlap():
     assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert overlap((0, 0, 2, 2), (2, 0, 3, 2)) == 0
     assert overlap((0, 0, 0, 0), (0, 0, 0, 0)) == 0
+
+
+def test_no_track_goes_on_in_another_scene():
+    joiner, _ = follow({0: [face(0)], 5: [face(2)]})
+    joiner.end_scene()
+    (known,) = joiner.update(6, [face(2)])
+    assert (known.track, known.first, len(known.boxes)) == (1, 6, 1)
+    assert joiner.explains([face(2)], since=6)
+
+
+@pytest.mark.parametrize(("before", "after", "between"), [(0.1, 0.3, 0.2), (3.0, -3.0, np.pi), (0.1, np.nan, np.nan)])
+def test_slopes_between_detections_go_the_shorter_way_round(before, after, between):
+    first, last = (replace(face(0), roll_rad=roll) for roll in (before, after))
+    _, (start, rest) = follow({0: [first], 2: [last]})
+    assert start.rolls_rad.tolist() == pytest.approx([before])
+    assert np.cos(rest.rolls_rad) == pytest.approx(np.cos([between, after]), nan_ok=True)

@@ -1,5 +1,6 @@
 import hashlib
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -212,3 +213,63 @@ def test_a_blink_of_the_detector_is_bridged(tmp_path):
     detector = FakeDetector(blind=range(3, 7))
     seen = read(write(tmp_path, [scene((60 + i, 100)) for i in range(50)]), tmp_path, detector)
     assert seen.frames["face_ok"].all()
+
+
+def shot(seed, *faces, num=20):
+    """Scenes with a background of their own; cuts are told by it, faces by their brightness."""
+    coarse = np.random.default_rng(seed).normal(60, 25, (6, 8)).astype(np.float32)
+    background = np.clip(cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC), 20, 110).astype(np.uint8)
+    return [np.maximum(scene(*(face(i) for face in faces)), background) for i in range(num)]
+
+
+def test_nothing_is_interpolated_across_a_cut(tmp_path):
+    """The face jumps by half its side at frame 23, which detection on every tenth frame alone would smooth."""
+    scenes = shot(1, lambda i: (100, 100), num=23) + shot(2, lambda i: (120, 100), num=27)
+    seen = read(write(tmp_path, scenes), tmp_path, detect_every=10)
+    assert seen.num_cuts == 1
+    assert seen.frames["face_ok"].all()
+    assert np.abs(seen.frames["box"][:, 0] - np.where(np.arange(50) < 23, 100, 120)).max() <= 1.5
+
+
+def test_who_is_gone_after_a_cut_is_masked_from_its_first_frame(tmp_path):
+    scenes = shot(1, lambda i: (100, 100), num=23) + shot(2, num=8) + shot(3, lambda i: (104, 100), num=19)
+    seen = read(write(tmp_path, scenes), tmp_path, detect_every=10)
+    assert seen.num_cuts == 2
+    assert seen.frames["face_ok"].tolist() == [not 23 <= i < 31 for i in range(50)]
+
+
+def test_fast_motion_is_no_cut(tmp_path):
+    detector = FakeDetector()
+    scenes = shot(1, lambda i: (140 + 60 * np.sin(i / 5), 100), num=60)
+    seen = read(write(tmp_path, scenes), tmp_path, detector, detect_every=2)
+    assert seen.num_cuts == 0
+    assert detector.num_asked <= 60
+    assert seen.frames["face_ok"].all()
+
+
+class FakeTiltedDetector(FakeDetector):
+    """Finds eyes too: on a line that slopes by 0.4."""
+
+    def detect(self, picture):
+        return [replace(found, roll_rad=0.4) for found in super().detect(picture)]
+
+
+def test_aligned_crops_are_turned_by_the_slope_of_the_eyes(tmp_path):
+    bar = cv2.warpAffine(
+        np.pad(np.full((16, 60), 200, np.uint8), ((72, 72), (50, 50)), constant_values=40),
+        cv2.getRotationMatrix2D((80, 80), -np.degrees(0.4), 1.0),
+        (160, 160),
+        borderValue=40,
+    )
+    path = write(tmp_path, [np.pad(bar, ((40, 40), (80, 80)), constant_values=40)] * 6)
+    heights = {}
+    for align in (False, True):
+        crops = crops_of(read(path, tmp_path, FakeTiltedDetector(), align=align))
+        heights[align] = np.ptp(np.argwhere(crops[3][..., 0] > 120)[:, 0]) + 1
+    assert heights[False] > 1.8 * heights[True]
+    assert heights[True] == pytest.approx(16 * 64 / (1.5 * 61.5), abs=3)  # the bar's own, level in the crop
+
+
+def test_a_detector_without_eyes_cannot_align(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be aligned: the detector does not find eyes; .* to yunet"):
+        read(write(tmp_path, [scene((100, 100))] * 6), tmp_path, align=True)
