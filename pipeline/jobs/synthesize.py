@@ -41,7 +41,7 @@ def run(config: Config) -> JobResult:
         storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
         storage.create_if_absent(source_json(specs).encode(), storage.join(output, "source.json"))
     people = len({spec.identity for spec in specs})
-    line = f"{len(specs)} clips of {people} synthetic people in {output}"
+    line = f"{len(specs)} clips of {people} synthetic people"
     return JobResult("synthesize", output, skipped, time.monotonic() - started, {"videos": len(specs)}, (line,))
 
 
