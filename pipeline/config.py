@@ -117,6 +117,8 @@ def require_detector(config: Config) -> None:
     faces = config.faces
     if faces.detector == "yunet" and not (faces.model_uri and faces.model_sha256):
         raise UsageError("faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256")
+    if faces.align and faces.detector != "yunet":
+        raise UsageError(f"faces.align needs eyes, which faces.detector {faces.detector} does not find; use yunet")
 
 
 def require_view(config: Config) -> None:

@@ -153,6 +153,7 @@ class Segment:
     mel_db: NDArray[np.float16]  # (hops, mels) unclipped dB
     labels: NDArray[np.float32]  # (num_preroll + n, 2) valence, arousal; NaN where there is no label
     annotations: NDArray[np.void]  # ANNOTATION_DTYPE, those within the tile
+    followed: str = ""  # how the person was chosen: "longest", ...; with " by anchor" where an anchor told
 
     @property
     def key(self) -> str:

@@ -102,6 +102,7 @@ class FacesConfig:
     margin: float = 0.25  # of the box's side, added on each side of the crop
     min_face_fraction: float = 0.0  # a video with less is rejected as no_face; none at all always is
     choose: Literal["largest", "longest", "left", "right"] = "longest"
+    align: bool = False  # crops are turned until the eyes are level; only yunet finds eyes
 
     def __post_init__(self) -> None:
         require_at_least(1, "faces", self, "detect_every")

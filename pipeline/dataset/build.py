@@ -97,7 +97,7 @@ class SpanBuild:
         self.stage = "write"
         media, sound, sizes = self.config.media, self.config.sound, self.config.segments
         place = self.first_frame, self.span.start_frame
-        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place)
+        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place, seen.followed)
         yield from tile(
             self.video, material, Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
         )
@@ -173,6 +173,7 @@ class SpanBuild:
             margin=faces.margin,
             choose=choice_of(self.video, self.config),
             timeout_s=media.timeout_s,
+            align=faces.align,
             start_frame=self.first_frame,
             stop_frame=self.span.stop_frame,
             anchor=self.span.anchor,

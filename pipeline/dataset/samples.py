@@ -12,7 +12,7 @@ from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Segment
 
 MEMBERS = ("faces.mjpeg", "frames.npy", "mel.npy", "labels.npy", "annotations.npy", "meta.json")  # in this order
 MAX_MEMBER_BYTES = 1 << 30
-_META = ("video_id", "person", "group", "split", "start_s", "num_preroll", "frame_rate_hz", "hop_s")
+_META = ("video_id", "person", "group", "split", "start_s", "num_preroll", "frame_rate_hz", "hop_s", "followed")
 
 
 class SampleError(ValueError):

@@ -39,6 +39,7 @@ class Material:
     annotations: Annotations
     first_frame: int = 0  # which frame of the clock `frames` begins with
     start_frame: int = 0  # which one the first segment begins with: those before it are its context
+    followed: str = ""  # how the person was chosen
 
 
 def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
@@ -77,6 +78,7 @@ def tile(video: Video, material: Material, tiling: Tiling) -> Iterator[Segment]:
                 mel_db=_cut_mel(material, part, tiling),
                 labels=labels[part],
                 annotations=_cut_annotations(material, part, tiling),
+                followed=material.followed,
             )
 
 

@@ -46,7 +46,7 @@ def test_defaults_then_file_then_overrides(tmp_path):
     [
         ("sorce = 1", "unknown key sorce; did you mean source?"),
         ("[faces]\ndetectr = 'haar'", "unknown key faces.detectr; did you mean faces.detector?"),
-        ("[faces]\nqqq = 1", "unknown key faces.qqq; allowed here: choose,"),
+        ("[faces]\nqqq = 1", "unknown key faces.qqq; allowed here: align, choose,"),
         ("[faces]\ndetector = 'dlib'", "faces.detector: Input should be 'haar' or 'yunet'"),
         ("[train]\nepochs = 'many'", "train.epochs: Input should be a valid integer"),
         ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
@@ -147,6 +147,7 @@ def test_an_evaluation_depends_on_its_split_and_what_is_hidden():
     ("require", "values", "message"),
     [
         (require_detector, {"faces": {"detector": "yunet"}}, "needs faces.model_uri"),
+        (require_detector, {"faces": {"align": True}}, "faces.align needs eyes, which faces.detector haar does not"),
         (require_view, {"segments": {"num_frames": 100}}, "= 512 must equal segments.num_frames 100"),
         (require_view, {"segments": {"num_preroll": 3}}, "segments.num_preroll 3 must be at least"),
     ],

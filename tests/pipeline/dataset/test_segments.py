@@ -38,9 +38,11 @@ def face_of(segment, frame):
 
 
 def test_segments_tile_the_clock_and_each_frame_finds_its_face(tmp_path):
-    segments = list(tile(VIDEO, material(tmp_path, 25, faceless=(3, 9, 10)), Tiling(25.0, 0.01, 10, 4)))
+    followed = replace(material(tmp_path, 25, faceless=(3, 9, 10)), followed="left by anchor")
+    segments = list(tile(VIDEO, followed, Tiling(25.0, 0.01, 10, 4)))
     assert [segment.start_s for segment in segments] == [0.0, 0.4, 0.8]
     assert [segment.num_frames for segment in segments] == [10, 10, 5]
+    assert {segment.followed for segment in segments} == {"left by anchor"}
     assert [segment.key for segment in segments] == [
         "talk_left_000000000",
         "talk_left_000000400",
