@@ -72,6 +72,12 @@ COMMANDS = {
             made=STAGES,
         ),
         Command(
+            "ablate",
+            "Compare every attention base and gate on the inconsistency benchmark.",
+            ("storage", "ablate", "cluster"),
+            strict=False,
+        ),
+        Command(
             "verify",
             "Hash a dataset's shards again and compare.",
             ("storage", "cluster"),
@@ -223,6 +229,10 @@ def _start(name: str, config: Config) -> list[JobResult]:
         from flows.dataset import preprocess
 
         return [preprocess(config)]
+    if name == "ablate":
+        from flows.ablation import ablate
+
+        return [ablate(config)]
     from flows import experiment
 
     if name == "train":

@@ -20,6 +20,7 @@ TITLES = {
     "verify": "Verification",
     "train": "Training run",
     "evaluate": "Evaluation",
+    "ablate": "Ablation",
 }
 NEXT = {
     "synthesize": "iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
@@ -27,6 +28,7 @@ NEXT = {
     "shard": "iaca train --dataset {uri}",
     "train": "iaca evaluate --run {uri}",
     "evaluate": "open {uri}/report.html",
+    "ablate": "open {uri}/report.html",
 }
 
 

@@ -12,6 +12,10 @@ ModalityGate = Literal["concat", "sum", "off"]
 Modality = Literal["both", "video", "audio"]
 GateInput = Literal["cross", "both"]
 GateInit = Literal["zero", "xavier"]
+ModalityInput = Literal["gated", "agreement"]
+Backbone = Literal["tiny", "residual"]
+Temporal = Literal["none", "blstm", "tcn"]
+Frozen = Literal["none", "partly", "all"]
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,12 @@ class FusionConfig:
     base: Base = "jca"
     gate: Gate = "iaca"
     num_recursions: int | None = None
-    temperature: float = 0.1  # of the gates
+    temperature: float | None = None  # of the gates; None: the measured best, 1 for base ca and .1 for the others
     attention_temperature: float = 1.0  # of the CA base's softmax
     dropout: float = 0.6
     modality_gate: ModalityGate = "concat"  # stage 2 of IACA
     gate_input: GateInput = "cross"  # of DCA and stage 1 of IACA: X_ca alone, or [X_sa ; X_ca]
+    modality_input: ModalityInput = "gated"  # of stage 2: [X_g,v ; X_g,a], or besides them how they agree
     gate_relu: bool = False
     gate_init: GateInit = "zero"
     gate_trainable: bool = True
@@ -66,8 +71,9 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         check_pair(self.base, self.gate, self.num_recursions)
-        _positive(self, "video_dim", "audio_dim", "num_steps", "temperature", "attention_temperature", "num_heads")
+        _positive(self, "video_dim", "audio_dim", "num_steps", "attention_temperature", "num_heads", "gate_temperature")
         _choices(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
+        _choices(self, modality_input=ModalityInput)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; allowed: 0 up to, not including, 1")
         if self.gate == "iaca" and self.modality_gate == "sum" and self.video_dim != self.audio_dim:
@@ -90,6 +96,16 @@ class FusionConfig:
             return self.num_recursions
         return 1 if self.gate == "none" else 2
 
+    @property
+    def gate_temperature(self) -> float:
+        """`temperature`, or the measured best of the base where it is None.
+
+        CA's attended features are the longest, and sharp gates on them commit to one modality before they know which.
+        """
+        if self.temperature is not None:
+            return self.temperature
+        return 1.0 if self.base == "ca" else 0.1
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -101,13 +117,13 @@ class ModelConfig:
         ValueError: the base and the gate do not go together, as for FusionConfig.
     """
 
-    backbone: Literal["tiny"] = "tiny"
+    backbone: Backbone = "tiny"
     feature_dim: int = 64  # D_v = D_a of the backbones' output
-    temporal: Literal["none", "blstm"] = "none"
+    temporal: Temporal = "none"
     base: Base = "jca"
     gate: Gate = "iaca"
     num_recursions: int | None = None
-    temperature: float = 0.1
+    temperature: float | None = None
     fusion_dropout: float = 0.2
     head_dim: int = 64
     head_dropout: float = 0.2
@@ -116,18 +132,22 @@ class ModelConfig:
     gate_relu: bool = False
     gate_init: GateInit = "zero"
     gate_input: GateInput = "cross"
+    modality_input: ModalityInput = "gated"
     gate_trainable: bool = True
     attention_temperature: float = 1.0
     joint_dim: int = 64  # width after the joint temporal block; unused without one
+    frozen: Frozen = "none"  # of the residual backbones: what is not trained; "partly": all but the last stage
 
     def __post_init__(self) -> None:
         _positive(self, "feature_dim", "head_dim", "joint_dim")
-        _choices(self, modalities=Modality, temporal=Literal["none", "blstm"])
+        _choices(self, modalities=Modality, temporal=Temporal, backbone=Backbone, frozen=Frozen)
         if self.temporal == "blstm" and (self.feature_dim % 2 or self.joint_dim % 2):
             raise ValueError(
                 f"temporal blstm halves feature_dim {self.feature_dim} and joint_dim {self.joint_dim} over its two "
                 f"directions; both must be even"
             )
+        if self.frozen != "none" and self.backbone != "residual":
+            raise ValueError(f"frozen is {self.frozen} but backbone {self.backbone} is always trained; allowed: none")
         self.fusion(num_steps=1)
 
     def fusion(self, num_steps: int) -> FusionConfig:
@@ -144,6 +164,7 @@ class ModelConfig:
             dropout=self.fusion_dropout,
             modality_gate=self.modality_gate,
             gate_input=self.gate_input,
+            modality_input=self.modality_input,
             gate_relu=self.gate_relu,
             gate_init=self.gate_init,
             gate_trainable=self.gate_trainable,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from iaca_model.agreement import HIDDEN_DIM, Agreement
 from iaca_model.attention import Pair, hide, self_layer
 from iaca_model.config import FusionConfig
 
@@ -26,7 +27,7 @@ class SoftGate(nn.Module):
     def __init__(self, num_in: int, num_options: int, config: FusionConfig) -> None:
         super().__init__()
         self.linear = nn.Linear(num_in, num_options)
-        self.temperature = config.temperature
+        self.temperature = config.gate_temperature
         nn.init.zeros_(self.linear.bias)
         if config.gate_init == "zero":
             nn.init.zeros_(self.linear.weight)
@@ -106,7 +107,8 @@ class IACA(nn.Module):
     Stage 1, per modality: between self-attended and cross-attended features, driven by the latter.
     Stage 2, across modalities: G = softmax(Linear([X_g,v ; X_g,a]) / T) weighs the two. "concat": [G[0] X_g,v ;
     G[1] X_g,a]; "sum": G[0] X_g,v + G[1] X_g,a, under the ReLU where there is one; "off": [X_g,v ; X_g,a].
-    A modality known to be missing gets stage-2 weight exactly 0; both missing, equal weights.
+    A modality known to be missing gets stage-2 weight exactly 0; both missing, equal weights. With modality_input
+    "agreement" stage 2 reads `iaca_model.agreement` besides (ours).
 
     Reconstructed: beyond the abstract and a restatement the equations are not public; the gate is that of 2403.19554,
     used twice.
@@ -120,7 +122,10 @@ class IACA(nn.Module):
         self.audio_self = nn.ModuleList(self_layer(config, config.audio_dim) for _ in range(config.depth))
         self.video = CrossGate(config.video_dim, config)
         self.audio = CrossGate(config.audio_dim, config)
-        self.modality = None if self.stage2 == "off" else SoftGate(joint_dim, 2, config)
+        sees_agreement = config.modality_input == "agreement" and self.stage2 != "off"
+        self.agreement = Agreement(config.video_dim, config.audio_dim) if sees_agreement else None
+        num_seen = joint_dim + (HIDDEN_DIM if sees_agreement else 0)
+        self.modality = None if self.stage2 == "off" else SoftGate(num_seen, 2, config)
         self.output_dim = config.video_dim if self.stage2 == "sum" else joint_dim
 
     def forward(self, iterates: Sequence[Pair]) -> Gated:
@@ -134,16 +139,18 @@ class IACA(nn.Module):
         pair = plain.masked(video, audio)
         if self.modality is None:
             return pair.joined(), gates
-        gates["modality"] = _weigh(self.modality, pair)
+        gates["modality"] = self._weigh(self.modality, plain, pair)
         if self.stage2 == "sum":
             return mix(gates["modality"], [pair.video_BLD, pair.audio_BLD], relu=self.relu), gates
         video_BL, audio_BL = gates["modality"].unbind(-1)
         return torch.cat([video_BL[..., None] * pair.video_BLD, audio_BL[..., None] * pair.audio_BLD], dim=-1), gates
 
-
-def _weigh(gate: SoftGate, pair: Pair) -> Tensor:
-    ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
-    return masked_softmax(gate.logits(pair.joined()), ok_BL2)
+    def _weigh(self, gate: SoftGate, plain: Pair, pair: Pair) -> Tensor:
+        seen = pair.joined()
+        if self.agreement is not None:
+            seen = torch.cat([seen, self.agreement(plain)], dim=-1)
+        ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
+        return masked_softmax(gate.logits(seen), ok_BL2)
 
 
 def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:

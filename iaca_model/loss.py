@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-12  # below it a denominator is rounding of two equal constants
+_FLOOR = 1e-6  # of a weight whose logarithm is taken
 
 
 def moment_sums(values_N2: Tensor, target_N2: Tensor, ok_N: Tensor) -> Tensor:
@@ -58,3 +59,15 @@ def concordance_loss(
     if sums_62[0, 0] < 2:
         return 0.0 * sums_62.sum()
     return (1 - concordance(sums_62)).sum()
+
+
+def lesson(weights_BL2: Tensor, corrupted_BL2: Tensor) -> Tensor:
+    """Cross-entropy of the modality gate against where augmentation spoilt one modality (ours, beyond 2405.12853).
+
+    Only steps with exactly one spoilt modality teach, and what they teach is that the other one deserves the weight;
+    elsewhere nobody knows. 0, still attached to the weights, where there is no such step.
+    """
+    one_BL = corrupted_BL2[..., 0] ^ corrupted_BL2[..., 1]
+    deserved_BL = torch.where(corrupted_BL2[..., 0], weights_BL2[..., 1], weights_BL2[..., 0])
+    loss_BL = -deserved_BL.clamp_min(_FLOOR).log()
+    return (loss_BL * one_BL).sum() / one_BL.sum().clamp_min(1)

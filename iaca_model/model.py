@@ -12,7 +12,8 @@ from iaca_model.backbone import TinyAudio, TinyVideo
 from iaca_model.batch import Batch
 from iaca_model.config import FusionConfig, InputSpec, ModelConfig
 from iaca_model.fusion import Fusion
-from iaca_model.temporal import BLSTM
+from iaca_model.residual import ResidualAudio, ResidualVideo
+from iaca_model.temporal import temporal_block
 
 
 class Prediction(NamedTuple):
@@ -32,13 +33,13 @@ class FeatureModel(nn.Module):
 
     def __init__(self, fusion: FusionConfig, config: ModelConfig) -> None:
         super().__init__()
-        self.blstm = config.temporal == "blstm"
+        self.has_blocks = config.temporal != "none"
         self.fusion = Fusion(fusion)
         width = self.fusion.output_dim
-        if self.blstm:
-            self.video_blstm = BLSTM(fusion.video_dim, fusion.video_dim, dropout=fusion.dropout)
-            self.audio_blstm = BLSTM(fusion.audio_dim, fusion.audio_dim, dropout=fusion.dropout)
-            self.joint_blstm = BLSTM(width, config.joint_dim, dropout=fusion.dropout)
+        if self.has_blocks:
+            self.video_block = temporal_block(config.temporal, fusion.video_dim, fusion.video_dim, fusion.dropout)
+            self.audio_block = temporal_block(config.temporal, fusion.audio_dim, fusion.audio_dim, fusion.dropout)
+            self.joint_block = temporal_block(config.temporal, width, config.joint_dim, fusion.dropout)
             width = config.joint_dim
         self.valence = head(width, config.head_dim, config.head_dropout)
         self.arousal = head(width, config.head_dim, config.head_dropout)
@@ -46,12 +47,12 @@ class FeatureModel(nn.Module):
     def forward(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
         """(B, L, D_v), (B, L, D_a) and bool masks (B, L) -> Prediction."""
         video_BLD, audio_BLD = nn.functional.normalize(video_BLD, dim=-1), nn.functional.normalize(audio_BLD, dim=-1)
-        if self.blstm:
-            video_BLD = self.video_blstm(video_BLD, video_ok_BL)
-            audio_BLD = self.audio_blstm(audio_BLD, audio_ok_BL)
+        if self.has_blocks:
+            video_BLD = self.video_block(video_BLD, video_ok_BL)
+            audio_BLD = self.audio_block(audio_BLD, audio_ok_BL)
         fused_BLF, valid_BL, gates = self.fusion(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
-        if self.blstm:
-            fused_BLF = self.joint_blstm(fused_BLF, valid_BL)
+        if self.has_blocks:
+            fused_BLF = self.joint_block(fused_BLF, valid_BL)
         values_BL2 = torch.cat([self.valence(fused_BLF), self.arousal(fused_BLF)], dim=-1)
         return Prediction(hide(values_BL2.float(), valid_BL), valid_BL, gates)
 
@@ -61,14 +62,26 @@ def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(linear(num_in, num_hidden), nn.ReLU(), nn.Dropout(dropout), linear(num_hidden, 1))
 
 
+def _video_backbone(spec: InputSpec, config: ModelConfig) -> TinyVideo | ResidualVideo:
+    if config.backbone == "residual":
+        return ResidualVideo(config.feature_dim, config.frozen)
+    return TinyVideo(spec, config.feature_dim)
+
+
+def _audio_backbone(spec: InputSpec, config: ModelConfig) -> TinyAudio | ResidualAudio:
+    if config.backbone == "residual":
+        return ResidualAudio(config.feature_dim, config.frozen)
+    return TinyAudio(spec, config.feature_dim)
+
+
 class EmotionModel(nn.Module):
     """Backbones and FeatureModel; a modality that `config.modalities` leaves out has no backbone and is masked."""
 
     def __init__(self, spec: InputSpec, config: ModelConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
-        self.video_backbone = TinyVideo(spec, config.feature_dim) if config.modalities != "audio" else None
-        self.audio_backbone = TinyAudio(spec, config.feature_dim) if config.modalities != "video" else None
+        self.video_backbone = _video_backbone(spec, config) if config.modalities != "audio" else None
+        self.audio_backbone = _audio_backbone(spec, config) if config.modalities != "video" else None
         self.features = FeatureModel(config.fusion(spec.num_steps), config)
 
     def forward(self, batch: Batch) -> Prediction:

@@ -256,7 +256,7 @@ class AblateConfig:
 
     bases: str = "concat,ca,jca,jca_paper,tca"
     gates: str = "none,dca,iaca,grjca,hgrjca"
-    extras: str = "faithful,frozen,agreement,augmented,taught,agreement_taught"
+    extras: str = "faithful,frozen,sharp,soft,agreement,augmented,taught,agreement_taught"
     extra_bases: str = "ca,jca"
     encoder: Literal["none", "mlp"] = "none"  # a trained network between the features and the fusion
     num_seeds: int = 5
@@ -264,10 +264,10 @@ class AblateConfig:
     num_steps: int = 16
     feature_dim: int = 24
     num_train: int = 1024  # sequences
-    num_test: int = 512
+    num_test: int = 384
     corrupted: float = 0.8  # chance per sequence and modality that a span of it is spoilt, in training and test
-    updates: int = 400
-    batch_size: int = 32
+    updates: int = 300
+    batch_size: int = 16
     learning_rate: float = 5e-3
     num_workers: int = 0  # trials at a time; 0: one per CPU
 

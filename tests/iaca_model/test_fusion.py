@@ -151,7 +151,7 @@ def test_one_graph_without_breaks():
         ({"num_recursions": 0}, "num_recursions is 0; it must be at least 1"),
         ({"modality_gate": "sum", "audio_dim": 64}, "equal widths; video_dim is 128, audio_dim 64"),
         ({"base": "tca", "num_heads": 5}, "num_heads 5, which must divide both"),
-        ({"temperature": 0.0}, "temperature is 0.0; it must be above 0"),
+        ({"temperature": 0.0}, "gate_temperature is 0.0; it must be above 0"),
         ({"dropout": 1.0}, "dropout is 1.0; allowed"),
         ({"gate_init": "ones"}, "gate_init is 'ones'; allowed: zero, xavier"),
     ],
@@ -171,6 +171,16 @@ def test_wrong_shapes_are_refused():
         fusion(video, audio[:2])
     with pytest.raises(ValueError, match=r"video_ok_BL is torch\.float32"):
         fusion(video, audio, torch.ones(NUM, STEPS))
+
+
+def test_the_temperature_is_the_measured_best_of_the_base_unless_given():
+    assert {base: FusionConfig(base=base).gate_temperature for base in BASES} == {
+        "ca": 1.0,
+        "jca": 0.1,
+        "jca_paper": 0.1,
+        "tca": 0.1,
+    }
+    assert FusionConfig(base="ca", temperature=0.1).gate_temperature == 0.1
 
 
 def test_depth_is_the_papers_own_unless_given():

@@ -88,9 +88,9 @@ def make_feature_model(numbers: dict[str, Tensor], gate: str) -> FeatureModel:
     model = FeatureModel(fusion.config, ModelConfig(temporal="blstm", joint_dim=joint_dim, head_dim=head_dim))
     model.fusion = fusion
     for name in ("video", "audio", "joint"):
-        ours, theirs = getattr(model, f"{name}_blstm"), make_blstm(numbers, f"blstm_{name}")
+        ours, theirs = getattr(model, f"{name}_block"), make_blstm(numbers, f"blstm_{name}")
         assert (ours.rnn.input_size, ours.rnn.hidden_size) == (theirs.rnn.input_size, theirs.rnn.hidden_size)
-        setattr(model, f"{name}_blstm", theirs)
+        setattr(model, f"{name}_block", theirs)
     for name in ("valence", "arousal"):
         weights = block_weights(numbers, f"head_{name}")
         load(getattr(model, name), {key.replace("1.", "3.", 1): value for key, value in weights.items()})

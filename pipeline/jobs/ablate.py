@@ -1,0 +1,128 @@
+"""The ablation job: every variant on every seed as a Ray Tune trial, then the table that compares them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from time import perf_counter
+from typing import Any
+
+from pipeline import storage
+from pipeline.ablation.variants import Variant, variants
+from pipeline.config import Config, fingerprint
+from pipeline.jobs import entry
+from pipeline.progress import JobResult, Progress, emit
+
+MARKER = "ablation.json"
+
+
+def run(config: Config) -> JobResult:
+    """Do the trials that are not done yet and write the comparison to `<root>/ablations/<name>-<fingerprint>/`.
+
+    A trial's result lies at `<root>/ablations/trials/<fingerprint>.json` as soon as it ends, so that another attempt,
+    or a larger grid, does only what is missing.
+
+    Raises:
+        UsageError: a base, gate or extra has no such name.
+        RuntimeError: a trial failed; the others' results are kept.
+    """
+    from pipeline.ablation import report
+    from pipeline.ablation.trial import Trial
+
+    begin = perf_counter()
+    rows = variants(config.ablate)
+    first, num = config.ablate.first_seed, config.ablate.num_seeds
+    trials = [Trial(row, seed, config.ablate) for seed in range(first, first + num) for row in rows]
+    digests = [trial.digest for trial in trials]
+    uri = storage.join(config.storage.root, "ablations", f"{config.name}-{fingerprint(*digests)}")
+    if storage.exists(storage.join(uri, MARKER)):
+        return _result(uri, rows, len(trials), 0, perf_counter() - begin)
+    kept = storage.join(config.storage.root, "ablations", "trials")
+    missing = _missing(kept, trials)
+    if missing:
+        _tune(config, kept, missing, len(trials))
+    results = [json.loads(storage.read_bytes(_place(kept, trial))) for trial in trials]
+    report.publish(uri, config, rows, results, marker=MARKER)
+    return _result(uri, rows, len(trials), len(missing), perf_counter() - begin)
+
+
+def _missing(kept: str, trials: list[Any]) -> list[Any]:
+    done = {entry.uri.rsplit("/", 1)[-1] for entry in storage.list_files(kept)}
+    return [trial for trial in trials if f"{trial.digest}.json" not in done]
+
+
+def _place(kept: str, trial: Any) -> str:
+    return storage.join(kept, f"{trial.digest}.json")
+
+
+def _tune(config: Config, kept: str, trials: list[Any], num_all: int) -> None:
+    """Run the trials through Ray Tune, one CPU each."""
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+    num_workers = config.ablate.num_workers or os.cpu_count() or 1
+    entry.start_ray(num_cpus=None if entry.on_cluster() else num_workers)
+    import ray
+    from ray import tune
+
+    follower = _follower(num_all - len(trials), num_all)
+    folder = tempfile.mkdtemp(prefix="iaca-tune-")  # Tune's own notes: what counts is in the store
+    try:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(one_trial, kept=kept), {"cpu": 1}),
+            param_space={"trial": tune.grid_search(trials)},
+            tune_config=tune.TuneConfig(max_concurrent_trials=num_workers, trial_dirname_creator=lambda t: t.trial_id),
+            run_config=tune.RunConfig(name="ablation", storage_path=folder, verbose=0, callbacks=[follower]),
+        )
+        outcome = tuner.fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+    if outcome.num_errors:
+        raise RuntimeError(f"{outcome.num_errors} of {len(trials)} trials failed, first: {_first_error(outcome)}")
+
+
+def one_trial(space: dict[str, Any], kept: str) -> None:
+    """What Ray Tune calls in a worker: one trial on one thread, its result published when it is complete."""
+    import torch
+    from ray import tune
+
+    from pipeline.ablation.trial import run_trial
+
+    torch.set_num_threads(1)
+    result = run_trial(space["trial"])
+    storage.publish_bytes(json.dumps(result).encode(), _place(kept, space["trial"]))
+    tune.report({"variant": result["variant"], "seed": result["seed"], "ccc": result["ccc"]["corrupted"]["mean"]})
+
+
+def _follower(num_done: int, num_all: int) -> Any:
+    from ray.tune import Callback
+
+    class Follower(Callback):
+        """Says each finished trial."""
+
+        def __init__(self) -> None:
+            self.num_done = num_done
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
+            """Count it."""
+            self.num_done += 1
+            last = trial.last_result
+            note = f"{last['variant']} seed {last['seed']}: CCC {last['ccc']:.3f} on corrupted data"
+            emit(Progress("ablate", self.num_done, num_all, "trials", note))
+
+    return Follower()
+
+
+def _first_error(outcome: Any) -> str:
+    return entry.message_of(next(result.error for result in outcome if result.error))
+
+
+def _result(uri: str, rows: list[Variant], num_trials: int, num_run: int, seconds: float) -> JobResult:
+    counts: dict[str, float] = {"variants": len(rows), "trials": num_trials, "trained": num_run}
+    lines = tuple(storage.read_text(storage.join(uri, "table.md")).splitlines())
+    return JobResult("ablate", uri, num_run == 0, seconds, counts, lines)
+
+
+if __name__ == "__main__":
+    entry.main("ablate", run)

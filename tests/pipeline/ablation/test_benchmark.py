@@ -1,0 +1,79 @@
+"""The inconsistency benchmark: what is spoilt, how, and that nothing else changes."""
+
+import pytest
+import torch
+
+from pipeline.ablation.benchmark import HEALTHY, KINDS, Sequences, World, corrupt
+
+MISSING, NOISY, SWAPPED = range(len(KINDS))
+
+
+@pytest.fixture(scope="module")
+def clean() -> Sequences:
+    return World(seed=0, num_steps=16, feature_dim=8).draw(400)
+
+
+def spoil(clean: Sequences, chance: float = 0.8, seed: int = 0) -> Sequences:
+    return corrupt(clean, chance, torch.Generator().manual_seed(seed))
+
+
+def sides(sequences: Sequences):
+    yield sequences.video_NLD, sequences.kind_NL2[..., 0]
+    yield sequences.audio_NLD, sequences.kind_NL2[..., 1]
+
+
+def test_the_seed_fixes_the_world_and_each_draw_is_fresh():
+    first, again = World(1, 16, 8), World(1, 16, 8)
+    drawn = first.draw(3)
+    assert torch.equal(drawn.video_NLD, again.draw(3).video_NLD)
+    assert not torch.equal(first.draw(3).target_NL2, drawn.target_NL2)
+    assert not torch.equal(World(2, 16, 8).draw(3).video_NLD, drawn.video_NLD)
+
+
+def test_labels_are_smooth_and_within_range(clean):
+    assert clean.target_NL2.abs().max() <= 1
+    assert clean.target_NL2.diff(dim=1).abs().mean() < clean.target_NL2.std() / 2
+    assert (clean.kind_NL2 == HEALTHY).all()
+
+
+def test_each_modality_tells_of_both_dimensions_but_not_equally_well(clean):
+    def explained(features_NLD):
+        x = torch.cat([features_NLD, torch.ones_like(features_NLD[..., :1])], dim=-1).flatten(0, 1)
+        y = clean.target_NL2.flatten(0, 1)
+        rest = y - x @ torch.linalg.lstsq(x, y).solution
+        return 1 - rest.var(0) / y.var(0)
+
+    video, audio = explained(clean.video_NLD), explained(clean.audio_NLD)
+    assert (torch.stack([video, audio]) > 0.1).all()
+    assert video[0] > audio[0]
+    assert audio[1] > video[1]
+
+
+def test_every_kind_occurs_on_both_sides_and_never_on_both_at_once(clean):
+    spoilt = spoil(clean)
+    for _, kind_NL in sides(spoilt):
+        assert set(kind_NL.unique().tolist()) == {MISSING, NOISY, SWAPPED, HEALTHY}
+    assert ((spoilt.kind_NL2 != HEALTHY).sum(-1) <= 1).all()
+    assert torch.equal(spoilt.target_NL2, clean.target_NL2)
+
+
+def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean):
+    for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(spoil(clean)), strict=True):
+        assert torch.equal(after_NLD[kind_NL == HEALTHY], before_NLD[kind_NL == HEALTHY])
+        assert not after_NLD[kind_NL == MISSING].any()
+        assert torch.equal(after_NLD[kind_NL == SWAPPED], before_NLD.roll(1, dims=0)[kind_NL == SWAPPED])
+        noise_MD = (after_NLD - before_NLD)[kind_NL == NOISY]
+        assert noise_MD.std() > before_NLD.std()
+
+
+def test_a_spoilt_sequence_has_one_span(clean):
+    spoilt_NL = spoil(clean).kind_NL2[..., 0] != HEALTHY
+    starts_N = torch.nn.functional.pad(spoilt_NL.int(), (1, 1)).diff(dim=1).clamp_min(0).sum(1)
+    assert set(starts_N.unique().tolist()) == {0, 1}
+    assert 0.7 < spoilt_NL.any(1).float().mean() < 0.9
+
+
+def test_no_chance_spoils_nothing_and_the_seed_decides(clean):
+    assert torch.equal(spoil(clean, chance=0.0).video_NLD, clean.video_NLD)
+    assert torch.equal(spoil(clean).kind_NL2, spoil(clean).kind_NL2)
+    assert not torch.equal(spoil(clean).kind_NL2, spoil(clean, seed=1).kind_NL2)

@@ -1,0 +1,96 @@
+"""The table of an ablation on made-up results whose means and differences are known by hand."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from pipeline import storage
+from pipeline.ablation import report, table
+from pipeline.ablation.benchmark import KINDS
+from pipeline.ablation.measures import MASKS, PATTERNS
+from pipeline.ablation.variants import variants
+from pipeline.config import Config, load
+
+OVERRIDES = {"name": "made-up", "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "", "num_seeds": 2}}
+CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}}
+
+
+def made_up(variant: str, seed: int) -> table.Result:
+    value = CCC[variant][seed]
+    scores = {"valence": value, "arousal": value, "mean": value}
+    gated = {**dict.fromkeys((*KINDS, "all"), 0.9), "gap": 0.4} if "iaca" in variant else None
+    curve = [
+        {"percent": percent, "pattern": pattern, "mask": mask, **scores}
+        for pattern in PATTERNS
+        for percent in (0, 100)
+        for mask in MASKS
+    ]
+    facts = {"variant": variant, "base": "ca", "gate": "iaca" if gated else "none", "seed": seed}
+    clean = {**scores, "mean": 0.8}
+    return {
+        **facts,
+        "ccc": {"corrupted": scores, "clean": clean},
+        "gate_detects": gated,
+        "curve": curve,
+        "num_parameters": 7,
+        "cpu_s": 1.0,
+    }
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load(None, OVERRIDES)
+
+
+@pytest.fixture(scope="module")
+def results() -> list[table.Result]:
+    return [made_up(variant, seed) for seed in (101, 100) for variant in CCC]
+
+
+def test_differences_are_paired_by_seed(config, results):
+    base, gated = table.rows_of(variants(config.ablate), results)
+    assert base.gain_corrupted is None
+    assert base.corrupted.mean == pytest.approx(0.6)
+    assert base.corrupted.deviation == pytest.approx(0.02**0.5)
+    assert gated.gain_corrupted.mean == pytest.approx(0.15)  # .1 and .2
+    assert gated.gain_corrupted.deviation == pytest.approx(0.005**0.5)
+    assert gated.gain_corrupted.error == pytest.approx(0.05)
+    assert gated.gain_clean.mean == 0
+
+
+def test_one_seed_has_no_deviation(config, results):
+    row = table.rows_of(variants(config.ablate), [r for r in results if r["seed"] == 100])[1]
+    assert (row.corrupted.deviation, row.gain_corrupted.error) == (None, None)
+    assert table.cells(row)[1:3] == ("0.600", "+0.100")
+
+
+def test_the_table_says_it_for_people(config, results):
+    text = table.markdown(table.rows_of(variants(config.ablate), results))
+    assert "| ca | 0.600 ± 0.141 |  | 0.800 ± 0.000 |  |  |" in text
+    assert "| ca+iaca | 0.750 ± 0.212 | +0.150 ± 0.050 |" in text
+    assert text.count("\n") == 4
+
+
+def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp_path):
+    uri = str(tmp_path / "made-up")
+    report.publish(uri, config, variants(config.ablate), results, marker="done.json")
+    record = json.loads(storage.read_text(f"{uri}/done.json"))
+    assert {name for name in record["files"] if not storage.exists(f"{uri}/{name}")} == set()
+    assert record["rows"][1]["gain_corrupted"]["mean"] == pytest.approx(0.15)
+    assert {"curves.png", "detection.png", "gains.png", "report.html", "table.md"} <= set(record["files"])
+    assert storage.read_bytes(f"{uri}/gains.png").startswith(b"\x89PNG")
+    page = storage.read_text(f"{uri}/report.html")
+    assert "<td>ca+iaca</td>" in page
+    assert page.count("data:image/png;base64,") == 3
+    assert "@" not in page.replace("@media", "")
+
+
+def test_the_files_for_machines_hold_every_trial_and_every_point(results):
+    trials = list(csv.DictReader(io.StringIO(table.trials_csv(results).decode())))
+    assert [(line["variant"], line["seed"]) for line in trials] == [(r["variant"], str(r["seed"])) for r in results]
+    assert {line["corrupted_mean"] for line in trials} == {"0.5", "0.7", "0.6", "0.9"}
+    points = list(csv.DictReader(io.StringIO(table.curve_csv(table.mean_curves(results)).decode())))
+    assert len(points) == 2 * len(PATTERNS) * len(MASKS) * 2
+    assert all(float(p["mean"]) == pytest.approx(0.6 if p["variant"] == "ca" else 0.75) for p in points)

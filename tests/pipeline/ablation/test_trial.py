@@ -1,0 +1,71 @@
+"""One trial from nothing to its numbers, small."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from pipeline.ablation.benchmark import HEALTHY, World
+from pipeline.ablation.trial import Encoded, Trial, loss_of, run_trial
+from pipeline.ablation.variants import variants
+from pipeline.sections import AblateConfig
+
+SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
+ROWS = {row.name: row for row in variants(SMALL)}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_taught"])
+def test_a_trial_gives_numbers_that_json_keeps_and_repeats_itself(name):
+    trial = Trial(ROWS[name], 5, SMALL)
+    result = json.loads(json.dumps(run_trial(trial)))
+    again = run_trial(trial)
+    assert (result["variant"], result["seed"]) == (name, 5)
+    assert result["ccc"] == again["ccc"]
+    assert (result["gate_detects"] is None) == ("iaca" not in name)
+    assert len(result["curve"]) == 32
+
+
+def test_training_is_what_makes_it_better():
+    learnt = dataclasses.replace(SMALL, updates=120, num_train=256, learning_rate=1e-2)
+    scores = [run_trial(Trial(ROWS["jca"], 5, settings))["ccc"]["clean"]["mean"] for settings in (SMALL, learnt)]
+    assert scores[1] > 0.5 > scores[0]
+
+
+def test_an_encoder_in_front_is_trained_too():
+    trial = Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, encoder="mlp"))
+    assert sum(p.numel() for p in Encoded(trial).video.parameters()) > 0
+    assert run_trial(trial)["num_parameters"] > run_trial(Trial(ROWS["ca"], 5, SMALL))["num_parameters"]
+
+
+def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
+    trial = Trial(ROWS["ca"], 5, SMALL)
+    elsewhere = dataclasses.replace(SMALL, bases="ca", num_seeds=9, first_seed=1, num_workers=2)
+    assert dataclasses.replace(trial, settings=elsewhere).digest == trial.digest
+    others = [
+        Trial(ROWS["ca"], 6, SMALL),
+        Trial(ROWS["jca"], 5, SMALL),
+        Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, updates=5)),
+    ]
+    assert len({trial.digest, *(other.digest for other in others)}) == 4
+
+
+def test_the_lesson_moves_the_modality_gate_towards_the_healthy_side():
+    trial = Trial(ROWS["jca+iaca:taught"], 5, SMALL)
+    torch.manual_seed(0)
+    model = Encoded(trial)
+    batch = World(5, SMALL.num_steps, SMALL.feature_dim).draw(64)
+    untaught = dataclasses.replace(trial.variant, teach=0.0)
+    with_lesson, without = (
+        loss_of(model, batch, variant, torch.Generator().manual_seed(0)) for variant in (trial.variant, untaught)
+    )
+    assert with_lesson.item() - without.item() == pytest.approx(trial.variant.teach * 0.6931, rel=1e-3)  # ln 2: .5/.5
+    assert (batch.kind_NL2 == HEALTHY).all(), "augmentation works on a copy"

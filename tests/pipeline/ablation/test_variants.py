@@ -1,0 +1,62 @@
+"""Which rows an ablation has, and what is refused."""
+
+import dataclasses
+
+import pytest
+
+from pipeline.ablation.variants import EXTRAS, variants
+from pipeline.config import UsageError
+from pipeline.sections import AblateConfig
+
+
+def names(**changes) -> list[str]:
+    return [row.name for row in variants(AblateConfig(**changes))]
+
+
+def test_every_legal_pair_and_the_extras_on_their_bases():
+    rows = names()
+    assert rows[0] == "concat"
+    assert len([name for name in rows if ":" not in name]) == 1 + 4 * 5
+    assert [name for name in rows if name.startswith("jca+iaca:")] == [
+        f"jca+iaca:{extra}" for extra in EXTRAS if extra != "sharp"
+    ]
+    assert "ca+iaca:sharp" in rows
+    assert "ca+iaca:soft" not in rows, "it is the default already"
+    assert "tca+iaca:faithful" not in rows
+    assert len(set(rows)) == len(rows)
+
+
+def test_the_reference_is_there_whatever_was_asked_for():
+    assert names(bases="ca", gates="iaca", extras="") == ["ca", "ca+iaca"]
+    assert all(row.reference in names() for row in variants(AblateConfig()))
+
+
+def test_every_fusion_can_be_built_and_recurs_alike():
+    for row in variants(AblateConfig()):
+        assert row.fusion_config(AblateConfig()).depth == (0 if row.base == "concat" else 2)
+
+
+def test_the_extras_are_what_their_names_say():
+    rows = {row.name: row for row in variants(AblateConfig())}
+    fusions = {name: row.fusion_config(AblateConfig()) for name, row in rows.items()}
+    literal = fusions["jca+iaca:faithful"]
+    assert (literal.gate_relu, literal.gate_init, literal.temperature) == (True, "xavier", 0.1)
+    assert not fusions["jca+iaca:frozen"].gate_trainable
+    frozen = dataclasses.replace(fusions["jca+iaca:frozen"], gate_trainable=True)
+    assert frozen == fusions["jca+iaca"] == fusions["jca+iaca:taught"]
+    assert rows["jca+iaca:augmented"].augment == rows["jca+iaca:taught"].augment
+    assert rows["jca+iaca:augmented"].teach == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bases": "ca,rnn"}, "ablate.bases names rnn; allowed: concat, ca, jca, jca_paper, tca"),
+        ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca"),
+        ({"extras": "magic"}, "ablate.extras names magic; allowed: faithful, frozen"),
+        ({"extra_bases": "concat"}, "ablate.extra_bases names concat; allowed: ca, jca"),
+    ],
+)
+def test_unknown_names_are_refused_with_what_there_is(changes, message):
+    with pytest.raises(UsageError, match=message):
+        variants(AblateConfig(**changes))

@@ -1,0 +1,63 @@
+"""The ablation job with a real Ray Tune: concurrent trials, nothing done twice, failures said."""
+
+import json
+
+import pytest
+
+from pipeline import storage
+from pipeline.ablation.trial import Trial
+from pipeline.ablation.variants import variants
+from pipeline.config import Config, UsageError, load
+from pipeline.jobs import ablate
+
+TINY = {"num_steps": 4, "feature_dim": 4, "num_train": 16, "num_test": 16, "updates": 2, "batch_size": 4}
+GRID = {"bases": "ca", "gates": "none,iaca", "extras": "", "num_seeds": 2, "first_seed": 0, "num_workers": 2}
+
+
+def config(root, **changes) -> Config:
+    return load(None, {"name": "tiny", "storage": {"root": str(root)}, "ablate": {**TINY, **GRID, **changes}})
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    root = tmp_path_factory.mktemp("ablation")
+    return root, ablate.run(config(root))
+
+
+def test_every_trial_is_done_and_compared(first):
+    _, result = first
+    assert result.counts == {"variants": 2, "trials": 4, "trained": 4}
+    assert not result.skipped
+    record = json.loads(storage.read_text(f"{result.output_uri}/ablation.json"))
+    assert [(row["variant"], row["num_seeds"]) for row in record["rows"]] == [("ca", 2), ("ca+iaca", 2)]
+    assert any("| ca+iaca |" in line for line in result.lines)
+
+
+def test_a_rerun_computes_nothing(first):
+    root, result = first
+    again = ablate.run(config(root))
+    assert (again.skipped, again.output_uri) == (True, result.output_uri)
+    assert again.lines == result.lines
+
+
+def test_another_attempt_does_only_what_is_missing(first, capsys):
+    root, result = first
+    wanted = config(root)
+    lost = Trial(variants(wanted.ablate)[0], 1, wanted.ablate)
+    kept = f"{root}/ablations/trials"
+    before = {entry.uri: storage.read_bytes(entry.uri) for entry in storage.list_files(kept)}
+    storage.delete(f"{kept}/{lost.digest}.json")
+    storage.delete(f"{result.output_uri}/ablation.json")
+    again = ablate.run(wanted)
+    assert again.counts["trained"] == 1
+    assert again.lines == result.lines
+    assert "ca seed 1: CCC" in capsys.readouterr().out
+    after = {entry.uri: json.loads(storage.read_bytes(entry.uri)) for entry in storage.list_files(kept)}
+    numbers = {uri: {**json.loads(data), "cpu_s": 0} for uri, data in before.items()}
+    assert {uri: {**found, "cpu_s": 0} for uri, found in after.items()} == numbers
+
+
+def test_an_unknown_name_is_refused_before_ray_starts(tmp_path):
+    with pytest.raises(UsageError, match=r"ablate\.bases names rnn"):
+        ablate.run(config(tmp_path, bases="rnn"))
+    assert not (tmp_path / "ablations").exists()
