@@ -96,8 +96,8 @@ class SpanBuild:
         heard = self._sound(path, facts, len(seen.frames))
         self.stage = "write"
         media, sound, sizes = self.config.media, self.config.sound, self.config.segments
-        place = self.first_frame, self.span.start_frame
-        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place, seen.followed)
+        place = self.first_frame, self.span.start_frame, seen.followed
+        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place)
         yield from tile(
             self.video, material, Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
         )
