@@ -90,13 +90,15 @@ def times_twice(path: Path) -> Path:
 
 def negative_times(path: Path) -> Path:
     """The edit list skips the first 0.4 s of the picture: its frames there have negative times."""
-    clip(path, video_options={"bf": "0"}, sound=tone(2.0), sound_codec="aac")
-    data = path.read_bytes()
-    time_scale = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]  # of the first track: the picture
-    at = data.index(b"elst") + 4
-    patched = bytearray(data)
-    struct.pack_into(">i", patched, at + 12, round(0.4 * time_scale))  # media time of the first entry
-    path.write_bytes(patched)
+    return skip_by_edit_list(clip(path, video_options={"bf": "0"}, sound=tone(2.0), sound_codec="aac"), 0.4)
+
+
+def skip_by_edit_list(path: Path, skipped_s: float) -> Path:
+    """Let the first track of an MP4 file, the picture, begin later in its media."""
+    data = bytearray(path.read_bytes())
+    time_scale = struct.unpack_from(">I", data, data.index(b"mdhd") + 4 + 12)[0]
+    struct.pack_into(">i", data, data.index(b"elst") + 4 + 12, round(skipped_s * time_scale))
+    path.write_bytes(data)
     return path
 
 
