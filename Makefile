@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export RAY_USAGE_STATS_ENABLED := 0
@@ -26,7 +27,7 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m pytest tests/benchmarks -m "" -s
+	$(BIN)/python -m pytest tests/benchmarks -m "" -q $(BENCH_ARGS)
 
 screenshots: $(VENV)/.run
 	$(BIN)/python -m tests.screenshots

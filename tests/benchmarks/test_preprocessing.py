@@ -1,0 +1,190 @@
+"""How fast videos become shards: against decoding alone, against the naive script, on two cores, and under Ray."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from pipeline import storage
+from pipeline.dataset import shards
+from pipeline.jobs.builder import find_toolchain
+from pipeline.media.decode import find_ffmpeg
+from pipeline.progress import result_from_json
+from tests.benchmarks.measure import ROOT, PeakMemory, Timing, Worker, pin, plans_of, timed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+NUM_ROUNDS = 3
+VIDEO_S, NAIVE_S = 60, 5  # the naive script's time grows with every frame: a shorter clip says the same
+NUM_PARTS = 12  # files of the long benchmark
+REAL_CLIP = ROOT / "../shared/clips/01_pyfeat_wolfgang_640x360.mp4"
+
+
+@dataclass(frozen=True)
+class Round:
+    """Everything once, right after one another; per second of video."""
+
+    null: Timing
+    naive: Timing
+    one: Timing
+    two: Timing  # of twice as much video
+
+
+def decode_to_null(video, core):
+    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-threads", "1", "-i", video, "-map", "0:v:0"]
+    return timed([*command, "-f", "null", "-"], core)
+
+
+def naive(video, folder, model, core):
+    command = [sys.executable, "-m", "tests.benchmarks.naive", video, folder, *filter(None, [model])]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, preexec_fn=pin(core))
+    return Timing(**json.loads(done.stdout))
+
+
+def both(first, second):
+    first.begin()
+    second.begin()
+    ends = first.end(), second.end()
+    return Timing(max(end.wall_s for end in ends), sum(end.cpu_s for end in ends))
+
+
+def race(clip, folder, config_of, looped, model, cores):
+    """NUM_ROUNDS of all contenders in turn, and the peak memory of one worker."""
+    video, short = looped(clip, folder / "in/a.mp4", VIDEO_S), looped(clip, folder / "short.mp4", NAIVE_S)
+    config = config_of(video.parent, folder / "out")
+    plans = plans_of(config)
+
+    def once(number):
+        return Round(
+            null=decode_to_null(video, cores[0]).per(VIDEO_S),
+            naive=naive(short, folder / f"naive{number}", model, cores[0]).per(NAIVE_S),
+            one=first.build().per(VIDEO_S),
+            two=both(first, second).per(2 * VIDEO_S),
+        )
+
+    with ExitStack() as stack:
+        first, second = (
+            stack.enter_context(Worker(config, str(folder / f"out/{n}"), plans, folder / f"work{n}", core))
+            for n, core in enumerate(cores)
+        )
+        memory = stack.enter_context(PeakMemory(first.process.pid))
+        rounds = [once(number) for number in range(NUM_ROUNDS)]
+    return rounds, memory.mb
+
+
+def ms(timings):
+    timings = list(timings)
+    return f"{median(t.wall_s for t in timings):.0f} ms/s ({median(t.cpu_s for t in timings):.0f} of a core)"
+
+
+def ratio(rounds, over, under):
+    """Median over the rounds, so that a slow minute of the machine touches one round only."""
+    return median(getattr(r, over).wall_s / getattr(r, under).wall_s for r in rounds)
+
+
+@pytest.fixture(scope="module")
+def talker_race(talker, tmp_path_factory, config_of, looped, yunet_path, cores, table):
+    rounds, memory_mb = race(talker, tmp_path_factory.mktemp("race"), config_of, looped, yunet_path, cores)
+    table.add("decode to null, 720p30, one core", ms(r.null for r in rounds))
+    table.add("peak memory of the worker with ffmpeg, 720p30", f"{memory_mb:.0f} MB")
+    return rounds
+
+
+def test_one_core_against_decoding_alone(talker_race, table):
+    slower = ratio(talker_race, "one", "null")
+    table.add("720p30 to shards, one core", ms(r.one for r in talker_race), "decode to null", slower, "<= 2.0")
+    assert slower <= 2.0
+
+
+def test_one_core_against_the_naive_script(talker_race, table):
+    faster = ratio(talker_race, "naive", "one")
+    table.add("naive script, 720p30, one core", ms(r.naive for r in talker_race), "ours", faster, ">= 3.5")
+    assert faster >= 3.5
+
+
+def test_two_processes_against_one(talker_race, table):
+    faster = ratio(talker_race, "one", "two")
+    measured = ms(r.two for r in talker_race)
+    table.add("720p30 to shards, two processes", measured, "one core: faster by", faster, ">= 1.8")
+    assert faster >= 1.8
+
+
+def test_a_real_clip(tmp_path, config_of, looped, yunet_path, cores, table):
+    if not REAL_CLIP.is_file():
+        pytest.skip("no ../shared/clips beside the checkout")
+    rounds, _ = race(REAL_CLIP, tmp_path, config_of, looped, yunet_path, cores)
+    slower, faster = ratio(rounds, "one", "null"), ratio(rounds, "naive", "one")
+    table.add("real clip, 640x360, one core", ms(r.one for r in rounds), "decode to null", slower)
+    table.add("naive script, real clip, one core", ms(r.naive for r in rounds), "ours", faster, ">= 3.5")
+    assert faster >= 3.5
+
+
+@pytest.fixture(scope="module")
+def hour(talker, looped, minutes, tmp_path_factory):
+    """A folder with an hour, or --minutes, of 720p30 in twelve files."""
+    folder = tmp_path_factory.mktemp("hour") / "in"
+    first = looped(talker, folder / "part00.mp4", minutes * 60 / NUM_PARTS)
+    for number in range(1, NUM_PARTS):
+        (folder / f"part{number:02d}.mp4").hardlink_to(first)
+    return folder
+
+
+def without_ray(config, folder):
+    """The dataset by two plain processes; the seconds from nothing to the commit."""
+    begin, uri = time.perf_counter(), str(folder / "plain")
+    plans = plans_of(config)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(config, uri, plans[n::2], folder / f"work{n}")) for n in range(2)]
+        both(*workers)
+        sidecars = (storage.read_text(shards.shard_uri(uri, plan.name, "json")) for plan in plans)
+        records = [shards.record_from_json(text) for text in sidecars]
+        info = shards.finish_dataset(uri, config, records, find_toolchain())
+    return time.perf_counter() - begin, info
+
+
+def with_ray(config, folder):
+    """The same by the job: seconds in all, seconds until the first shard was begun, and the dataset."""
+    folder.mkdir()
+    (folder / "config.json").write_text(config.to_json())
+    first = threading.Event()
+    begin, begun = time.perf_counter(), []
+    watch = threading.Thread(target=lambda: begun.append(_first_mark(config, first) - begin))
+    watch.start()
+    try:
+        timed([sys.executable, "-m", "pipeline.jobs.shard", folder / "config.json"])
+    finally:
+        first.set()
+        watch.join()
+    wall_s = time.perf_counter() - begin
+    info = shards.read_dataset(result_from_json((folder / "result.json").read_bytes()).output_uri)
+    return wall_s, begun[0], info
+
+
+def _first_mark(config, stop):
+    datasets = Path(config.storage.root) / "datasets"
+    while not next(datasets.glob("*/attempts/*"), None) and not stop.wait(0.02):
+        pass
+    return time.perf_counter()
+
+
+def test_ray_adds_little_to_an_hour_of_video(hour, minutes, config_of, talker_race, table, tmp_path):
+    settings = {"shards": {"max_videos": 1}, "cluster": {"num_workers": 2}}
+    plain_s, plain = without_ray(config_of(hour, tmp_path / "a", **settings), tmp_path)
+    job_s, start_s, info = with_ray(config_of(hour, tmp_path / "b", **settings), tmp_path / "job")
+    assert info.digest == plain.digest
+    assert info.counts["ok"] == NUM_PARTS
+    one_s = median(r.one.wall_s for r in talker_race) / 1000 * minutes * 60
+    table.add(
+        f"{minutes} min of 720p30, two plain processes", f"{plain_s:.0f} s", "one core: faster by", one_s / plain_s
+    )
+    table.add(f"{minutes} min of 720p30, Ray with two workers", f"{job_s:.0f} s", "one core: faster by", one_s / job_s)
+    share = job_s / plain_s - 1
+    table.add("Ray's share of that", f"{job_s - plain_s:+.1f} s", "two plain processes", share, "<= 0.10")
+    table.add("of which until the first shard begins", f"{start_s:.1f} s", "two plain processes", start_s / plain_s)
+    assert share <= 0.10

@@ -1,0 +1,29 @@
+"""Builds shards in one process, without Ray, once for every line on standard input; tells the seconds it took."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.dataset.plan import plan_from_json
+from pipeline.jobs.builder import ShardBuilder, find_toolchain
+
+
+def main() -> None:
+    folder, dataset_uri = Path(sys.argv[1]), sys.argv[2]
+    config = Config.model_validate_json((folder / "config.json").read_text())
+    plans = [plan_from_json(line) for line in (folder / "plans.jsonl").read_text().splitlines()]
+    builder = ShardBuilder(config.to_json(), dataset_uri, find_toolchain())
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        before, begin = os.times(), time.perf_counter()
+        for plan in plans:
+            builder.build(plan)
+        wall_s, after = time.perf_counter() - begin, os.times()
+        print(json.dumps({"wall_s": wall_s, "cpu_s": sum(after[:4]) - sum(before[:4])}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
