@@ -56,14 +56,14 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     terminalreporter.section("benchmarks")
     terminalreporter.write_line(found.markdown())
-    if path := config.getoption("table"):
+    if path := config.getoption("table", ""):
         Path(path).write_text(found.markdown())
 
 
 @pytest.fixture(scope="session")
 def minutes(request):
     """How much video the long benchmarks work on; the budgets are meant for an hour."""
-    return request.config.getoption("minutes")
+    return request.config.getoption("minutes", 60)
 
 
 @pytest.fixture(scope="session")

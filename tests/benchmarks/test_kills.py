@@ -105,7 +105,7 @@ def require_same(uri, undisturbed, config):
 
 
 def test_killed_at_random_moments(request, talkers, undisturbed, config_of, table, tmp_path):
-    num_kills = request.config.getoption("kills")
+    num_kills = request.config.getoption("kills", 20)
     config = config_of(talkers, tmp_path / "calm", **SETTINGS)
     begin = time.perf_counter()
     require_same(finish(start(config, tmp_path / "calm"), tmp_path / "calm"), undisturbed, config)
