@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from required import require_or_skip
 
 from pipeline.dataset import quality
 from pipeline.dataset.tars import ShardFile, label_grid_of
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, NUM_LABEL_BINS, SampleRow, Segment, ShardRecord, VideoRow
+from tests.screenshots import find_chromium, screenshot
 
 VOID = {"meta", "link", "br"}
 
@@ -74,6 +76,13 @@ def test_the_page_stands_alone_and_is_the_same_each_time():
     text = full_page()
     assert not re.search(r"<script|src=|@import|url\(", text)
     assert full_page() == text
+
+
+def test_a_browser_shows_it_without_complaint(tmp_path):
+    if find_chromium() is None:
+        require_or_skip("chromium", "no Chromium on PATH")
+    (tmp_path / "quality.html").write_text(full_page())
+    screenshot(tmp_path / "quality.html", tmp_path / "quality.png")
 
 
 def test_an_empty_dataset_and_one_without_labels_have_a_page():
