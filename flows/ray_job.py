@@ -74,6 +74,7 @@ def refuse_local_paths(kind: str, config: Config) -> None:
     inputs = {
         "source.videos": source.videos,
         "source.labels": source.labels,
+        "source.crops": source.crops,
         "source.manifest": source.manifest,
         **model,
     }

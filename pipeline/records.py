@@ -55,6 +55,8 @@ class Video:
     split: str = ""  # train, val or test
     labels_uri: str = ""  # "" when there are none
     labels_identity: str = ""  # size and sha256 of all bytes of the labels
+    crops_uri: str = ""  # folder of crops that somebody else has cut; "": faces are looked for in the video
+    crops_identity: str = ""  # number of those crops, and sha256 of their names and sizes; "" when there are none
 
     @property
     def key(self) -> str:

@@ -33,6 +33,7 @@ class SourceConfig:
     kind: Literal["folder", "affwild2"] = "folder"
     videos: str = ""  # folder or s3://bucket/prefix, searched recursively
     labels: str = ""  # folder that mirrors the videos; empty: no labels
+    crops: str = ""  # folder with <video>/00001.jpg, ... : face crops that were made elsewhere; empty: detect faces
     manifest: str = ""  # optional CSV: video,group,split
     shared: bool = False  # a local path that every node of the cluster sees
 

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.config import Config
+from pipeline.dataset.crops import crop_reader
 from pipeline.dataset.identity import identity_of_bytes, identity_of_file
 from pipeline.dataset.labels import LabelError, LabelRows, annotations_of, label_text, parse
 from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
+from pipeline.media.pictures import read_cropped
 from pipeline.media.probe import probe
 from pipeline.media.spectrogram import read_sound
 from pipeline.media.tracks import Choice
@@ -154,18 +156,21 @@ class SpanBuild:
         self._learn_labels(np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
         return annotations
 
-    def _video(self, path: Path, facts: Probe) -> VideoOnClock:
-        self.stage = "decode"
+    def _see(self, path: Path, facts: Probe) -> VideoOnClock:
+        """Crops on the clock: those that lie beside the video, or of the faces that are found in it."""
         media, faces = self.config.media, self.config.faces
-        seen = read_video(
+        span = {"start_frame": self.first_frame, "stop_frame": self.span.stop_frame}
+        style = {"crop_px": media.crop_px, "jpeg_quality": media.jpeg_quality}
+        if self.video.crops_uri:
+            read, rate = crop_reader(self.video), media.frame_rate_hz
+            return read_cropped(read, facts, directory=self.directory, frame_rate_hz=rate, **span, **style)
+        return read_video(
             path,
             facts,
             detector=self.tools.detector,
             ffmpeg=self.tools.ffmpeg,
             directory=self.directory,
             frame_rate_hz=media.frame_rate_hz,
-            crop_px=media.crop_px,
-            jpeg_quality=media.jpeg_quality,
             detect_every=faces.detect_every,
             min_score=faces.min_score,
             min_overlap=faces.min_overlap,
@@ -174,10 +179,15 @@ class SpanBuild:
             choose=choice_of(self.video, self.config),
             timeout_s=media.timeout_s,
             align=faces.align,
-            start_frame=self.first_frame,
-            stop_frame=self.span.stop_frame,
             anchor=self.span.anchor,
+            **span,
+            **style,
         )
+
+    def _video(self, path: Path, facts: Probe) -> VideoOnClock:
+        self.stage = "decode"
+        media, faces = self.config.media, self.config.faces
+        seen = self._see(path, facts)
         if len(seen.frames) <= self.span.start_frame - self.first_frame:
             raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {seen.problem}")
         self.sheet = seen.sheet
@@ -193,7 +203,8 @@ class SpanBuild:
         if problem or covered_s < self.row.duration_s - PARTIAL_SLACK_S:
             detail = problem or f"{self.row.duration_s:.2f} s in the container, {covered_s:.2f} s decoded"
             self._learn(stage="decode", reason="partial", detail=detail[:2000])
-        if fraction < faces.min_face_fraction or (fraction == 0 and not self.span.anchor):
+        person_is_elsewhere = self.span.anchor or self.video.crops_uri
+        if fraction < faces.min_face_fraction or (fraction == 0 and not person_is_elsewhere):
             least = f"; faces.min_face_fraction is {faces.min_face_fraction}" if fraction else ""
             raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of the frames{least}")
         return seen

@@ -118,6 +118,7 @@ def digest(plan: ShardPlan) -> str:
 def _identity_of(span: Span) -> list[object]:
     video = span.video
     stream = [video.key, video.relative_path, video.identity, video.group, video.split, video.labels_identity]
+    stream += [video.crops_identity] if video.crops_uri else []
     return [*stream, span.start_frame, span.stop_frame, [asdict(point) for point in span.anchor]]
 
 

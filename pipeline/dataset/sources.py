@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.dataset.crops import with_crops
 from pipeline.dataset.identity import identities
 from pipeline.dataset.splits import apply_manifest, assign_splits, read_manifest
 from pipeline.records import Video
@@ -55,7 +56,8 @@ def list_videos(config: Config) -> Listing:
 
     Raises:
         UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
-            stream, a group is in two splits, or the manifest is not of its grammar.
+            stream, a group is in two splits, the manifest is not of its grammar, or there are no crops where some
+            should be.
     """
     if not config.source.videos:
         raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
@@ -73,6 +75,7 @@ def list_videos(config: Config) -> Listing:
     videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
     _refuse_same_key(videos)
     videos = videos[: config.limit or None]
+    videos = with_crops(videos, config.source.crops) if config.source.crops else videos
     used = {file.entry.uri for file in [*media, *labels]} | {manifest}
     other = [file.path for file in files if file.entry.uri not in used]
     return _with_identities(videos, media, labels, [*unknown, *unused, *other], config.storage.root)
@@ -183,4 +186,5 @@ def _with_identities(
     ]
     covered = {f"stream {v.key}": f"{v.identity} {v.group} {v.split}" for v in videos}
     covered |= {f"labels {v.key}": v.labels_identity for v in videos if v.labels_uri}
+    covered |= {f"crops {v.key}": v.crops_identity for v in videos if v.crops_uri}
     return Listing(videos, ignored, covered)

@@ -27,15 +27,26 @@ class Thumbnails:
         self._wanted = {int((i + 0.5) * max(1, num_frames) / count) for i in range(count)}
         self.kept: dict[int, NDArray[np.uint8]] = {}
 
+    def wants(self, frame: int) -> bool:
+        """Whether `frame` belongs on the sheet."""
+        return frame in self._wanted
+
     def add(self, frame: int, picture: Picture) -> None:
         """Keep `picture`, small and in colour, if it is one of those wanted."""
-        if frame not in self._wanted:
-            return
-        height, width = picture.y.shape
-        shrink = LONG_SIDE_PX / max(height, width)
-        size = max(1, round(width * shrink)), max(1, round(height * shrink))
-        planes = [cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in (picture.y, picture.u, picture.v)]
-        self.kept[frame] = to_bgr([np.asarray(plane, np.uint8) for plane in planes])
+        if self.wants(frame):
+            self.kept[frame] = to_bgr([_shrink(plane, picture.y.shape) for plane in (picture.y, picture.u, picture.v)])
+
+    def keep(self, frame: int, picture: NDArray[np.uint8]) -> None:
+        """Keep a BGR picture."""
+        self.kept[frame] = _shrink(picture, picture.shape[:2])
+
+
+def _shrink(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """`plane` in the size that a picture of `shape` has on the sheet."""
+    height, width = shape
+    scale = LONG_SIDE_PX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def contact_sheet(thumbnails: Thumbnails, frames: NDArray[np.void], picture_px: tuple[int, int]) -> bytes:
@@ -60,7 +71,7 @@ def _tile(kept: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int]) 
     height, width = kept.shape[:2]
     tile = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
     tile[:height] = kept
-    if frame["face_ok"]:
+    if np.isfinite(frame["box"]).all():
         x0, y0, x1, y1 = np.rint(frame["box"] * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int)
         cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), GREEN, 1)
     note = "" if frame["face_ok"] else "no face" if frame["video_ok"] else "not shown"
