@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline.records import VideoRow
 
@@ -38,14 +39,14 @@ def _merge(spans: Sequence[VideoRow]) -> VideoRow:
     if len(spans) == 1:
         return spans[0]
     told = max(spans, key=lambda row: (bool(row.container), row.labelled_frames))  # who saw the file, and its labels
-    sums = {name: sum(getattr(row, name) for row in spans) for name in _SUMS}
+    changes: dict[str, Any] = {name: sum(getattr(row, name) for row in spans) for name in _SUMS}
     seconds = sum(row.duration_s for row in spans) or 1.0
-    shares = {name: sum(getattr(row, name) * row.duration_s for row in spans) / seconds for name in _SHARES}
+    changes |= {name: sum(getattr(row, name) * row.duration_s for row in spans) / seconds for name in _SHARES}
     attempts = max(row.attempts for row in spans)
-    return replace(told, **sums, **shares, **_outcome(spans), num_spans=len(spans), attempts=attempts)
+    return replace(told, **changes, **_outcome(spans), num_spans=len(spans), attempts=attempts)
 
 
-def _outcome(spans: Sequence[VideoRow]) -> dict[str, str]:
+def _outcome(spans: Sequence[VideoRow]) -> dict[str, Any]:
     lost = [row for row in spans if row.status == "rejected"]
     first = next((row for row in lost or spans if row.reason), None)
     if first is None:

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -16,7 +16,7 @@ from pipeline.config import FORMAT_VERSION, Config, UsageError
 from pipeline.dataset import attempts, card, quality
 from pipeline.dataset.merge import merge_spans
 from pipeline.dataset.plan import span_from
-from pipeline.records import SampleRow, ShardRecord, VideoRow
+from pipeline.records import SampleRow, ShardRecord, Span, VideoRow
 
 CHUNK_BYTES = 1 << 24
 _Row = TypeVar("_Row", SampleRow, VideoRow)
@@ -47,6 +47,7 @@ class DatasetInfo:
     counts: dict[str, float]
     shards: tuple[ShardEntry, ...]
     toolchain: dict[str, str]
+    lineage: dict[str, Any] = field(default_factory=dict)  # the parent of a new version, and what changed, in numbers
 
 
 def sha256_of(path: Path) -> str:
@@ -58,6 +59,13 @@ def sha256_of(path: Path) -> str:
 def shard_uri(dataset_uri: str, name: str, extension: str = "tar") -> str:
     """Where a shard, or its sidecar, lies."""
     return storage.join(dataset_uri, "shards", f"{name}.{extension}")
+
+
+def sheet_uri(dataset_uri: str, span: Span, config: Config) -> str:
+    """Where the contact sheet of a span lies."""
+    start_ms = round(span.start_frame / config.media.frame_rate_hz * 1000)
+    name = f"{span.video.key}_{start_ms:09d}" if start_ms else span.video.key
+    return storage.join(dataset_uri, "sheets", f"{name}.jpg")
 
 
 def write_shard(tar: Path, record: ShardRecord, dataset_uri: str) -> None:
@@ -91,7 +99,10 @@ def finished_shard(dataset_uri: str, name: str, plan_digest: str) -> ShardRecord
     sidecar = shard_uri(dataset_uri, name, "json")
     if not storage.exists(sidecar) or not storage.exists(shard_uri(dataset_uri, name)):
         return None
-    record = record_from_json(storage.read_text(sidecar))
+    try:
+        record = record_from_json(storage.read_text(sidecar))
+    except (ValueError, TypeError, KeyError):  # of another version of this program
+        return None
     same = record.plan_digest == plan_digest and sha256_at(shard_uri(dataset_uri, name)) == record.sha256
     return record if same else None
 
@@ -106,7 +117,11 @@ def sha256_at(uri: str) -> str:
 
 
 def finish_dataset(
-    dataset_uri: str, config: Config, records: Sequence[ShardRecord], toolchain: dict[str, str]
+    dataset_uri: str,
+    config: Config,
+    records: Sequence[ShardRecord],
+    toolchain: dict[str, str],
+    lineage: dict[str, Any] | None = None,
 ) -> DatasetInfo:
     """Write the index, the rows of all videos, the card and the data-quality page, then commit by `dataset.json`.
 
@@ -117,6 +132,9 @@ def finish_dataset(
     rows = [row for record in records for row in record.samples]
     videos = merge_spans(row for record in records for row in record.videos)
     info = _info(dataset_uri, config, records, toolchain, counts_of(videos, records))
+    info = replace(info, lineage=lineage or {})
+    if storage.exists(storage.join(dataset_uri, "dataset.json")):  # then what lies beside it must stay
+        return _same_as_committed(info)
     storage.publish_bytes(_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
     text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)
@@ -125,14 +143,20 @@ def finish_dataset(
     html = quality.page(info.name, info.digest, videos, rows, records, sheets)
     storage.publish_bytes(html.encode("utf-8", "backslashreplace"), storage.join(dataset_uri, "quality.html"))
     if not storage.create_if_absent(_info_to_json(info).encode(), storage.join(dataset_uri, "dataset.json")):
-        other = read_dataset(dataset_uri)
-        if other.digest != info.digest:
-            raise DatasetError(
-                f"{dataset_uri} was committed meanwhile with digest {other.digest[:12]}, this build has "
-                f"{info.digest[:12]}: the same inputs gave other bytes; compare the sidecars in shards/"
-            )
+        info = _same_as_committed(info)
     attempts.forget(dataset_uri)
     return info
+
+
+def _same_as_committed(info: DatasetInfo) -> DatasetInfo:
+    """The dataset that somebody else committed at the same place, if it has the same bytes."""
+    other = read_dataset(info.uri)
+    if other.digest != info.digest:
+        raise DatasetError(
+            f"{info.uri} was committed meanwhile with digest {other.digest[:12]}, this build has "
+            f"{info.digest[:12]}: the same inputs gave other bytes; compare the sidecars in shards/"
+        )
+    return other
 
 
 def require_complete(info: DatasetInfo) -> None:
@@ -148,7 +172,7 @@ def require_complete(info: DatasetInfo) -> None:
             found = "is missing" if size is None else f"has {size} bytes"
             raise DatasetError(
                 f"{info.uri} is committed, but {shard.name}.tar {found}; dataset.json says {shard.size_bytes} bytes: "
-                "remove dataset.json and run again to rebuild what is damaged"
+                f"iaca verify {info.uri} --repair builds it again"
             )
 
 
@@ -184,6 +208,7 @@ def _info_to_json(info: DatasetInfo) -> str:
         "config": info.config.model_dump(mode="json"),
         "input_spec": asdict(info.config.input_spec),
         "shards": [asdict(shard) for shard in info.shards],
+        "lineage": info.lineage,
     }
     return json.dumps(values, indent=1)
 
@@ -205,7 +230,8 @@ def read_dataset(dataset_uri: str) -> DatasetInfo:
         raise UsageError(f"{uri} has format version {values['format_version']}, this program reads {FORMAT_VERSION}")
     shards = tuple(ShardEntry(**shard) for shard in values["shards"])
     config = Config.model_validate(values["config"])
-    return DatasetInfo(values["name"], uri, values["digest"], config, values["counts"], shards, values["toolchain"])
+    counts, tools, lineage = values["counts"], values["toolchain"], values.get("lineage", {})
+    return DatasetInfo(values["name"], uri, values["digest"], config, counts, shards, tools, lineage)
 
 
 def read_index(dataset_uri: str) -> list[SampleRow]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -61,6 +62,19 @@ class ShardFile:
             raise
         self.rows += rows
         return rows
+
+    def add_slice(self, data: bytes, row: SampleRow) -> None:
+        """Append a sample of another shard as it is; `row` says what it holds.
+
+        Raises:
+            SampleError: the bytes are not that sample.
+        """
+        segment = samples.decode_slice(data)
+        if segment.key != row.key:
+            raise samples.SampleError(f"{row.shard} holds {segment.key} where its index says {row.key}")
+        self.rows.append(replace(row, shard=self.path.name, offset=self._file.tell()))
+        self._file.write(data)
+        self.label_grid += label_grid_of(segment)
 
     def _add(self, segment: Segment) -> SampleRow:
         offset, data = self._file.tell(), encode_slice(segment)

@@ -50,11 +50,26 @@ class ShardBuilder:
         """
         plan = plan_from_json(row["plan"])
         try:
+            if row["sha256"]:
+                return {"record": "", "error": self.repair(plan, row["sha256"])}
             # Ray may ask again for a shard whose answer it lost.
             record = shards.finished_shard(self.dataset_uri, plan.name, digest(plan)) or self.build(plan)
         except OSError as error:
             return {"record": "", "error": f"{plan.name}: {error}"}
         return {"record": shards.record_to_json(record), "error": ""}
+
+    def repair(self, plan: ShardPlan, sha256: str) -> str:
+        """Build the tar of a plan again and publish it if it has the sha256 it should have; what is wrong if not."""
+        with scratch_folder() as directory:
+            path = directory / f"{plan.name}.tar"
+            with ShardFile(path) as tar:
+                rows = [self.build_span(span, tar, directory) for span in plan.spans]
+            found = shards.sha256_of(path)
+            if found == sha256:
+                storage.publish(path, shards.shard_uri(self.dataset_uri, plan.name))
+                return ""
+        lost = "".join(f"\n  {row.uri}: {row.reason}: {row.detail}" for row in rows if row.status == "rejected")
+        return f"{plan.name}: built again it has sha256 {found}, dataset.json says {sha256}; nothing was replaced{lost}"
 
     def build(self, plan: ShardPlan) -> ShardRecord:
         """Every span of the plan into a tar in a temporary directory, then the tar and its sidecar to storage."""
@@ -111,15 +126,8 @@ class ShardBuilder:
             spent = build.row.seconds_probe + build.row.seconds_decode + build.row.seconds_faces
             spent += build.row.seconds_audio
             if build.sheet:
-                storage.publish_bytes(build.sheet, sheet_uri(self.dataset_uri, span, self.config))
+                storage.publish_bytes(build.sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
             return replace(build.row, num_segments=len(rows), seconds_write=max(0.0, perf_counter() - begin - spent))
-
-
-def sheet_uri(dataset_uri: str, span: Span, config: Config) -> str:
-    """Where the contact sheet of a span lies."""
-    start_ms = round(span.start_frame / config.media.frame_rate_hz * 1000)
-    name = f"{span.video.key}_{start_ms:09d}" if start_ms else span.video.key
-    return storage.join(dataset_uri, "sheets", f"{name}.jpg")
 
 
 def load_detector(config: Config) -> Detector:

@@ -102,6 +102,24 @@ def build_shards(
     Raises:
         RuntimeError: something that is no video's fault stopped a shard.
     """
+    for row in _on_actors(plans, config, uri, toolchain, {}):
+        if row["error"]:
+            raise RuntimeError(row["error"])
+        yield shards.record_from_json(row["record"])
+
+
+def repair_shards(
+    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str]
+) -> Iterator[str]:
+    """For every plan, in no particular order, what is wrong with the tar that was built again; "" when nothing is."""
+    for row in _on_actors(plans, config, uri, toolchain, sha256):
+        yield row["error"]
+
+
+def _on_actors(
+    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str]
+) -> Iterator[dict[str, str]]:
+    """What ShardBuilders answer; `sha256` of shards that are to be repaired, by their names."""
     if not plans:
         return
     load_detector(config)  # a wrong model is better refused here than by every worker
@@ -112,7 +130,7 @@ def build_shards(
     most_spans = max(len(plan.spans) for plan in plans)
     context.execution_no_progress_timeout_s = 2 * config.media.timeout_s * most_spans
     num_workers = min(len(plans), config.cluster.num_workers or int(ray.cluster_resources()["CPU"]))
-    items = [{"plan": plan_to_json(plan)} for plan in plans]
+    items = [{"plan": plan_to_json(plan), "sha256": sha256.get(plan.name, "")} for plan in plans]
     with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
         warnings.simplefilter("ignore", DeprecationWarning)
         built = ray.data.from_items(items, override_num_blocks=len(items)).map(
@@ -123,7 +141,4 @@ def build_shards(
             max_restarts=MAX_RESTARTS,
             max_task_retries=MAX_DEATHS * (most_spans + 1),
         )
-    for row in built.iter_rows():
-        if row["error"]:
-            raise RuntimeError(row["error"])
-        yield shards.record_from_json(row["record"])
+    yield from built.iter_rows()

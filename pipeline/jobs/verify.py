@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
+from pipeline.dataset import shards, versions
 from pipeline.dataset.samples import SampleError, decode_slice
-from pipeline.dataset.shards import DatasetError, ShardEntry
+from pipeline.dataset.shards import DatasetError, DatasetInfo, ShardEntry
 from pipeline.jobs import entry
+from pipeline.jobs.builder import find_toolchain
+from pipeline.jobs.pool import ray_session, repair_shards
 from pipeline.progress import JobResult, Progress, emit
-from pipeline.records import SampleRow
+from pipeline.records import SampleRow, ShardPlan, ShardRecord
 
 
 def run(config: Config) -> JobResult:
@@ -19,27 +23,91 @@ def run(config: Config) -> JobResult:
 
     Raises:
         DatasetError: a shard is missing or damaged, or the index does not lead to its samples; every one is named.
+            With `config.repair` only those that did not come out with the bytes they had.
     """
     begin = perf_counter()
     uri = config.evaluate.dataset or config.train.dataset
     if not uri:
         raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --train.dataset")
     info = shards.read_dataset(uri)
-    rows: dict[str, list[SampleRow]] = {}
+    rows_of: dict[str, list[SampleRow]] = {}
     for row in shards.read_index(info.uri):
-        rows.setdefault(row.shard, []).append(row)
-    damaged = []
+        rows_of.setdefault(row.shard.removesuffix(".tar"), []).append(row)
+    damaged, broken = [], []
     for done, shard in enumerate(info.shards, start=1):
-        problem = problem_of(info.uri, shard, rows.pop(f"{shard.name}.tar", []))
-        damaged += [f"{shard.name}: {problem}"] if problem else []
+        problem = problem_of(info.uri, shard, rows_of.get(shard.name, []))
+        if problem:
+            damaged.append(f"{shard.name}: {problem}")
+            broken.append(shard)
         emit(Progress("verify", done, len(info.shards), "shards", damaged[-1] if problem else shard.name))
-    damaged += [f"{name}: in the index, but not in dataset.json" for name in rows]
+    listed = {shard.name for shard in info.shards}
+    damaged += [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
+    if broken and config.repair:
+        return _repaired(info, broken, rows_of, config, begin)
     if damaged:
         raise DatasetError(
             f"{len(damaged)} of {len(info.shards)} shards of {info.uri} are damaged:\n  " + "\n  ".join(damaged)
         )
     line = f"{len(info.shards)} shards and {int(info.counts['samples'])} samples of {info.uri} are as they were written"
     return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
+
+
+def _repaired(
+    info: DatasetInfo,
+    broken: Sequence[ShardEntry],
+    rows_of: Mapping[str, list[SampleRow]],
+    config: Config,
+    begin: float,
+) -> JobResult:
+    """Build the broken shards from the source as they were built before, and look at them again."""
+    config = _as_built(info, config)
+    records = [versions.read_record(info, shard.name, shard.sha256) for shard in broken]
+    toolchain = find_toolchain()
+    other = next((record for record in records if record.toolchain != toolchain), None)
+    if other:
+        raise DatasetError(
+            f"{other.name} was built with {other.toolchain}, here is {toolchain}: the bytes would differ"
+        )
+    plans = [plan_of(record, info.config, config) for record in records]
+    sha256 = {shard.name: shard.sha256 for shard in broken}
+    with ray_session():
+        problems = [problem for problem in repair_shards(plans, config, info.uri, toolchain, sha256) if problem]
+    again = ((shard.name, problem_of(info.uri, shard, rows_of.get(shard.name, []))) for shard in broken)
+    problems = problems or [f"{name}: {problem}" for name, problem in again if problem]
+    if problems:
+        raise DatasetError(f"{len(problems)} shards of {info.uri} could not be repaired:\n  " + "\n  ".join(problems))
+    line = f"{len(broken)} shards of {info.uri} were built again, with the bytes they had"
+    return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
+
+
+def _as_built(info: DatasetInfo, config: Config) -> Config:
+    """The settings the dataset was built with, the places of this call."""
+    model_uri = config.faces.model_uri or info.config.faces.model_uri
+    faces = replace(info.config.faces, model_uri=model_uri)
+    source = replace(
+        info.config.source,
+        videos=config.source.videos or info.config.source.videos,
+        labels=config.source.labels or info.config.source.labels,
+    )
+    return info.config.model_copy(update={"faces": faces, "source": source, "cluster": config.cluster})
+
+
+def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:
+    """The spans that gave the tar its bytes, with their files where the source lies now."""
+    spans = []
+    for span, row in zip(record.spans, record.videos, strict=True):
+        if row.status == "ok":
+            uri = _moved(span.video.uri, built.source.videos, now.source.videos)
+            labels_uri = _moved(span.video.labels_uri, built.source.labels, now.source.labels)
+            spans.append(replace(span, video=replace(span.video, uri=uri, labels_uri=labels_uri)))
+    return ShardPlan(record.name, record.name.rpartition("-")[0], tuple(spans))
+
+
+def _moved(uri: str, before: str, now: str) -> str:
+    if not uri or not before or not now:
+        return uri
+    before = storage.normalise(before)
+    return storage.join(now, uri.removeprefix(before)) if uri.startswith(before) else uri
 
 
 def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> str:

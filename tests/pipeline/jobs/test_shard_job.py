@@ -3,125 +3,31 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import ffmpeg
 import numpy as np
 import pytest
+from preprocessing import (
+    alive,
+    build_in_process,
+    config_of,
+    plans_of,
+    require_invariants,
+    result_of,
+    rows_of,
+    start_job,
+    wait_for,
+)
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, load
-from pipeline.dataset import shards
+from pipeline.dataset import attempts, shards
+from pipeline.dataset.identity import identity_of_bytes
 from pipeline.dataset.plan import Facts, plan_shards, plan_to_json
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
-from pipeline.jobs import builder, shard, verify
-from pipeline.media.decode import find_ffmpeg
-from pipeline.progress import result_from_json
-from pipeline.synthetic import make_clip, manifest_csv, plan_clips
-
-SMALL = {
-    "media": {"crop_px": 48},
-    "faces": {"detect_every": 10},
-    "segments": {"num_frames": 32, "num_preroll": 15},
-    "sequence": {"num_subclips": 2, "subclip_frames": 16, "subclip_dilation": 4, "subclip_stride": 16},
-    "shards": {"max_videos": 2},
-}
-
-
-@pytest.fixture(scope="module")
-def talkers(tmp_path_factory):
-    """A folder of videos: 5 clips of talkers, and one each that is faceless, broken, without video, badly labelled."""
-    folder = tmp_path_factory.mktemp("talkers")
-    specs = plan_clips(num_identities=3, clips_per_identity=2, duration_s=2.0, width_px=160, height_px=120)
-    for spec in specs:
-        make_clip(spec, folder, find_ffmpeg())
-    (folder / "manifest.csv").write_text(manifest_csv(specs))
-    (folder / "labels/person02_clip1.csv").write_text("frame,valence,arousal\n0,0.5,7\n")
-    blank = ffmpeg.input("color=c=gray:s=160x120:r=25:d=1", f="lavfi")
-    ffmpeg.run(ffmpeg.output(blank, str(folder / "videos/blank.mp4")), cmd=find_ffmpeg(), quiet=True)
-    sound = ffmpeg.input("sine=d=1", f="lavfi")
-    ffmpeg.run(ffmpeg.output(sound, str(folder / "videos/voice.m4a")), cmd=find_ffmpeg(), quiet=True)
-    (folder / "videos/broken.mp4").write_bytes(b"this is no video" * 100)
-    (folder / "labels/broken.csv").write_text("frame,valence,arousal\n0,0.5,-0.5\n1,0.25,nan\n2,0.5,0.25\n")
-    return folder
-
-
-def config_of(talkers, root, **changes):
-    source = {key: str(talkers / name) for key, name in (("videos", "videos"), ("labels", "labels"))}
-    source["manifest"] = str(talkers / "manifest.csv")
-    return load(None, {"name": "talk", "source": source, "storage": {"root": str(root)}, **SMALL, **changes})
-
-
-def plans_of(config, *video_ids):
-    """The plan of the source, or of some of its videos, which are all short."""
-    videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]
-    return plan_shards(videos, {video.key: Facts(2.0) for video in videos}, config)
-
-
-def build_in_process(config):
-    """The dataset of a configuration, built by one worker in this process, without Ray."""
-    toolchain = builder.find_toolchain()
-    uri = storage.join(config.storage.root, "datasets", "talk")
-    worker = builder.ShardBuilder(config.to_json(), uri, toolchain)
-    records = [worker.build(plan) for plan in plans_of(config)]
-    return shards.finish_dataset(uri, config, records, toolchain)
-
-
-def start_job(config, folder):
-    """The job as a process of its own, as the flows start it; its output goes to a file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(config.to_json())
-    command = [sys.executable, "-m", "pipeline.jobs.shard", str(folder / "config.json")]
-    with (folder / "output.txt").open("w") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-
-
-def result_of(process, folder):
-    assert process.wait(timeout=240) == 0, (folder / "output.txt").read_text()
-    return result_from_json((folder / "result.json").read_bytes())
-
-
-def wait_for(condition, timeout_s=120):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-    return found
-
-
-def alive(pid):
-    try:
-        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def undisturbed(talkers, tmp_path_factory):
-    """The dataset that every other way of building must equal."""
-    return build_in_process(config_of(talkers, tmp_path_factory.mktemp("undisturbed")))
-
-
-def require_invariants(uri, undisturbed):
-    """Whatever happened: every input once, committed bytes as recorded, equal to the undisturbed build."""
-    info = shards.read_dataset(uri)
-    assert info.digest == undisturbed.digest
-    assert not list(filter(None, (verify.problem_of(uri, s, rows_of(uri, s.name)) for s in info.shards)))
-    keys = [row.key for row in shards.read_index(uri)]
-    assert len(keys) == len(set(keys)) == info.counts["samples"]
-    rows = shards.read_videos(uri)
-    assert sorted(row.uri for row in rows) == sorted(row.uri for row in shards.read_videos(undisturbed.uri))
-    assert info.counts["ok"] + info.counts["rejected"] == len(rows)
-    assert storage.list_files(storage.join(uri, "attempts")) == []
-
-
-def rows_of(uri, name):
-    return [row for row in shards.read_index(uri) if row.shard == f"{name}.tar"]
+from pipeline.jobs import builder, making, shard, verify
 
 
 def test_every_input_is_a_row_with_its_reason(undisturbed):
@@ -275,7 +181,7 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
     worker = builder.ShardBuilder(config.to_json(), info.uri, builder.find_toolchain())
     for plan in plans:
-        worker({"plan": plan_to_json(plan)})
+        worker({"plan": plan_to_json(plan), "sha256": ""})
     assert shards.sha256_of(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
     sidecars = {path.stem: json.loads(path.read_text()) for path in tar.parent.glob("*.json")}
     assert len(list((tmp_path / "datasets/talk/attempts").iterdir())) == 1
@@ -349,7 +255,7 @@ def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
     (tmp_path / "d/shards").write_text("a file where a folder should be")
     worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
     (plan,) = plans_of(config, "broken")
-    answer = worker({"plan": plan_to_json(plan)})
+    answer = worker({"plan": plan_to_json(plan), "sha256": ""})
     assert answer["record"] == ""
     assert f"{plan.name}: " in answer["error"]
     assert "which is a file and not a folder" in answer["error"]
@@ -367,12 +273,12 @@ def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
     worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
     records = [worker.build(plan) for plan in plans_of(config, "blank", "broken")]
     with pytest.raises(shards.DatasetError, match=r"2 of 2 videos were rejected(.|\n)*broken\.mp4: probe: unreadable"):
-        shard.refuse_too_many_rejections(records, config)
+        making.refuse_too_many_rejections([row for record in records for row in record.videos], config)
 
 
 def test_too_little_space_is_said_before_the_work(tmp_path):
     with pytest.raises(UsageError, match=r"needs about 1200000000000 MB, but only \d+ MB are free"):
-        shard.require_space(str(tmp_path / "root"), 1e18)
+        making.require_space(str(tmp_path / "root"), 1e18)
 
 
 def test_a_wrong_model_is_refused_with_both_digests(talkers, tmp_path):
@@ -440,3 +346,184 @@ def test_yunet_on_real_clips(shared_folder, yunet, tmp_path):
     for name in ("truncated", "truncated_tail2", "decord_corrupted"):
         assert rows[name].reason in ("partial", "no_face"), rows[name]
     assert (rows["audio_only"].reason, rows["empty"].reason) == ("no_video", "unreadable")
+
+
+def test_what_kills_two_workers_is_left_alone_and_its_neighbours_are_not(talkers, undisturbed, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"max_videos": 3})
+    (plan,) = plans_of(config, "person00_clip0", "person00_clip1", "broken")
+    calm = builder.ShardBuilder(config.to_json(), str(tmp_path / "calm"), builder.find_toolchain()).build(plan)
+    uri, poison = str(tmp_path / "d"), plan.spans[1]
+    for run in ("another driver", "another driver", "driver"):
+        attempts.begin(uri, plan.name, run).note(poison)
+    worker = builder.ShardBuilder(config.to_json(), uri, builder.find_toolchain(), "driver")
+    once = worker.build(plan)
+    assert once.sha256 == calm.sha256
+    assert [row.attempts for row in once.videos] == [1, 2, 1]
+    attempts.begin(uri, plan.name, "driver").note(poison)
+    twice = worker.build(plan)
+    row = twice.videos[1]
+    assert (row.video_id, row.status, row.stage, row.reason) == ("person00_clip0", "rejected", "worker", "poison")
+    assert (row.attempts, row.labelled_frames) == (2, calm.videos[1].labelled_frames)
+    assert "2 workers died" in row.detail
+    assert [outcome(row) for row in (twice.videos[0], twice.videos[2])] == [
+        outcome(row) for row in (calm.videos[0], calm.videos[2])
+    ]
+    assert slices(uri, twice) == {
+        key: data for key, data in slices(str(tmp_path / "calm"), calm).items() if "clip1" in key
+    }
+
+
+def outcome(row):
+    return row.video_id, row.status, row.reason, row.num_segments, row.face_fraction
+
+
+def slices(uri, record):
+    tar = shards.shard_uri(uri, record.name)
+    return {row.key: storage.read_bytes(tar, row.offset, row.size) for row in record.samples}
+
+
+@pytest.mark.chaos
+def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
+    config = config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}, limit=4)
+    process, victims = start_job(config, tmp_path), set()
+    while process.poll() is None:
+        for mark in tmp_path.glob("root/datasets/*/attempts/*.json"):
+            try:
+                at = json.loads(mark.read_text())
+            except FileNotFoundError:
+                continue
+            if at["span"] == "person00_clip0@0" and at["pid"] not in victims:
+                victims.add(at["pid"])
+                os.kill(at["pid"], signal.SIGKILL)
+    rows = {row.video_id: row for row in shards.read_videos(result_of(process, tmp_path).output_uri)}
+    assert len(victims) == 2
+    assert {name: (row.status, row.reason) for name, row in rows.items()} == {
+        "blank": ("rejected", "no_face"),
+        "broken": ("rejected", "unreadable"),
+        "person00_clip0": ("rejected", "poison"),
+        "person00_clip1": ("ok", ""),
+    }
+
+
+def test_spans_of_a_video_hold_what_the_whole_would_hold(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    (whole,) = plans_of(config, "person00_clip0")
+    (only,) = whole.spans
+    facts = {only.video.key: Facts(2.0, builder_anchor(config, only.video))}
+    cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
+    (plan,) = plan_shards([only.video], facts, cut)
+    assert [(span.start_frame, span.stop_frame, bool(span.anchor)) for span in plan.spans] == [
+        (0, 32, True),
+        (32, -1, True),
+    ]
+    toolchain = builder.find_toolchain()
+    records = [
+        builder.ShardBuilder(config.to_json(), str(tmp_path / name), toolchain).build(each)
+        for name, each in (("whole", whole), ("cut", plan))
+    ]
+    pairs = zip(
+        *(slices(str(tmp_path / name), r).items() for name, r in zip(("whole", "cut"), records, strict=True)),
+        strict=True,
+    )
+    for (key, data), (same_key, other) in pairs:
+        first, second = decode_slice(data), decode_slice(other)
+        assert key == same_key
+        for name in ("time_s", "source_index", "video_ok", "audio_ok"):
+            np.testing.assert_array_equal(first.frames[name], second.frames[name])
+        np.testing.assert_array_equal(first.mel_db, second.mel_db)
+        np.testing.assert_array_equal(first.labels, second.labels)
+        np.testing.assert_array_equal(first.annotations, second.annotations)
+        both = first.frames["face_ok"] & second.frames["face_ok"]
+        assert both.mean() > 0.9 * first.frames["face_ok"].mean()
+    from pipeline.dataset.merge import merge_spans
+
+    (row,) = merge_spans(records[1].videos)
+    (known,) = records[0].videos
+    assert (row.num_spans, row.num_segments, row.labelled_frames) == (2, 2, known.labelled_frames)
+    assert (row.status, row.reason) == ("ok", "")
+    assert row.covered_s == pytest.approx(known.covered_s)
+    assert row.duration_s == pytest.approx(known.duration_s)
+    assert storage.exists(str(tmp_path / "cut/sheets/person00_clip0_000001280.jpg"))
+
+
+def builder_anchor(config, video):
+    """Where the person is, as the look before the plan finds it for a video that will be cut."""
+    from pipeline.dataset.facts import look
+    from pipeline.media.decode import find_ffmpeg
+
+    cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
+    return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: builder.load_detector(config)).anchor
+
+
+class FakeDetectorThatTouches:
+    """A detector during whose work somebody appends to the video."""
+
+    def __init__(self, detector, path):
+        self.detector, self.path = detector, path
+
+    def detect(self, picture):
+        with self.path.open("ab") as file:
+            file.write(b"more")
+        return self.detector.detect(picture)
+
+
+def test_a_file_that_is_written_to_meanwhile_is_a_row(talkers, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for name in ("person00_clip0.mp4", "person00_clip1.mp4"):
+        (tmp_path / "videos" / name).write_bytes((talkers / "videos" / name).read_bytes())
+    config = config_of(talkers, tmp_path)
+    config = config.model_copy(update={"source": replace(config.source, videos=str(tmp_path / "videos"))})
+    (plan,) = plans_of(config)
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    touched = tmp_path / "videos/person00_clip0.mp4"
+    worker.tools = replace(worker.tools, detector=FakeDetectorThatTouches(worker.tools.detector, touched))
+    first, second = worker.build(plan).videos
+    assert (first.status, first.stage, first.reason) == ("rejected", "source", "changed")
+    assert "written to while it was read" in first.detail
+    assert second.status == "ok"
+
+
+def test_labels_that_changed_since_the_plan_are_a_row(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    (plan,) = plans_of(config, "person00_clip0")
+    stale = replace(plan, spans=(span_with(plan.spans[0], labels_identity=identity_of_bytes(b"before")),))
+    gone = replace(plan, spans=(span_with(plan.spans[0], labels_uri=str(tmp_path / "gone.csv")),))
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    outcomes = [(r.stage, r.reason) for p in (stale, gone) for r in worker.build(p).videos]
+    assert outcomes == [("labels", "changed"), ("labels", "missing")]
+
+
+def test_a_hopeless_build_stops_early(talkers, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"max_videos": 1, "max_rejected_fraction": 0.1})
+    plans = plans_of(config, "blank", "broken", "person00_clip0", "person00_clip1")
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    budget = making.Budget(plans, config)
+    with pytest.raises(shards.DatasetError, match="1 of 4 videos were rejected"):
+        budget.spend(worker.build(next(p for p in plans if p.spans[0].video.key == "broken")))
+
+
+def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
+    from pipeline.dataset.facts import Memory
+
+    config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    broken = next(v for v in list_videos(config).videos if v.video_id == "broken")
+    memory = Memory(config, {"ffmpeg": "9"})
+    assert memory.recall(video) is None
+    found = Facts(2.0, builder_anchor(config, video))
+    assert found.anchor
+    memory.learn(video, found)
+    memory.learn(broken, Facts())
+    memory.save()
+    again = Memory(config, {"ffmpeg": "9"})
+    assert again.recall(video) == found
+    assert again.recall(replace(video, uri="/elsewhere.mp4", video_id="other")) == found
+    assert again.recall(broken) == Facts()
+    assert again.recall(replace(video, identity="another")) is None
+    assert Memory(config, {"ffmpeg": "10"}).recall(video) is None  # its keyframes may be seen otherwise
+    whole = config.model_copy(update={"shards": replace(config.shards, span_minutes=9.0)})
+    assert Memory(whole, {}).recall(video) == Facts(2.0)
+    again.forget(video.identity)
+    again.save()
+    assert Memory(config, {"ffmpeg": "9"}).recall(video) is None
+    assert not storage.list_files(str(tmp_path / "cache/anchors"))

@@ -1,0 +1,119 @@
+"""From plans to a committed dataset: finished shards are kept, the others built, and the marker is written last."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from pipeline import storage
+from pipeline.config import Config, UsageError
+from pipeline.dataset import shards
+from pipeline.dataset.merge import merge_spans
+from pipeline.dataset.plan import digest
+from pipeline.dataset.shards import DatasetError, DatasetInfo
+from pipeline.jobs.pool import build_shards
+from pipeline.progress import Progress, emit
+from pipeline.records import ShardPlan, ShardRecord, VideoRow
+
+SPACE_MARGIN = 1.2  # of the estimate must be free
+NUM_READERS = 8  # of finished shards whose bytes are compared with their records
+
+
+def committed_at(uri: str) -> DatasetInfo | None:
+    """The dataset at `uri` when it is committed and its shards are there by name and size."""
+    if not storage.exists(storage.join(uri, "dataset.json")):
+        return None
+    info = shards.read_dataset(uri)
+    shards.require_complete(info)
+    return info
+
+
+def require_space(uri: str, expected_bytes: float) -> None:
+    """Raise UsageError when the disk of `uri` cannot take what is expected."""
+    free, wanted = storage.free_bytes(uri), expected_bytes * SPACE_MARGIN
+    if free is not None and free < wanted:
+        raise UsageError(
+            f"{uri} needs about {wanted / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free there; "
+            "free some space or choose another storage.root"
+        )
+
+
+def make_dataset(
+    plans: Sequence[ShardPlan],
+    config: Config,
+    uri: str,
+    toolchain: dict[str, str],
+    carried: Sequence[ShardRecord] = (),
+    lineage: dict[str, Any] | None = None,
+) -> DatasetInfo:
+    """Build what is missing of the plans and commit it, with the shards that were carried over from a parent.
+
+    Raises:
+        DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows, or somebody else committed
+            other bytes at `uri`.
+    """
+    records = [*carried, *build(plans, config, uri, toolchain)]
+    refuse_too_many_rejections(merge_spans(row for record in records for row in record.videos), config)
+    return shards.finish_dataset(uri, config, records, toolchain, lineage)
+
+
+def build(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str]) -> list[ShardRecord]:
+    """The records of all shards: those of an earlier, interrupted build and those built now."""
+    records = finished(plans, uri)
+    left = [plan for plan in plans if plan.name not in records]
+    if records:
+        print(f"{len(records)} of {len(plans)} shards are there from an earlier run", flush=True)
+    emit(Progress("shards", len(records), len(plans), "shards"))
+    budget = Budget(plans, config)
+    try:
+        for record in build_shards(left, config, uri, toolchain):
+            records[record.name] = record
+            emit(Progress("shards", len(records), len(plans), "shards", _note(record)))
+            budget.spend(record)
+    except KeyboardInterrupt:
+        print(f"at least {len(records)} of {len(plans)} shards are finished and kept; the same command continues")
+        raise
+    return [records[plan.name] for plan in plans]
+
+
+class Budget:
+    """Stops a build as soon as so many videos were rejected that it will fail in the end."""
+
+    def __init__(self, plans: Sequence[ShardPlan], config: Config) -> None:
+        self.config, self.rejected = config, list[VideoRow]()
+        self.total = len({span.video.key for plan in plans for span in plan.spans})
+
+    def spend(self, record: ShardRecord) -> None:
+        """Count the rejections of a shard; spans of long videos only tell in the end."""
+        whole = {span.video.key for span in record.spans if span.start_frame == 0 and span.stop_frame == -1}
+        rows = zip(record.spans, record.videos, strict=True)
+        self.rejected += [row for span, row in rows if span.video.key in whole and row.status == "rejected"]
+        refuse_rejections(self.rejected, self.total, self.config)
+
+
+def finished(plans: Iterable[ShardPlan], uri: str) -> dict[str, ShardRecord]:
+    """The records of those shards that an earlier build has published, by their names."""
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        found = readers.map(lambda plan: shards.finished_shard(uri, plan.name, digest(plan)), plans)
+        return {record.name: record for record in found if record}
+
+
+def _note(record: ShardRecord) -> str:
+    rejected = sum(row.status == "rejected" for row in record.videos)
+    return f"{record.name}: {len(record.videos)} videos, {rejected} rejected, {record.size_bytes / 1e6:.1f} MB"
+
+
+def refuse_too_many_rejections(rows: Sequence[VideoRow], config: Config) -> None:
+    """Raise DatasetError with the table of rejections when they are more than `shards.max_rejected_fraction`."""
+    refuse_rejections([row for row in rows if row.status == "rejected"], len(rows), config)
+
+
+def refuse_rejections(rejected: Sequence[VideoRow], total: int, config: Config) -> None:
+    """Raise DatasetError with the table of `rejected` when they are too many among `total` videos."""
+    if len(rejected) > config.shards.max_rejected_fraction * total:
+        table = "\n".join(f"  {row.uri}: {row.stage}: {row.reason}: {row.detail}" for row in rejected)
+        raise DatasetError(
+            f"{len(rejected)} of {total} videos were rejected; shards.max_rejected_fraction is "
+            f"{config.shards.max_rejected_fraction}:\n{table}"
+        )

@@ -1,0 +1,171 @@
+"""New versions of a dataset: what is kept is kept byte for byte, and of what was withdrawn nothing remains."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+from preprocessing import build_in_process, config_of, plans_of, result_of, rows_of, start_job
+
+from pipeline import storage
+from pipeline.config import UsageError, dataset_fingerprint
+from pipeline.dataset import attempts, shards
+from pipeline.dataset.samples import decode_slice
+from pipeline.dataset.sources import list_videos
+from pipeline.jobs import builder, shard, verify
+
+@pytest.fixture
+def own_source(talkers, tmp_path):
+    """A copy of the talkers that a test may change."""
+    shutil.copytree(talkers, tmp_path / "source")
+    return tmp_path / "source"
+
+
+def require_sound(info):
+    problems = [verify.problem_of(info.uri, s, rows_of(info.uri, s.name)) for s in info.shards]
+    assert problems == [""] * len(problems)
+    rows = shards.read_videos(info.uri)
+    assert len({(row.video_id, row.person) for row in rows}) == len(rows) == info.counts["videos"]
+
+
+def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
+    parent = build_in_process(config)
+    gone = [r for r in shards.read_index(parent.uri) if r.video_id.startswith("person00")]
+    tar = shards.shard_uri(parent.uri, gone[0].shard.removesuffix(".tar"))
+    faces = decode_slice(storage.read_bytes(tar, gone[0].offset, gone[0].size)).faces_mjpeg
+    marker = faces[-100:-50]  # within a picture of the person's face, behind the tables that all JPEGs share
+    for path in own_source.glob("*/person00*"):
+        path.unlink()
+    result = shard.run(config.model_copy(update={"extend": parent.uri}))
+    info = shards.read_dataset(result.output_uri)
+    require_sound(info)
+    assert info.uri != parent.uri
+    found = [entry.uri for entry in storage.list_files(info.uri) if b"person00" in storage.read_bytes(entry.uri)]
+    found += [entry.uri for entry in storage.list_files(info.uri) if marker in storage.read_bytes(entry.uri)]
+    found += [entry.uri for entry in storage.list_files(info.uri) if "person00" in entry.uri]
+    assert found == []
+    assert any(marker in storage.read_bytes(entry.uri) for entry in storage.list_files(parent.uri))
+    assert info.lineage["parent"] == parent.name
+    assert (info.lineage["added"], info.lineage["removed"]) == (0, 2)
+    assert any("still holds what was removed" in line for line in result.lines)
+    kept = {s.name: s for s in parent.shards}
+    touched = {row.shard.removesuffix(".tar") for row in gone}
+    for entry in info.shards:
+        linked = storage.entry(shards.shard_uri(info.uri, entry.name)).version
+        same = linked == storage.entry(shards.shard_uri(parent.uri, entry.name)).version
+        assert same == (entry.name not in touched)
+        assert (entry.sha256 == kept[entry.name].sha256) == (entry.name not in touched)
+    samples = {r.key: r for r in shards.read_index(parent.uri)}
+    for row in shards.read_index(info.uri):
+        old = samples[row.key]
+        before = storage.read_bytes(shards.shard_uri(parent.uri, old.shard[:-4]), old.offset, old.size)
+        assert storage.read_bytes(shards.shard_uri(info.uri, row.shard[:-4]), row.offset, row.size) == before
+
+
+def test_the_rebuilt_shard_is_what_a_build_without_the_video_gives(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root", shards={"max_videos": 9})
+    parent = build_in_process(config)
+    (own_source / "videos/person01_clip0.mp4").unlink()
+    result = shard.run(config.model_copy(update={"extend": parent.uri}))
+    fresh = build_in_process(config_of(own_source, tmp_path / "fresh", shards={"max_videos": 9}))
+    assert shards.read_dataset(result.output_uri).digest == fresh.digest
+    again = shard.run(config.model_copy(update={"extend": parent.uri}))
+    assert (again.skipped, again.output_uri) == (True, result.output_uri)
+
+
+def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
+    for name in ("person01_clip1", "person02_clip1"):
+        shutil.move(own_source / f"videos/{name}.mp4", tmp_path / f"{name}.mp4")
+    config = config_of(own_source, tmp_path / "root")
+    parent = build_in_process(config)
+    shutil.move(tmp_path / "person01_clip1.mp4", own_source / "videos")
+    labels = own_source / "labels/person00_clip0.csv"
+    labels.write_text(labels.read_text() + "\n")  # changed, though not in meaning
+    (own_source / "videos/person02_clip0.mp4").unlink()
+    manifest = own_source / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(",train", ",val").replace(",test", ",val"))
+    before = {row.group: row.split for row in shards.read_videos(parent.uri)}
+    job = start_job(config.model_copy(update={"extend": parent.uri}), tmp_path / "job")
+    info = shards.read_dataset(result_of(job, tmp_path / "job").output_uri)
+    require_sound(info)
+    rows = {row.video_id: row for row in shards.read_videos(info.uri)}
+    assert sorted(rows) == [
+        "blank",
+        "broken",
+        "person00_clip0",
+        "person00_clip1",
+        "person01_clip0",
+        "person01_clip1",
+        "voice",
+    ]
+    assert {row.group: row.split for row in rows.values()} == {g: s for g, s in before.items() if g != "person02"}
+    assert (info.lineage["added"], info.lineage["removed"]) == (2, 2)
+    old = {s.name for s in parent.shards}
+    new = {row.video_id for row in shards.read_index(info.uri) if row.shard.removesuffix(".tar") not in old}
+    assert new == {"person00_clip0", "person01_clip1"}
+
+
+def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root", limit=2)
+    parent = build_in_process(config)
+    extend = config.model_copy(update={"extend": parent.uri})
+    with pytest.raises(UsageError, match=r"media\.crop_px is 64, but talk was made with 48"):
+        shard.run(extend.model_copy(update={"media": replace(config.media, crop_px=64)}))
+    assert shard.run(extend).skipped
+    for path in own_source.glob("videos/*"):
+        path.rename(path.with_stem(f"other_{path.stem}"))
+    with pytest.raises(UsageError, match=r"none of the videos of .* is under source\.videos"):
+        shard.run(extend)
+
+
+def test_rejected_videos_are_tried_again(talkers, tmp_path):
+    config = config_of(talkers, tmp_path / "root", limit=4)
+    calm = build_in_process(config_of(talkers, tmp_path / "calm", limit=4))
+    toolchain = builder.find_toolchain()
+    name = f"talk-{dataset_fingerprint(config, list_videos(config).identities, toolchain)}"
+    uri = storage.join(config.storage.root, "datasets", name)
+    plans = plans_of(config)
+    hurt = next(plan for plan in plans if any(span.video.key == "person00_clip0" for span in plan.spans))
+    for _ in range(2):
+        attempts.begin(uri, hurt.name, "").note(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
+    base = build_in_process(config, name)
+    assert {row.reason for row in shards.read_videos(uri)} == {"", "no_face", "unreadable", "poison"}
+    retry = config.model_copy(update={"retry_rejected": True})
+    first = result_of(start_job(retry, tmp_path / "a"), tmp_path / "a")
+    info = shards.read_dataset(first.output_uri)
+    require_sound(info)
+    assert info.uri != uri
+    assert (info.digest, info.lineage["parent"]) == (calm.digest, base.name)
+    rows = {row.video_id: row for row in shards.read_videos(info.uri)}
+    assert (rows["person00_clip0"].status, rows["person00_clip0"].attempts) == ("ok", 3)
+    assert (rows["broken"].status, rows["broken"].attempts) == ("rejected", 2)
+    assert shard.run(config).output_uri == info.uri  # what the same command finds from now on
+    second = result_of(start_job(retry, tmp_path / "b"), tmp_path / "b")
+    assert second.output_uri == info.uri
+    assert second.lines[0] == "nothing changed: 2 are rejected as before"
+    assert len(list((tmp_path / "root/datasets").glob("*/dataset.json"))) == 2
+
+
+def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root", limit=4)
+    info = build_in_process(config)
+    lost, damaged = (tmp_path / f"root/datasets/talk/shards/{s.name}.tar" for s in info.shards[:2])
+    before = [lost.read_bytes(), damaged.read_bytes()]
+    lost.unlink()
+    damaged.write_bytes(b"x" + before[1][1:])
+    own_source.rename(tmp_path / "moved")
+    asked = config_of(tmp_path / "moved", tmp_path / "root", repair=True, evaluate={"dataset": info.uri})
+    job = start_job(asked, tmp_path / "a", "verify")
+    assert "2 shards" in result_of(job, tmp_path / "a").lines[0]
+    assert [lost.read_bytes(), damaged.read_bytes()] == before
+    video = tmp_path / "moved/videos/person00_clip0.mp4"
+    video.write_bytes(video.read_bytes() + b"more")
+    victim = next(r.shard for r in shards.read_index(info.uri) if r.video_id == "person00_clip0")
+    (lost.parent / victim).unlink()
+    job = start_job(asked, tmp_path / "b", "verify")
+    assert job.wait(240) == 1
+    said = (tmp_path / "b/output.txt").read_text()
+    assert "1 shards of" in said
+    assert "could not be repaired" in said
+    assert "person00_clip0.mp4: changed" in said
+    assert not (lost.parent / victim).exists()
