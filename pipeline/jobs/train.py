@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
@@ -19,7 +19,11 @@ from pipeline.progress import JobResult, Progress, emit
 from pipeline.training import order, record
 from pipeline.training.record import RunRecord
 
+if TYPE_CHECKING:
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
 POLL_S = 1.0
+PEER_DEATH_S = 3.0  # within which Ray notices that a worker has died
 NUM_HASHED_AT_ONCE = 8  # shards; on object storage one stream is slow
 RAY_SETTINGS = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
 
@@ -30,7 +34,7 @@ def run(config: Config) -> JobResult:
     Raises:
         UsageError: there is no dataset, it has no labels, or a split is empty.
         DatasetError: a shard's bytes are not those that were committed.
-        RuntimeError: training failed more often than `train.max_failures`.
+        RuntimeError: training failed, or lost a worker more often than `train.max_failures`.
     """
     started = time.monotonic()
     if not config.train.dataset:
@@ -69,29 +73,40 @@ def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
     os.environ.update(RAY_SETTINGS)
     entry.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+
+    try:
+        with _epochs_followed(uri, config.train.epochs):
+            _fit_until_done(config, dataset_uri, uri)
+    finally:
+        ray.shutdown()
+
+
+def _fit_until_done(config: Config, dataset_uri: str, uri: str) -> None:
+    """Fit again after a worker died, up to `train.max_failures` times; what a worker raised would come again."""
     from ray.train.v2.api.exceptions import TrainingFailedError
 
+    for num_left in reversed(range(config.train.max_failures + 1)):
+        try:
+            _fit(config, dataset_uri, uri)
+        except TrainingFailedError as error:
+            if not (num_left and _is_death(error)):
+                raise _explained(error) from error
+            print(f"{_why(error)}; going on from the newest checkpoint", flush=True)
+        else:
+            return
+
+
+def _fit(config: Config, dataset_uri: str, uri: str) -> None:
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
     filesystem, path = storage.arrow_filesystem(uri)
-    trainer = TorchTrainer(
+    TorchTrainer(
         train_worker,
         train_loop_config={"config": config.to_json(), "dataset_uri": dataset_uri, "run_uri": uri},
         scaling_config=ScalingConfig(num_workers=config.train.num_workers, use_gpu=config.train.use_gpu),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=path,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=config.train.max_failures),
-        ),
-    )
-    try:
-        with _epochs_followed(uri, config.train.epochs):
-            trainer.fit()
-    except TrainingFailedError as error:
-        raise RuntimeError(_why(error)) from error
-    finally:
-        ray.shutdown()
+        run_config=RunConfig(name="ray", storage_path=path, storage_filesystem=filesystem),
+    ).fit()
 
 
 def train_worker(settings: dict[str, str]) -> None:
@@ -114,7 +129,12 @@ def train_worker(settings: dict[str, str]) -> None:
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     attempt = record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
     plan = Plan(config, settings["dataset_uri"], settings["run_uri"], *chosen)
-    Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
+    try:
+        Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
+    except RuntimeError:
+        if ranks.world_size > 1:  # perhaps the complaint of one whose peer died: let Ray see that first
+            time.sleep(PEER_DEATH_S)
+        raise
 
 
 def record_of(config: Config, dataset_uri: str, digest: str, uri: str, segments: dict[str, int]) -> RunRecord:
@@ -146,11 +166,28 @@ def _result(uri: str, done: RunRecord, seconds: float, *, skipped: bool) -> JobR
     return JobResult("train", uri, skipped, seconds, {**counts, "attempts": done.attempts}, tuple(lines))
 
 
-def _why(error: Any) -> str:
+def _is_death(error: TrainingFailedError) -> bool:
+    """Whether a worker was lost: then Ray has words for it, while what a worker raised arrives as it was."""
+    from ray.exceptions import RayError
+    from ray.train.v2.api.exceptions import RayTrainError
+
+    return any(isinstance(failure, RayError | RayTrainError) for failure in _failures(error).values())
+
+
+def _explained(error: TrainingFailedError) -> Exception:
+    usage = any(isinstance(failure, UsageError) for failure in _failures(error).values())
+    return (UsageError if usage else RuntimeError)(_why(error))
+
+
+def _why(error: TrainingFailedError) -> str:
     """The first worker's own words: Ray's message is its whole traceback."""
-    failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
-    first = failures[min(failures)]
-    return f"training failed on worker {min(failures)}: {entry.message_of(first)}"
+    failures = _failures(error)
+    rank, first = min(failures.items())
+    return f"training failed on worker {rank}: {entry.message_of(first)}"
+
+
+def _failures(error: TrainingFailedError) -> dict[int, Exception]:
+    return getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
 
 
 @contextmanager

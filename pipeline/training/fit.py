@@ -56,11 +56,13 @@ class Fit:
         if found:
             self._bare.load_state_dict(found.model)
         self._model = wrap(self._bare) if wrap else self._bare
-        settings = {"learning_rate": self.train.learning_rate, "weight_decay": self.train.weight_decay}
-        self._optimizer = build_optimizer(self._model, **settings)
+        self._optimizer = build_optimizer(
+            self._model, learning_rate=self.train.learning_rate, weight_decay=self.train.weight_decay
+        )
         if found:
             self._optimizer.load_state_dict(found.optimizer)
         self.progress = found.progress if found else Progress()
+        self._attempt = 1
         view, spec = plan.config.sequence, plan.config.input_spec
         limits = {"max_bad_samples": self.train.max_bad_samples}
         self._loader = Loader(plan.dataset_uri, view, spec, ranks.rank, ranks.world_size, **limits)
@@ -75,14 +77,15 @@ class Fit:
         """Train to the end.
 
         Args:
-            attempt: noted in the history.
+            attempt: noted in the history; a later one of the same run supersedes it.
             after_epoch: called on every rank with the epoch's measurements, e.g. to report them.
 
         Raises:
             FloatingPointError: loss or gradient is not finite.
+            SupersededError: training of this run was started again meanwhile.
             RuntimeError: too many samples in a row cannot be read, or validation has nothing to score.
         """
-        writes = self.ranks.rank == 0
+        writes, self._attempt = self.ranks.rank == 0, attempt
         with History(self.plan.run_uri, self.progress.step) if writes else NoHistory() as history:
             history.add({"step": self.progress.step, "attempt": attempt, "passed_over": self.passed_over})
             while not self.is_over:
@@ -158,6 +161,7 @@ class Fit:
     def _save(self, history: History | NoHistory) -> None:
         if isinstance(history, NoHistory):
             return
+        record.require_newest(self.plan.run_uri, self._attempt)
         history.publish()
         state = self._optimizer.state_dict()
         weights = {name: tensor.detach().cpu() for name, tensor in self._bare.state_dict().items()}

@@ -11,6 +11,10 @@ from pipeline.config import Config, UsageError, require_view, run_fingerprint
 CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
 
 
+class SupersededError(RuntimeError):
+    """Another process trains the same run by now."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """The content of `run.json`, written when training is over: a run without it is not finished."""
@@ -85,19 +89,27 @@ def write_best(uri: str, step: int, ccc: float) -> None:
 
 
 def count_attempt(uri: str) -> int:
-    """Note that training starts once more; 1 the first time."""
-    place = storage.join(uri, "attempts.json")
-    try:
-        before = int(json.loads(storage.read_bytes(place))["attempts"])
-    except FileNotFoundError:
-        before = 0
-    storage.publish_bytes(json.dumps({"attempts": before + 1}).encode(), place)
-    return before + 1
+    """Start training once more: 1 the first time; every earlier attempt is superseded from now on."""
+    attempt = read_attempts(uri) + 1
+    while not storage.create_if_absent(f"attempt {attempt}\n".encode(), _attempt_uri(uri, attempt)):
+        attempt += 1
+    return attempt
 
 
 def read_attempts(uri: str) -> int:
     """How often training was started; 0 when never."""
-    try:
-        return int(json.loads(storage.read_bytes(storage.join(uri, "attempts.json")))["attempts"])
-    except FileNotFoundError:
-        return 0
+    names = [entry.uri.rsplit("/", 1)[1] for entry in storage.list_files(storage.join(uri, "attempts"))]
+    return max(map(int, names), default=0)
+
+
+def require_newest(uri: str, attempt: int) -> None:
+    """Raise SupersededError when training was started again since: of two at once the later one goes on."""
+    if storage.exists(_attempt_uri(uri, attempt + 1)):
+        raise SupersededError(
+            f"training of {uri} was started again elsewhere; that attempt goes on from the newest checkpoint, this one "
+            f"(attempt {attempt}) stops"
+        )
+
+
+def _attempt_uri(uri: str, attempt: int) -> str:
+    return storage.join(uri, "attempts", f"{attempt:04d}")

@@ -90,6 +90,20 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, trained, dataset):
     assert found.weights_sha256 == record.read_record(undisturbed.output_uri).weights_sha256
 
 
+def test_what_a_worker_complains_of_is_not_tried_again(tmp_path):
+    damaged = small_dataset(tmp_path / "damaged")
+    config = record.on_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
+    run_uri = record.run_uri(config, damaged.digest)
+    assert record.count_attempt(run_uri) == 1  # the shards were sound when the run began
+    for shard in Path(damaged.uri, "shards").glob("train-*.tar"):
+        shard.write_bytes(bytes(shard.stat().st_size))
+    process = job(tmp_path / "job", config)
+    assert process.wait(timeout=150) == 1
+    last = (tmp_path / "job/output").read_text().splitlines()[-1]
+    assert last.startswith("error: training failed on worker 0: 3 samples in a row cannot be read")
+    assert record.read_attempts(run_uri) == 2
+
+
 def wait_until(condition, process, seconds):
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,13 +1,15 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from pipeline import storage
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, record
 from pipeline.training.fit import Fit
 from pipeline.training.history import read_rows
 from pipeline.training.ranks import Ranks
+from pipeline.training.record import SupersededError
 from tests.fake_run import in_folder, small_plan
 
 
@@ -66,6 +68,27 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(undisturbe
     assert "model.safetensors" in resumed.passed_over[0]
     resumed.run(attempt=2)
     assert_equal_runs(plan.run_uri, undisturbed.run_uri, 4)
+
+
+def test_of_two_at_once_the_later_one_goes_on(undisturbed, tmp_path):
+    plan = in_folder(undisturbed, tmp_path / "raced")
+    first = Fit(plan, Ranks())
+    attempts = [record.count_attempt(plan.run_uri)]
+    with pytest.raises(SupersededError, match=r"was started again elsewhere.*\(attempt 1\) stops"):
+        first.run(attempts[0], after_epoch=lambda _: attempts.append(record.count_attempt(plan.run_uri)))
+    assert attempts == [1, 2]
+    assert Fit(plan, Ranks()).run(attempts[1]).step == 4
+    assert_equal_runs(plan.run_uri, undisturbed.run_uri, 4)
+
+
+def test_attempts_that_start_at_once_have_different_numbers(storage_root):
+    with ThreadPoolExecutor(4) as threads:
+        claimed = list(threads.map(lambda _: record.count_attempt(storage_root), range(4)))
+    assert sorted(claimed) == [1, 2, 3, 4]
+    assert record.read_attempts(storage_root) == 4
+    record.require_newest(storage_root, 4)
+    with pytest.raises(SupersededError):
+        record.require_newest(storage_root, 3)
 
 
 def test_training_changes_the_weights_and_the_history_says_how(undisturbed):

@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import distributed, multiprocessing
@@ -10,16 +12,32 @@ from pipeline.training.ranks import Ranks
 from tests.fake_run import in_folder, small_plan, without_noise
 
 
-def train_rank(rank, world_size, plan, store):
+class EnoughError(Exception):
+    pass
+
+
+def until(epoch):
+    """To be called after each epoch: leaves the training after that one, as if it had been killed."""
+
+    def leave(measured):
+        if measured["epoch"] == epoch:
+            raise EnoughError
+
+    return leave
+
+
+def train_rank(rank, world_size, plan, store, last_epoch):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-    Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel).run()
+    with suppress(EnoughError):
+        Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel).run(after_epoch=until(last_epoch))
     distributed.destroy_process_group()
 
 
-def train_on(world_size, plan, directory):
+def train_on(world_size, plan, directory, last_epoch=0):
     there = in_folder(plan, directory / f"run{world_size}")
-    multiprocessing.spawn(train_rank, (world_size, there, directory / f"store{world_size}"), nprocs=world_size)
+    arguments = (world_size, there, directory / f"store{world_size}", last_epoch)
+    multiprocessing.spawn(train_rank, arguments, nprocs=world_size)
     return there.run_uri
 
 
@@ -38,6 +56,22 @@ def test_two_ranks_train_the_model_that_one_trains(tmp_path):
     assert rows(run_uri, "val_ccc_mean") == pytest.approx(rows(plan.run_uri, "val_ccc_mean"), abs=1e-4)
     for name, tensor in alone.model.items():
         assert torch.allclose(together.model[name], tensor, atol=1e-4), name
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
+    plan = without_noise(small_plan(tmp_path, batch_size=6, epochs=3))
+    Fit(plan, Ranks()).run()
+    alone = checkpoint.load_newest(plan.run_uri)[0]
+    moving = in_folder(plan, tmp_path / "run2")
+    with pytest.raises(EnoughError):
+        Fit(moving, Ranks()).run(after_epoch=until(1))
+    train_on(2, plan, tmp_path, last_epoch=2)
+    assert checkpoint.steps(moving.run_uri)[-1] == 6
+    assert Fit(moving, Ranks()).run(attempt=3).epoch == 3
+    assert rows(moving.run_uri, "loss") == pytest.approx(rows(plan.run_uri, "loss"), abs=1e-5)
+    moved = checkpoint.load_newest(moving.run_uri)[0]
+    for name, tensor in alone.model.items():
+        assert torch.allclose(moved.model[name], tensor, atol=1e-4), name
 
 
 def test_a_single_rank_needs_no_process_group():
