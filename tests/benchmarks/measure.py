@@ -103,7 +103,8 @@ class PeakMemory:
     def _watch(self):
         while not self._stop.wait(PAUSE_S):
             self.own = max(self.own, _peak_mb(self.pid))
-            self.children = max(self.children, sum(_peak_mb(child) for child in children_of(self.pid)))
+            programs = [child for child in children_of(self.pid) if _program(child) != _program(self.pid)]
+            self.children = max(self.children, sum(_peak_mb(child) for child in programs))
 
 
 def children_of(pid):
@@ -113,6 +114,14 @@ def children_of(pid):
     except OSError:
         return []
     return [int(child) for text in lists for child in text.split()]
+
+
+def _program(pid):
+    """The executable; a child that is forked and not yet another program still has its parent's, and its memory."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
 
 
 def _peak_mb(pid):
