@@ -1,9 +1,9 @@
 """The attention bases: CA, JCA in both its forms, and TCA, each as a cross layer and as a self layer.
 
 Shape letters: B batch, L steps, D_v and D_a feature widths (D: of one modality), J = D_v + D_a, K hidden width.
-A cross layer maps a Pair to the attended video and audio; a self layer, which IACA needs, is the same operator with
-both operands the same modality and its own weights. Inputs are zero where their mask is False; what a layer gives at
-such a step is for the caller to zero.
+A cross layer maps a Pair to Attended; a self layer, which IACA needs, is the same operator with both operands the same
+modality and its own weights. Inputs are zero where their mask is False; what a layer gives at such a step is for the
+caller to zero.
 """
 
 from __future__ import annotations
@@ -39,6 +39,20 @@ class Pair(NamedTuple):
         return torch.cat([self.video_BLD, self.audio_BLD], dim=-1)
 
 
+class Attended(NamedTuple):
+    """What a cross layer gives: attended features, and which steps they were taken from.
+
+    The maps are for people: float, without gradient, row = the step attended for, column = the step looked at. CA and
+    TCA: softmax weights (of TCA the mean over heads), rows sum to 1, or are 0 where there is nothing to look at. JCA
+    has no weights over time; its maps are those of the linear part under its tanh or ReLU, of either sign.
+    """
+
+    video_BLD: Tensor
+    audio_BLD: Tensor
+    video_map_BLL: Tensor
+    audio_map_BLL: Tensor
+
+
 def linear(num_in: int, num_out: int) -> nn.Linear:
     """A linear layer with xavier-uniform weights and zero bias, as the released modules start."""
     layer = nn.Linear(num_in, num_out)
@@ -61,12 +75,17 @@ class CoAttention(nn.Module):
         self.out = linear(joint_dim, own_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, own_BLD: Tensor, joint_BLJ: Tensor) -> Tensor:
-        """Attended features (B, L, D)."""
-        key_BDL = self.key(own_BLD.mT)
-        map_BDJ = self.dropout(torch.tanh(key_BDL @ joint_BLJ / math.sqrt(joint_BLJ.shape[-1])))
-        hidden_BLJ = torch.relu(torch.tanh(self.value(own_BLD) @ map_BDJ))
-        return own_BLD + self.dropout(torch.relu(self.out(hidden_BLJ)))
+    def forward(self, own_BLD: Tensor, joint_BLJ: Tensor) -> tuple[Tensor, Tensor]:
+        """Attended features (B, L, D) and their map over time."""
+        key_BDL, value_BLD, scale = self.key(own_BLD.mT), self.value(own_BLD), math.sqrt(joint_BLJ.shape[-1])
+        map_BDJ = self.dropout(torch.tanh(key_BDL @ joint_BLJ / scale))
+        hidden_BLJ = torch.relu(torch.tanh(value_BLD @ map_BDJ))
+        over_time_BLL = value_BLD.detach() @ key_BDL.detach() / scale  # V K^T J without the tanh: J's weight by step
+        return own_BLD + self.dropout(torch.relu(self.out(hidden_BLJ))), over_time_BLL
+
+
+def _both(video: tuple[Tensor, Tensor], audio: tuple[Tensor, Tensor]) -> Attended:
+    return Attended(video[0], audio[0], video[1], audio[1])
 
 
 class JCA(nn.Module):
@@ -79,10 +98,10 @@ class JCA(nn.Module):
         self.video = CoAttention(config.video_dim, joint_dim, config.num_steps, config.dropout)
         self.audio = CoAttention(config.audio_dim, joint_dim, config.num_steps, config.dropout)
 
-    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+    def forward(self, pair: Pair) -> Attended:
         """Attended video and audio."""
         joint_BLJ = self.joint(pair.joined())
-        return self.video(pair.video_BLD, joint_BLJ), self.audio(pair.audio_BLD, joint_BLJ)
+        return _both(self.video(pair.video_BLD, joint_BLJ), self.audio(pair.audio_BLD, joint_BLJ))
 
 
 class JCASelf(nn.Module):
@@ -95,7 +114,7 @@ class JCASelf(nn.Module):
 
     def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:  # noqa: ARG002 - self layers share a signature
         """Attended features (B, L, D)."""
-        return self.own(own_BLD, self.joint(torch.cat([own_BLD, own_BLD], dim=-1)))
+        return self.own(own_BLD, self.joint(torch.cat([own_BLD, own_BLD], dim=-1)))[0]
 
 
 class PaperCoAttention(nn.Module):
@@ -112,11 +131,12 @@ class PaperCoAttention(nn.Module):
         self.map = _matrix(hidden_dim, joint_dim)
         self.out = _matrix(num_steps, hidden_dim)
 
-    def forward(self, own_BLD: Tensor, joint_BLJ: Tensor) -> Tensor:
-        """Attended features (B, L, D)."""
+    def forward(self, own_BLD: Tensor, joint_BLJ: Tensor) -> tuple[Tensor, Tensor]:
+        """Attended features (B, L, D) and their map over time."""
         map_BDJ = torch.tanh(own_BLD.mT @ self.joint @ joint_BLJ / math.sqrt(joint_BLJ.shape[-1]))
         hidden_BKD = torch.relu(self.own @ own_BLD + self.map @ map_BDJ.mT)
-        return self.out @ hidden_BKD + own_BLD
+        over_time_BLL = (self.out @ self.own).detach().expand(len(own_BLD), -1, -1)
+        return self.out @ hidden_BKD + own_BLD, over_time_BLL
 
 
 def _matrix(num_rows: int, num_columns: int) -> nn.Parameter:
@@ -131,10 +151,10 @@ class PaperJCA(nn.Module):
         sizes = (config.video_dim + config.audio_dim, config.num_steps, config.attention_dim)
         self.video, self.audio = PaperCoAttention(*sizes), PaperCoAttention(*sizes)
 
-    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+    def forward(self, pair: Pair) -> Attended:
         """Attended video and audio."""
         joint_BLJ = torch.cat([pair.audio_BLD, pair.video_BLD], dim=-1)
-        return self.video(pair.video_BLD, joint_BLJ), self.audio(pair.audio_BLD, joint_BLJ)
+        return _both(self.video(pair.video_BLD, joint_BLJ), self.audio(pair.audio_BLD, joint_BLJ))
 
 
 class PaperJCASelf(nn.Module):
@@ -146,14 +166,17 @@ class PaperJCASelf(nn.Module):
 
     def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:  # noqa: ARG002 - self layers share a signature
         """Attended features (B, L, D)."""
-        return self.own(own_BLD, torch.cat([own_BLD, own_BLD], dim=-1))
+        return self.own(own_BLD, torch.cat([own_BLD, own_BLD], dim=-1))[0]
 
 
-def attend(scores_BQL: Tensor, values_BLD: Tensor, ok_BL: Tensor) -> Tensor:
-    """softmax(scores) over the valid steps, times the values; 0 where no step is valid. Float32 softmax."""
+def attend(scores_BQL: Tensor, values_BLD: Tensor, ok_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """softmax(scores) over the valid steps, times the values, and the weights; 0 where no step is valid.
+
+    The softmax is in float32.
+    """
     shown_BQL = scores_BQL.float().masked_fill(~ok_BL[:, None], torch.finfo(torch.float32).min)
-    weights_BQL = shown_BQL.softmax(-1).to(values_BLD.dtype)
-    return weights_BQL @ values_BLD * ok_BL.any(-1)[:, None, None]
+    weights_BQL = shown_BQL.softmax(-1).to(values_BLD.dtype) * ok_BL.any(-1)[:, None, None]
+    return weights_BQL @ values_BLD, weights_BQL
 
 
 class CA(nn.Module):
@@ -168,13 +191,13 @@ class CA(nn.Module):
         self.weight = _matrix(config.audio_dim, config.video_dim)
         self.temperature = config.attention_temperature
 
-    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+    def forward(self, pair: Pair) -> Attended:
         """Attended video and audio."""
         video_BLD, audio_BLD, video_ok_BL, audio_ok_BL = pair
         scores_BLL = audio_BLD @ self.weight @ video_BLD.mT / self.temperature  # audio step, video step
-        attended_video_BLD = attend(scores_BLL, video_BLD, video_ok_BL)
-        attended_audio_BLD = attend(scores_BLL.mT, audio_BLD, audio_ok_BL)
-        return video_BLD + attended_video_BLD, audio_BLD + attended_audio_BLD
+        video, video_map_BLL = attend(scores_BLL, video_BLD, video_ok_BL)
+        audio, audio_map_BLL = attend(scores_BLL.mT, audio_BLD, audio_ok_BL)
+        return Attended(video_BLD + video, audio_BLD + audio, video_map_BLL.detach(), audio_map_BLL.detach())
 
 
 class CASelf(nn.Module):
@@ -187,7 +210,7 @@ class CASelf(nn.Module):
 
     def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
         """Attended features (B, L, D)."""
-        return own_BLD + attend(own_BLD @ self.weight @ own_BLD.mT / self.temperature, own_BLD, ok_BL)
+        return own_BLD + attend(own_BLD @ self.weight @ own_BLD.mT / self.temperature, own_BLD, ok_BL)[0]
 
 
 class TransformerLayer(nn.Module):
@@ -203,17 +226,18 @@ class TransformerLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(own_dim), nn.LayerNorm(own_dim)
         self.widen, self.narrow = linear(own_dim, 4 * own_dim), linear(4 * own_dim, own_dim)
 
-    def forward(self, own_BLD: Tensor, other_BLE: Tensor, other_ok_BL: Tensor) -> Tensor:
-        """Attended features (B, L, D); nothing is attended to where `other` has no valid step."""
+    def forward(self, own_BLD: Tensor, other_BLE: Tensor, other_ok_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Attended features (B, L, D) and their map; nothing is attended to where `other` has no valid step."""
         query, key, value = (self._split(x) for x in (self.query(own_BLD), self.key(other_BLE), self.value(other_BLE)))
         num_heads, width = self.num_heads, query.shape[-1]
         ok_NL = other_ok_BL.repeat_interleave(num_heads, dim=0)
-        heads_NLW = attend(query @ key.mT / math.sqrt(width), value, ok_NL)
+        heads_NLW, weights_NLL = attend(query @ key.mT / math.sqrt(width), value, ok_NL)
         context_BLD = self.out(heads_NLW.unflatten(0, (-1, num_heads)).transpose(1, 2).flatten(2))
         seen_B11 = other_ok_BL.any(-1)[:, None, None]
         attended_BLD = self.norm1(own_BLD + self.dropout(context_BLD * seen_B11))
         hidden_BLK = self.dropout(torch.relu(self.widen(attended_BLD)))
-        return self.norm2(attended_BLD + self.dropout(self.narrow(hidden_BLK)))
+        map_BLL = weights_NLL.detach().unflatten(0, (-1, num_heads)).mean(1)
+        return self.norm2(attended_BLD + self.dropout(self.narrow(hidden_BLK))), map_BLL
 
     def _split(self, features_BLD: Tensor) -> Tensor:
         return features_BLD.unflatten(-1, (self.num_heads, -1)).transpose(1, 2).flatten(0, 1)  # (B heads, L, width)
@@ -230,10 +254,10 @@ class TCA(nn.Module):
         self.video = TransformerLayer(config.video_dim, config.audio_dim, config.num_heads, config.dropout)
         self.audio = TransformerLayer(config.audio_dim, config.video_dim, config.num_heads, config.dropout)
 
-    def forward(self, pair: Pair) -> tuple[Tensor, Tensor]:
+    def forward(self, pair: Pair) -> Attended:
         """Attended video and audio."""
         video_BLD, audio_BLD, video_ok_BL, audio_ok_BL = pair
-        return self.video(video_BLD, audio_BLD, audio_ok_BL), self.audio(audio_BLD, video_BLD, video_ok_BL)
+        return _both(self.video(video_BLD, audio_BLD, audio_ok_BL), self.audio(audio_BLD, video_BLD, video_ok_BL))
 
 
 class TCASelf(nn.Module):
@@ -245,7 +269,7 @@ class TCASelf(nn.Module):
 
     def forward(self, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
         """Attended features (B, L, D)."""
-        return self.own(own_BLD, own_BLD, ok_BL)
+        return self.own(own_BLD, own_BLD, ok_BL)[0]
 
 
 _CROSS = {"ca": CA, "jca": JCA, "jca_paper": PaperJCA, "tca": TCA}
@@ -253,7 +277,7 @@ _SELF = {"ca": CASelf, "jca": JCASelf, "jca_paper": PaperJCASelf, "tca": TCASelf
 
 
 def cross_layer(config: FusionConfig) -> nn.Module:
-    """One layer of `config.base`: Pair -> attended (video, audio)."""
+    """One layer of `config.base`: Pair -> Attended."""
     return _CROSS[config.base](config)
 
 

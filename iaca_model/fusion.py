@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import Pair, cross_layer, hide
+from iaca_model.attention import Attended, Pair, cross_layer, hide
 from iaca_model.config import FusionConfig
 from iaca_model.gates import build_gate
 
@@ -19,11 +19,15 @@ class FusionOutput(NamedTuple):
     unattended (dca), cross-attended]; `modality` (B, L, 2) = [video, audio] (iaca). For grjca `video`, `audio`
     (B, L, R + 1) over X^0 ... X^R; for hgrjca (B, L, 2) over the results of its first level, whose own weights are
     `video_first`, `audio_first` (B, L, 2) and `video_second`, `audio_second` (B, L, 3). Empty without a gate.
+
+    `attention` has the last layer's maps over time, `video` and `audio`, (B, L, L) without gradient, row = the step
+    attended for, column = the step looked at: see `attention.Attended` for what they are of each base. Empty of concat.
     """
 
     fused_BLF: Tensor  # zero where valid_BL is False
     valid_BL: Tensor  # bool: at least one modality was there
     gates: dict[str, Tensor]
+    attention: dict[str, Tensor]
 
 
 class Fusion(nn.Module):
@@ -64,12 +68,14 @@ class Fusion(nn.Module):
         return _cut(output, video_BLD.shape[1]) if num_missing else output
 
     def _fuse(self, pair: Pair) -> FusionOutput:
-        iterates = [pair.masked(pair.video_BLD, pair.audio_BLD)]
+        iterates, attention = [pair.masked(pair.video_BLD, pair.audio_BLD)], {}
         for layer in self.layers:
-            iterates.append(pair.masked(*layer(iterates[-1])))
+            attended: Attended = layer(iterates[-1])
+            iterates.append(pair.masked(attended.video_BLD, attended.audio_BLD))
+            attention = {"video": attended.video_map_BLL, "audio": attended.audio_map_BLL}
         fused_BLF, gates = self.gate(iterates)
         valid_BL = pair.video_ok_BL | pair.audio_ok_BL
-        return FusionOutput(hide(fused_BLF, valid_BL), valid_BL, gates)
+        return FusionOutput(hide(fused_BLF, valid_BL), valid_BL, gates, attention)
 
     def _check(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
         shapes = f"video has shape {tuple(video_BLD.shape)}, audio {tuple(audio_BLD.shape)}"
@@ -100,4 +106,5 @@ def _pad(pair: Pair, num_missing: int) -> Pair:
 
 def _cut(output: FusionOutput, num_steps: int) -> FusionOutput:
     gates = {name: weights_BLN[:, :num_steps] for name, weights_BLN in output.gates.items()}
-    return FusionOutput(output.fused_BLF[:, :num_steps], output.valid_BL[:, :num_steps], gates)
+    attention = {name: map_BLL[:, :num_steps, :num_steps] for name, map_BLL in output.attention.items()}
+    return FusionOutput(output.fused_BLF[:, :num_steps], output.valid_BL[:, :num_steps], gates, attention)

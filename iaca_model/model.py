@@ -22,6 +22,7 @@ class Prediction(NamedTuple):
     values_BL2: Tensor  # valence, arousal; not clipped to [-1, 1]; 0 where valid_BL is False
     valid_BL: Tensor  # bool: at least one modality was there
     gates: dict[str, Tensor]  # the explanation, as in `fusion.FusionOutput`
+    attention: dict[str, Tensor]  # which steps looked at which, as there
 
 
 class FeatureModel(nn.Module):
@@ -50,11 +51,11 @@ class FeatureModel(nn.Module):
         if self.has_blocks:
             video_BLD = self.video_block(video_BLD, video_ok_BL)
             audio_BLD = self.audio_block(audio_BLD, audio_ok_BL)
-        fused_BLF, valid_BL, gates = self.fusion(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
+        fused_BLF, valid_BL, gates, attention = self.fusion(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
         if self.has_blocks:
             fused_BLF = self.joint_block(fused_BLF, valid_BL)
         values_BL2 = torch.cat([self.valence(fused_BLF), self.arousal(fused_BLF)], dim=-1)
-        return Prediction(hide(values_BL2.float(), valid_BL), valid_BL, gates)
+        return Prediction(hide(values_BL2.float(), valid_BL), valid_BL, gates, attention)
 
 
 def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:

@@ -189,3 +189,23 @@ def test_depth_is_the_papers_own_unless_given():
     assert len(make("jca", "grjca", num_recursions=3).layers) == 3
     config = make("jca", "grjca", num_recursions=3).config
     assert dataclasses.replace(config, num_recursions=1).depth == 1
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_attention_maps_say_which_steps_were_looked_at(base):
+    fusion, (video_ok, audio_ok) = make(base, "iaca"), masks()
+    output = fusion(*(tensor.requires_grad_() for tensor in features()), video_ok, audio_ok)
+    for name, looked_at in (("video", video_ok), ("audio", audio_ok)):
+        map_BLL = output.attention[name]
+        assert map_BLL.shape == (NUM, STEPS, STEPS)
+        assert not map_BLL.requires_grad
+        if base in ("ca", "tca"):
+            source_BL = looked_at if base == "ca" else {"video": audio_ok, "audio": video_ok}[name]
+            torch.testing.assert_close(map_BLL.sum(-1), source_BL.any(-1)[:, None].expand(-1, STEPS).float())
+            assert not map_BLL[~source_BL[:, None].expand_as(map_BLL)].any()
+    half = fusion(*(tensor[:, : STEPS // 2] for tensor in features())).attention
+    assert half["video"].shape == (NUM, STEPS // 2, STEPS // 2)
+
+
+def test_concat_has_no_attention():
+    assert make("concat", "none")(*features()).attention == {}

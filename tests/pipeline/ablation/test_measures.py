@@ -63,7 +63,7 @@ def reading_audio(sequences, audio_ok_NL):
     told_NL = heard_NL if audio_ok_NL is None else audio_ok_NL
     assert torch.equal(heard_NL, told_NL)
     values_NL2 = sequences.target_NL2 * heard_NL[..., None]
-    return Prediction(values_NL2, torch.ones_like(heard_NL), {})
+    return Prediction(values_NL2, torch.ones_like(heard_NL), {}, {})
 
 
 def test_the_curve_hides_as_much_as_it_says():
@@ -78,6 +78,6 @@ def test_the_curve_hides_as_much_as_it_says():
 
 def test_ccc_clips():
     sequences = World(0, 16, 8).draw(20)
-    far = Prediction(sequences.target_NL2.sign() * 7, torch.ones(20, 16, dtype=torch.bool), {})
+    far = Prediction(sequences.target_NL2.sign() * 7, torch.ones(20, 16, dtype=torch.bool), {}, {})
     near = far._replace(values_BL2=sequences.target_NL2.sign())
     assert ccc(far, sequences) == ccc(near, sequences)

@@ -24,7 +24,7 @@ class FakeModel(nn.Module):
         arousal = (batch.mel_BLSM[:, :, -1].mean(-1) + 40) / 30
         values = torch.stack([valence * batch.video_ok_BL, arousal * batch.audio_ok_BL], -1)
         ok = torch.stack([batch.video_ok_BL, batch.audio_ok_BL], -1).float()
-        return Prediction(values, batch.video_ok_BL | batch.audio_ok_BL, {"modality": ok, "video": ok.flip(-1)})
+        return Prediction(values, batch.video_ok_BL | batch.audio_ok_BL, {"modality": ok, "video": ok.flip(-1)}, {})
 
 
 def clock_of(segment, hide="none"):

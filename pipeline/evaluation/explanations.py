@@ -1,0 +1,96 @@
+"""A prediction's explanation as heat maps over time: what the gates chose, and which steps looked at which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from iaca_model.model import Prediction
+
+OPTIONS: Mapping[str, Sequence[str]] = {
+    "modality": ("video", "audio"),
+    "video": ("own", "cross"),
+    "audio": ("own", "cross"),
+}
+MAX_TICKS = 12
+
+
+def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | None = None) -> Figure:
+    """The gates and attention maps of one sequence of a batch; `savefig` writes it to a file.
+
+    Above, a row per option of every gate: its weight from 0 to 1 at each step. Below, each modality's attention map:
+    row = the step predicted, column = the step looked at. Steps without any modality are left empty.
+
+    Args:
+        prediction: of a batch, see `iaca_model.fusion.FusionOutput` for what its gates and maps are.
+        sequence: which of the batch.
+        times_s: where the L steps lie; by default their numbers.
+
+    Raises:
+        ValueError: the model has neither gates nor attention, or there are not L times.
+    """
+    valid_L = prediction.valid_BL[sequence].cpu().numpy()
+    times = np.arange(len(valid_L)) if times_s is None else np.asarray(times_s)
+    if len(times) != len(valid_L):
+        raise ValueError(f"there are {len(times)} times for {len(valid_L)} steps; give one per step, or none")
+    names, weights_OL = gate_rows(prediction, sequence)
+    maps = {
+        name: _shown(map_BLL[sequence].float().cpu().numpy(), valid_L) for name, map_BLL in prediction.attention.items()
+    }
+    if not (names or maps):
+        raise ValueError("the model has neither gates nor attention to show; base concat explains nothing")
+    figure = Figure((9.0, 0.6 + 0.28 * len(names) + (4.2 if maps else 0)), layout="constrained")
+    parts = figure.subfigures(
+        2 if names and maps else 1, 1, height_ratios=[len(names) + 2, 15] if names and maps else None
+    )
+    panels = np.atleast_1d(parts)
+    if names:
+        _gates(panels[0].subplots(), names, weights_OL, times)
+    if maps:
+        for axis, (name, map_LL) in zip(panels[-1].subplots(1, len(maps)), maps.items(), strict=True):
+            _attention(axis, name, map_LL, times)
+    return figure
+
+
+def gate_rows(prediction: Prediction, sequence: int) -> tuple[list[str], NDArray[np.float32]]:
+    """Names like `modality: audio` and the weights (options, L) of one sequence, NaN where nothing was there."""
+    valid_L = prediction.valid_BL[sequence].cpu().numpy()
+    names, rows = [], []
+    for gate, weights_BLN in sorted(prediction.gates.items(), key=lambda item: item[0] != "modality"):
+        num = weights_BLN.shape[-1]
+        options = OPTIONS.get(gate, ()) if num == 2 else ()
+        for place in range(num):
+            names.append(f"{gate}: {options[place] if options else place}")
+            rows.append(np.where(valid_L, weights_BLN[sequence, :, place].float().cpu().numpy(), np.nan))
+    return names, np.array(rows, np.float32).reshape(len(names), len(valid_L))
+
+
+def _shown(map_LL: NDArray, valid_L: NDArray[np.bool_]) -> NDArray:
+    return np.where(valid_L[:, None] & valid_L, map_LL, np.nan)
+
+
+def _gates(axis: Axes, names: Sequence[str], weights_OL: NDArray, times: NDArray) -> None:
+    image = axis.imshow(weights_OL, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    axis.set_yticks(range(len(names)), names)
+    _over_time(axis, times)
+    axis.set_title("gates", loc="left")
+    axis.figure.colorbar(image, ax=axis, label="weight")
+
+
+def _attention(axis: Axes, name: str, map_LL: NDArray, times: NDArray) -> None:
+    signed = bool(np.nanmin(map_LL, initial=0.0) < 0)
+    far = float(np.nanmax(np.abs(map_LL), initial=1e-12))
+    image = axis.imshow(map_LL, cmap="RdBu" if signed else "viridis", vmin=-far if signed else 0, vmax=far)
+    _over_time(axis, times)
+    axis.set_yticks(axis.get_xticks(), [label.get_text() for label in axis.get_xticklabels()])
+    axis.set(title=f"attention of {name}", xlabel="step looked at", ylabel="step predicted")
+    axis.figure.colorbar(image, ax=axis, shrink=0.8)
+
+
+def _over_time(axis: Axes, times: NDArray) -> None:
+    shown = range(0, len(times), -(-len(times) // MAX_TICKS))
+    axis.set_xticks(shown, [f"{times[place]:g}" for place in shown])
