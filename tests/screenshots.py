@@ -58,12 +58,12 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
         raise PageError(f"Chromium made no picture of {page}: {done.stderr[-500:]}")
 
 
-def newest_report() -> Path:
-    """The report made last below ./outputs, of an evaluation with nothing hidden."""
-    manifests = sorted(ROOT.glob("outputs/evaluations/*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+def newest_report(outputs: Path = ROOT / "outputs") -> Path:
+    """The report made last below `outputs`, of an evaluation with nothing hidden."""
+    manifests = sorted(outputs.glob("evaluations/*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
     reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["hide"] == "none"]
     if not reports:
-        raise PageError(f"no report.html below {ROOT / 'outputs'}; run `make demo` first")
+        raise PageError(f"no report.html below {outputs}; run `make demo` first")
     return reports[-1]
 
 

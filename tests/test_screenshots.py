@@ -1,10 +1,11 @@
 """The browser check sees a silent page, and would see one that complains."""
 
+import json
 import os
 
 import pytest
 
-from tests.screenshots import PageError, find_chromium, screenshot
+from tests.screenshots import PageError, find_chromium, newest_report, screenshot
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +30,14 @@ def test_a_page_that_complains_fails(tmp_path, complaint):
     page.write_text(f"<!doctype html><title>t</title><script>{complaint}</script>")
     with pytest.raises(PageError, match="canary"):
         screenshot(page, tmp_path / "page.png", width_px=300, height_px=200)
+
+
+def test_the_picture_is_of_the_newest_report_with_sound_and_picture(tmp_path):
+    with pytest.raises(PageError, match="run `make demo` first"):
+        newest_report(tmp_path)
+    for age, hide in enumerate(("video", "none", "audio", "none")):
+        folder = tmp_path / "evaluations/run" / f"{age}-{hide}"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps({"hide": hide}))
+        os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
+    assert newest_report(tmp_path) == tmp_path / "evaluations/run/1-none/report.html"
