@@ -48,6 +48,23 @@ def encode_jpeg(crop: NDArray[np.uint8], quality: int) -> bytes:
     return data.tobytes()
 
 
+def shrink(picture: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:
+    """A plane or a BGR picture in a smaller size: halved while it is at least twice too large, then linear.
+
+    That is as good as averaging areas, and several times as fast.
+    """
+    while picture.shape[0] >= 2 * height_px and picture.shape[1] >= 2 * width_px:
+        picture = _halve(picture)
+    if picture.shape[:2] == (height_px, width_px):
+        return picture
+    return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _halve(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    even = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
+    return np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def _sample(
     plane: NDArray[np.uint8], x: float, y: float, side: float, crop_px: int, roll_rad: float
 ) -> NDArray[np.uint8]:
@@ -58,8 +75,7 @@ def _sample(
     part = plane[rows, columns]
     x, y = x - columns.start, y - rows.start
     while side >= 2 * crop_px and min(part.shape) >= 2:
-        even = part[: part.shape[0] // 2 * 2, : part.shape[1] // 2 * 2]
-        part = np.asarray(cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        part = _halve(part)
         x, y, side = x / 2, y / 2, side / 2
     along, across, middle = side / crop_px * cos, side / crop_px * sin, (crop_px - 1) / 2  # pixel centres
     to_part = np.array(

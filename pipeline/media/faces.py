@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.media.crops import shrink
 from pipeline.media.decode import Picture
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
@@ -100,7 +101,7 @@ class YuNetDetector:
         """See Detector."""
         grey, scale = _shrink(picture.y, self.long_side_px)
         size = grey.shape[1], grey.shape[0]
-        chroma = [cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR) for plane in (picture.u, picture.v)]
+        chroma = [shrink(plane, *size) for plane in (picture.u, picture.v)]
         self._network.setInputSize(size)
         _, rows = self._network.detect(cv2.cvtColor(cv2.merge([grey, chroma[1], chroma[0]]), cv2.COLOR_YCrCb2BGR))
         found = (_yunet_face(row.astype(float), scale) for row in (rows if rows is not None else ()))
@@ -118,10 +119,7 @@ def _shrink(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uin
     """`plane` with its long side at most `long_side_px`, and the factor."""
     height, width = plane.shape
     scale = min(1.0, long_side_px / max(height, width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale == 1.0:
-        return plane, scale
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8), scale
+    return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale))), scale
 
 
 def _keep(found: Iterable[Detection], min_score: float) -> list[Detection]:

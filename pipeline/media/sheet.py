@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.crops import encode_jpeg, to_bgr
+from pipeline.media.crops import encode_jpeg, shrink, to_bgr
 from pipeline.media.decode import Picture
 
 MAX_PICTURES = 24
@@ -45,8 +45,7 @@ def _shrink(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint
     """`plane` in the size that a picture of `shape` has on the sheet."""
     height, width = shape
     scale = LONG_SIDE_PX / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def contact_sheet(thumbnails: Thumbnails, frames: NDArray[np.void], picture_px: tuple[int, int]) -> bytes:
