@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +42,8 @@ def decode(members: dict[str, bytes]) -> Segment:
     missing = [name for name in MEMBERS if name not in members]
     if missing:
         raise SampleError(f"sample lacks {', '.join(missing)}; it has {', '.join(members) or 'nothing'}")
-    meta = json.loads(members["meta.json"])
     return Segment(
-        **{name: meta[name] for name in _META},
+        **_meta(members["meta.json"]),
         frames=_array(members, "frames.npy", FRAME_DTYPE),
         faces_mjpeg=members["faces.mjpeg"],
         mel_db=_array(members, "mel.npy", np.dtype("<f2")),
@@ -64,12 +64,25 @@ def decode_slice(data: bytes) -> Segment:
                 extension = member.name.partition(".")[2]
                 if not member.isreg() or extension not in MEMBERS or member.size > MAX_MEMBER_BYTES:
                     raise SampleError(f"tar member {member.name!r} is not part of the format")
+                if extension in members:
+                    raise SampleError(f"tar member {member.name!r} stands there twice")
                 file = tar.extractfile(member)
                 assert file is not None
                 members[extension] = file.read()
     except tarfile.TarError as error:
         raise SampleError(f"not a tar slice: {error}") from error
     return decode(members)
+
+
+def _meta(data: bytes) -> dict[str, Any]:
+    try:
+        meta = json.loads(data)
+    except ValueError as error:
+        raise SampleError(f"meta.json is not JSON: {error}") from error
+    missing = [name for name in _META if not isinstance(meta, dict) or name not in meta]
+    if missing:
+        raise SampleError(f"meta.json lacks {', '.join(missing)}; the dataset is of another version of the format")
+    return {name: meta[name] for name in _META}
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -121,3 +121,17 @@ def test_a_cut_slice_is_refused(segment):
     data = tar_of({f"{segment.key}.{name}": content for name, content in encode(segment).items()})
     with pytest.raises(SampleError):
         decode_slice(data[:1500])
+
+
+@pytest.mark.parametrize(
+    ("meta", "words"), [(b"{", "is not JSON"), (b"[]", "lacks video_id"), (b'{"video_id": ""}', "lacks person")]
+)
+def test_a_meta_of_another_kind_is_refused(segment, meta, words):
+    with pytest.raises(SampleError, match=words):
+        decode(encode(segment) | {"meta.json": meta})
+
+
+def test_a_member_that_stands_there_twice_is_refused(segment):
+    data = tar_of({"k.mel.npy": b"one", "other.mel.npy": b"two"})
+    with pytest.raises(SampleError, match="stands there twice"):
+        decode_slice(data)
