@@ -6,8 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from fake_dataset import make_segment, write_dataset
 from required import require_or_skip
 
+from pipeline.config import load
 from pipeline.dataset import quality
 from pipeline.dataset.tars import ShardFile, label_grid_of
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, NUM_LABEL_BINS, SampleRow, Segment, ShardRecord, VideoRow
@@ -163,3 +165,16 @@ def test_planes_add_up_the_shards_of_a_split():
     assert plane.cells == ((0, 0, 0.5, 2), (NUM_LABEL_BINS - 1, 0, 1.0, 8))
     assert plane.means == pytest.approx((0.57, -0.95))
     assert plane.valence[-1] == 1.0
+
+
+def test_a_finished_dataset_has_its_page_and_a_card_with_the_cost_of_each_stage(tmp_path):
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets/talker.jpg").write_bytes(b"a picture")
+    lost = rejected("gone", split="test", stage="faces", reason="no_face", detail="nobody there")
+    write_dataset(tmp_path, load(None, {"name": "talk"}), {"test": [make_segment(split="test")]}, [lost])
+    text, card = (tmp_path / "quality.html").read_text(), (tmp_path / "README.md").read_text()
+    assert 'href="sheets/talker.jpg"' in text
+    assert "nobody there" in text
+    assert "2 inputs: 1 used, 1 rejected" in text
+    assert "| decode | pictures onto the clock | 0.5 | 66.7% |" in card
+    assert "`quality.html`" in card
