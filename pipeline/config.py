@@ -200,7 +200,7 @@ def dataset_fingerprint(config: Config, identities: dict[str, str], toolchain: d
         config.segments,
         config.splits,
         dataclasses.replace(config.shards, max_rejected_fraction=1.0),
-        config.source.kind,
+        (config.source.kind, config.source.valence_delay_s, config.source.arousal_delay_s),
     )
     return fingerprint(FORMAT_VERSION, *parts, sorted(identities.items()), sorted(toolchain.items()))
 
@@ -208,12 +208,12 @@ def dataset_fingerprint(config: Config, identities: dict[str, str], toolchain: d
 def run_fingerprint(config: Config, dataset_digest: str) -> str:
     """What a trained run depends on: the dataset's digest, the model's view, the model and the training section.
 
-    Left out of the training section: the dataset's address, the device, how often to checkpoint, how many
-    checkpoints to keep and how many failures to bear.
+    Left out of the training section: the addresses of the dataset and of weights (their sha256 counts), the device, how
+    often to checkpoint, how many checkpoints to keep and how many failures to bear.
     """
-    train = dataclasses.replace(
-        config.train, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0, dataset="", use_gpu=False
-    )
+    settings = {"checkpoint_every_steps": 1, "keep_checkpoints": 1, "max_failures": 0, "use_gpu": False}
+    addresses = {"dataset": "", "video_weights": "", "audio_weights": ""}
+    train = dataclasses.replace(config.train, **(settings | addresses))
     return fingerprint(dataset_digest, config.sequence, config.model, train)
 
 

@@ -54,6 +54,7 @@ class Video:
     group: str = ""  # whoever must not be in two splits
     split: str = ""  # train, val or test
     labels_uri: str = ""  # "" when there are none
+    arousal_uri: str = ""  # where arousal is in a file of its own
     labels_identity: str = ""  # size and sha256 of all bytes of the labels
     crops_uri: str = ""  # folder of crops that somebody else has cut; "": faces are looked for in the video
     crops_identity: str = ""  # number of those crops, and sha256 of their names and sizes; "" when there are none
@@ -235,6 +236,8 @@ class VideoRow:
 
 class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an exception, not an error of the program
     """A video that cannot be used, with the stage, a reason from a fixed vocabulary and a detail for people."""
+
+    sheet = b""  # contact sheet of what was looked at, where there is one
 
     def __init__(self, stage: str, reason: Reason, detail: str) -> None:
         super().__init__(f"{stage}: {reason}: {detail}")

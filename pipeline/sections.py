@@ -30,11 +30,14 @@ def require_positive(section: str, values: object, *names: str) -> None:
 class SourceConfig:
     """Where raw videos and their labels are."""
 
-    kind: Literal["folder", "affwild2"] = "folder"
+    kind: Literal["folder", "affwild2", "recola"] = "folder"
     videos: str = ""  # folder or s3://bucket/prefix, searched recursively
     labels: str = ""  # folder that mirrors the videos; empty: no labels
     crops: str = ""  # folder with <video>/00001.jpg, ... : face crops that were made elsewhere; empty: detect faces
     manifest: str = ""  # optional CSV: video,group,split
+    lists: str = ""  # optional folder of lists: one video per line, the file's name says train, val or test
+    valence_delay_s: float = 0.0  # recola: how long after the behaviour annotators moved
+    arousal_delay_s: float = 0.0
     shared: bool = False  # a local path that every node of the cluster sees
 
 
@@ -221,6 +224,10 @@ class TrainConfig:
     max_bad_samples: int = 20  # unreadable in a row before the run stops
     dataset: str = ""  # URI; empty: the one this configuration preprocesses
     drop_modality: float = 0.15  # chance per sequence that one modality is hidden over a span of its steps
+    video_weights: str = ""  # URI that the residual backbone starts from (.safetensors or .pth); empty: at random
+    video_weights_sha256: str = ""
+    audio_weights: str = ""
+    audio_weights_sha256: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from pipeline import storage
 from pipeline.config import Config
 from pipeline.dataset.crops import crop_reader
 from pipeline.dataset.identity import identity_of_bytes, identity_of_file
-from pipeline.dataset.labels import LabelError, LabelRows, annotations_of, label_text, parse
+from pipeline.dataset.labels import LabelError, LabelRows, annotations_of, label_text, parse, parse_gold
 from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
 from pipeline.media.pictures import read_cropped
@@ -267,11 +267,16 @@ class SpanBuild:
         uri = self.video.labels_uri
         if not uri:
             return parse("frame,valence,arousal", name="")
-        data = storage.read_bytes(uri)
-        if (found := identity_of_bytes(data)) != self.video.labels_identity:
+        uris = [uri for uri in (uri, self.video.arousal_uri) if uri]
+        files = [storage.read_bytes(uri) for uri in uris]
+        if (found := "+".join(map(identity_of_bytes, files))) != self.video.labels_identity:
             planned = self.video.labels_identity
             raise Rejection("labels", "changed", f"{uri}: planned with identity {planned}, now it has {found}")
-        return parse(label_text(data, name=uri), name=uri)
+        texts = [label_text(data, name=name) for data, name in zip(files, uris, strict=True)]
+        if len(texts) == 1:
+            return parse(texts[0], name=uri)
+        source = self.config.source
+        return parse_gold(texts, names=uris, delays_s=(source.valence_delay_s, source.arousal_delay_s))
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ SENTINEL = -5.0  # of Aff-Wild2: no valid annotation of this frame
 MAX_GAP_INTERVALS = 2.5  # a longer gap between neighbouring annotations is not interpolated
 _VALUES = list(LABEL_NAMES)
 _HEADERS = (["frame", *_VALUES], ["time_s", *_VALUES], _VALUES)
+GOLD_RATE_HZ = 25.0  # of RECOLA's annotations
 _NEAR_S = 1e-6  # a clock time this close to an annotation is that annotation's
 
 
@@ -97,6 +98,51 @@ def parse(text: str, *, name: str) -> LabelRows:
         values.append(_pair(cells[-2:], where))
     by = "time_s" if header[0] == "time_s" else "frame"
     return LabelRows(by, np.array(places, np.float64), np.array(values, np.float32).reshape(-1, 2))
+
+
+def parse_gold(texts: Sequence[str], *, names: Sequence[str], delays_s: Sequence[float]) -> LabelRows:
+    """Valence and arousal from a file each, as RECOLA's gold standard has them: column 0, a row every 40 ms.
+
+    Annotators react late: the label of time t is what they said at t + delay. Cells are parted by commas or
+    semicolons; a first row of words is a header.
+
+    Args:
+        texts: of valence, then arousal.
+        names: what errors call the files.
+        delays_s: of valence, then arousal; rounded to rows.
+
+    Raises:
+        LabelError: a value that is not a number or not in [-1, 1], or files of different lengths.
+    """
+    columns = [_gold_column(text, name, value) for text, name, value in zip(texts, names, _VALUES, strict=True)]
+    if len(columns[0]) != len(columns[1]):
+        lengths = " and ".join(f"{name} has {len(column)} rows" for name, column in zip(names, columns, strict=True))
+        raise LabelError(f"{lengths}; they must have as many")
+    shifts = [round(delay_s * GOLD_RATE_HZ) for delay_s in delays_s]
+    count = max(0, len(columns[0]) - max(shifts))
+    values = np.stack([column[shift : shift + count] for column, shift in zip(columns, shifts, strict=True)], axis=1)
+    values[np.isnan(values).any(axis=1)] = np.nan
+    return LabelRows("time_s", np.arange(count) / GOLD_RATE_HZ, values.astype(np.float32))
+
+
+def _gold_column(text: str, name: str, value: str) -> NDArray[np.float64]:
+    numbers: list[float] = []
+    for number, cells in _lines(text.replace(";", ","), name):
+        if not numbers and number == 1 and not _is_number(cells[0]):
+            continue
+        found = _number(cells[0], value, f"{name}, row {number}")
+        if found != SENTINEL and not math.isnan(found) and not -1 <= found <= 1:
+            raise LabelError(f"{name}, row {number}, column {value}: {found:g}; allowed: -1 to 1, or nan or -5")
+        numbers.append(math.nan if found == SENTINEL else found)
+    return np.array(numbers, np.float64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.strip() or "nan")
+    except ValueError:
+        return False
+    return True
 
 
 def annotations_of(rows: LabelRows, *, frame_times_s: NDArray[np.float64]) -> Annotations:

@@ -6,12 +6,13 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.dataset.corpora import LabelFile, Streams, pair_affwild2, pair_recola, read_lists
 from pipeline.dataset.crops import with_crops
 from pipeline.dataset.identity import identities
 from pipeline.dataset.splits import apply_manifest, assign_splits, read_manifest
@@ -25,8 +26,6 @@ VIDEO_EXTENSIONS = {
 AUDIO_EXTENSIONS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"}  # they become rejections
 LABEL_EXTENSIONS = (".csv", ".txt")
 MAX_ID_CHARS = 120
-_AFFWILD2_SPLITS = {"Train_Set": "train", "Validation_Set": "val"}
-_PERSONS = ("left", "right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +43,6 @@ class _File:
 
     path: str  # relative, with "/"
     entry: Entry
-
-    @property
-    def stem(self) -> str:
-        """The relative path without its extension."""
-        return str(PurePosixPath(self.path).with_suffix(""))
 
 
 def list_videos(config: Config) -> Listing:
@@ -69,8 +63,9 @@ def list_videos(config: Config) -> Listing:
         )
     manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""
     labels = [file for file in _label_files(config.source.labels) if file.entry.uri != manifest]
-    pair = _pair_affwild2 if config.source.kind == "affwild2" else _pair_folder
-    videos, unused = pair(_streams(media), labels)
+    pair = {"folder": _pair_folder, "affwild2": pair_affwild2, "recola": pair_recola}[config.source.kind]
+    listed = read_lists(config.source.lists) if config.source.lists else {}
+    videos, unused = pair(_streams(media), [LabelFile(file.path, file.entry.uri) for file in labels], listed)
     videos, unknown = apply_manifest(videos, read_manifest(manifest) if manifest else [])
     videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
     _refuse_same_key(videos)
@@ -121,48 +116,23 @@ def _streams(media: Sequence[_File]) -> list[Video]:
     return list(videos.values())
 
 
-def _pair_folder(videos: Sequence[Video], labels: Sequence[_File]) -> tuple[list[Video], list[str]]:
-    """Labels at the same relative path as their video."""
-    by_stem: dict[str, _File] = {}
-    wanted = {str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
+def _pair_folder(videos: Sequence[Video], labels: Sequence[LabelFile], listed: Mapping[str, str]) -> Streams:
+    """Labels at the same relative path as their video; lists name a video by that path, too."""
+    by_stem: dict[str, LabelFile] = {}
+    stems = {video.key: str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
+    wanted = set(stems.values())
     for file in labels:
-        if file.stem in wanted and file.stem in by_stem:
-            raise UsageError(
-                f"labels {by_stem[file.stem].path!r} and {file.path!r} are for one video; remove one of them"
-            )
-        by_stem[file.stem] = file
+        stem = str(PurePosixPath(file.path).with_suffix(""))
+        if stem in wanted and stem in by_stem:
+            raise UsageError(f"labels {by_stem[stem].path!r} and {file.path!r} are for one video; remove one of them")
+        by_stem[stem] = file
     paired = []
     for video in videos:
-        own = by_stem.get(str(PurePosixPath(video.relative_path).with_suffix("")))
-        paired.append(replace(video, labels_uri=own.entry.uri) if own else video)
-    return paired, [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
-
-
-def _pair_affwild2(videos: Sequence[Video], labels: Sequence[_File]) -> tuple[list[Video], list[str]]:
-    """One stream per label file of Train_Set and Validation_Set; `_left` and `_right` say which person."""
-    by_name = {PurePosixPath(video.relative_path).stem: video for video in videos}
-    if len(by_name) < len(videos):
-        names = [PurePosixPath(video.relative_path).stem for video in videos]
-        twice = next(name for name in names if names.count(name) > 1)
-        paths = [video.relative_path for video in videos if PurePosixPath(video.relative_path).stem == twice]
-        raise UsageError(f"videos {paths[0]!r} and {paths[1]!r} have one name; Aff-Wild2 labels find videos by name")
-    paired, notes = [], []
-    for file in labels:
-        split = next(
-            (_AFFWILD2_SPLITS[part] for part in PurePosixPath(file.path).parts if part in _AFFWILD2_SPLITS), ""
-        )
-        name, person = _person_of(PurePosixPath(file.path).stem, by_name)
-        if split and name in by_name:
-            paired.append(replace(by_name[name], person=person, split=split, labels_uri=file.entry.uri))
-        else:
-            notes.append(f"labels {file.path}: {'no such video' if split else 'not in Train_Set or Validation_Set'}")
-    labelled = {video.video_id for video in paired}
-    return paired, notes + [f"{v.relative_path}: no labels" for v in videos if v.video_id not in labelled]
-
-
-def _person_of(name: str, videos: dict[str, Video]) -> tuple[str, str]:
-    raw, _, suffix = name.rpartition("_")
-    return (raw, suffix) if name not in videos and suffix in _PERSONS else (name, "")
+        stem = stems[video.key]
+        uri = by_stem[stem].uri if stem in by_stem else ""
+        paired.append(replace(video, labels_uri=uri, split=listed.get(stem, "")))
+    notes = [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
+    return paired, notes + [f"list of {split}: no video {name}" for name, split in listed.items() if name not in wanted]
 
 
 def _refuse_same_key(videos: Sequence[Video]) -> None:
@@ -179,9 +149,14 @@ def _with_identities(
 ) -> Listing:
     entries = {file.entry.uri: file.entry for file in [*media, *labels]}
     of_media = identities([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
-    of_labels = identities([entries[video.labels_uri] for video in videos if video.labels_uri], root, whole=True)
+    label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
+    of_labels = identities([entries[uri] for uri in label_uris], root, whole=True)
     videos = [
-        replace(video, identity=of_media[video.uri], labels_identity=of_labels.get(video.labels_uri, ""))
+        replace(
+            video,
+            identity=of_media[video.uri],
+            labels_identity="+".join(of_labels[uri] for uri in (video.labels_uri, video.arousal_uri) if uri),
+        )
         for video in videos
     ]
     covered = {f"stream {v.key}": f"{v.identity} {v.group} {v.split}" for v in videos}

@@ -16,7 +16,7 @@ from pipeline.dataset.tars import ShardFile
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow
 
 NUM_COPIERS = 8
-SETTINGS = ("media", "faces", "sound", "segments")  # that all shards of a dataset share
+SETTINGS = ("source", "media", "faces", "sound", "segments")  # that all shards of a dataset share
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +29,21 @@ class Difference:
 
     def fingerprint(self, parent: DatasetInfo, toolchain: dict[str, str]) -> str:
         """What the new version depends on besides the settings it shares with its parent."""
-        streams = [[v.key, v.identity, v.labels_identity, v.group, v.split] for v in self.added]
+        streams = [[v.key, *_content(v), v.split] for v in self.added]
         return fingerprint("extend", parent.name, parent.digest, sorted(streams), sorted(self.removed), toolchain)
 
 
-def compare(rows: Sequence[VideoRow], videos: Sequence[Video]) -> Difference:
+def compare(records: Sequence[ShardRecord], videos: Sequence[Video]) -> Difference:
     """What changed between the streams of a dataset and those of the source; groups keep the split they had."""
-    splits = {row.group: row.split for row in rows}
+    before = {span.video.key: span.video for record in records for span in record.spans}
+    splits = {video.group: video.split for video in before.values()}
     now = {v.key: replace(v, split=splits.get(v.group, v.split)) for v in videos}
-    before = {key_of(row): (row.identity, row.labels_identity, row.group) for row in rows}
-    kept = {key for key, v in now.items() if before.get(key) == (v.identity, v.labels_identity, v.group)}
+    kept = {key for key, v in now.items() if key in before and _content(v) == _content(before[key])}
     return Difference([v for key, v in now.items() if key not in kept], before.keys() - kept, kept)
+
+
+def _content(video: Video) -> tuple[str, ...]:
+    return video.identity, video.labels_identity, video.crops_identity, video.group
 
 
 def key_of(row: VideoRow | SampleRow) -> str:
@@ -49,16 +53,19 @@ def key_of(row: VideoRow | SampleRow) -> str:
 
 def refuse_other_settings(config: Config, parent: DatasetInfo) -> None:
     """Raise UsageError when new shards would not fit beside those of the parent."""
-    for section in SETTINGS:
-        ours, theirs = (dict(vars(getattr(c, section)), model_uri="") for c in (config, parent.config))
-        for name, value in ours.items():
-            if value != theirs[name]:
-                raise UsageError(
-                    f"{section}.{name} is {value}, but {parent.name} was made with {theirs[name]}: "
-                    "a new version needs the settings of its parent"
-                )
-    if config.source.kind != parent.config.source.kind:
-        raise UsageError(f"source.kind is {config.source.kind}, but {parent.name} is of {parent.config.source.kind}")
+    ours, theirs = (_settings(c) for c in (config, parent.config))
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise UsageError(
+                f"{name} is {value}, but {parent.name} was made with {theirs[name]}: "
+                "a new version needs the settings of its parent"
+            )
+
+
+def _settings(config: Config) -> dict[str, object]:
+    sections = {f"{s}.{name}": value for s in SETTINGS for name, value in vars(getattr(config, s)).items()}
+    places = {f"source.{name}" for name in ("videos", "labels", "manifest", "lists", "crops", "shared")}
+    return {name: value for name, value in sections.items() if name not in places | {"faces.model_uri"}}
 
 
 def read_records(info: DatasetInfo) -> list[ShardRecord]:

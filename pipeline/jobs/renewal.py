@@ -37,7 +37,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     parent = shards.read_dataset(config.extend)
     shards.require_complete(parent)
     versions.refuse_other_settings(config, parent)
-    difference = versions.compare(shards.read_videos(parent.uri), listing.videos)
+    records = versions.read_records(parent)
+    difference = versions.compare(records, listing.videos)
     if not difference.kept:
         raise UsageError(
             f"none of the videos of {parent.uri} is under source.videos {config.source.videos}; --extend takes the "
@@ -49,7 +50,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     if committed := parent if unchanged else committed_at(uri):
         line = f"{committed.uri} is complete: nothing to do"
         return JobResult("shard", committed.uri, True, perf_counter() - begin, committed.counts, (line,))
-    return _extended(config, listing, toolchain, parent, difference, uri, begin)
+    return _extended(config, listing, toolchain, parent, records, difference, uri, begin)
 
 
 def _extended(
@@ -57,11 +58,11 @@ def _extended(
     listing: Listing,
     toolchain: dict[str, str],
     parent: DatasetInfo,
+    records: Sequence[ShardRecord],
     difference: Difference,
     uri: str,
     begin: float,
 ) -> JobResult:
-    records = versions.read_records(parent)
     facts = facts_of(difference.added, config, toolchain)
     plans = versions.numbered_after(plan_shards(difference.added, facts, config), records)
     expected = forecast(difference.added, facts, config)

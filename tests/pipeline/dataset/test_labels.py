@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dataset.labels import LabelError, annotations_of, onto_clock, parse, read_annotations
+from pipeline.dataset.labels import LabelError, annotations_of, onto_clock, parse, parse_gold, read_annotations
 
 TIMES = np.arange(10) / 25
 NUMBER = st.floats(-1, 1, width=32)
@@ -158,3 +158,44 @@ def test_the_clock_stays_within_what_was_annotated(rows):
         assert ((known[:, index] >= values.min() - 1e-5) & (known[:, index] <= values.max() + 1e-5)).all()
     assert labels.dtype == np.float32
     assert not math.isinf(labels[~np.isnan(labels)].sum())
+
+
+GOLD = {"names": ("v.csv", "a.csv"), "delays_s": (0.0, 0.0)}
+
+
+def test_gold_is_column_0_at_25_hz_whatever_parts_the_cells():
+    rows = parse_gold(["gold,FM1\n0.5,9\n-0.25,9\n", "0.1;9\r\n0.2;9\r\n"], **GOLD)
+    assert rows.by == "time_s"
+    np.testing.assert_allclose(rows.places, [0, 0.04])
+    np.testing.assert_allclose(rows.values, [[0.5, 0.1], [-0.25, 0.2]], atol=1e-6)
+
+
+def test_annotators_are_late_by_their_delay():
+    behaviour = np.sin(np.arange(300) / 20)
+    late = [np.concatenate([np.zeros(shift), behaviour]) for shift in (58, 68)]
+    texts = ["\n".join(f"{value:.6f}" for value in column[:300]) for column in late]
+    rows = parse_gold(texts, names=GOLD["names"], delays_s=(58 / 25, 68 / 25))
+    assert len(rows.places) == 300 - 68
+    np.testing.assert_allclose(rows.values, np.stack([behaviour[:232]] * 2, axis=1), atol=1e-5)
+
+
+def test_gold_that_is_shorter_than_the_delay_labels_nothing():
+    assert len(parse_gold(["0.1\n", "0.1\n"], names=GOLD["names"], delays_s=(2.32, 2.72)).places) == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (["0\n7\n", "0\n0\n"], "v.csv, row 2, column valence: 7"),
+        (["0\n0\n", "0\nx\n"], "a.csv, row 2, column arousal: 'x' is not a number"),
+        (["0\n", "0\n0\n"], "v.csv has 1 rows and a.csv has 2 rows"),
+    ],
+)
+def test_gold_that_is_not_of_the_grammar_is_refused_with_its_place(texts, words):
+    with pytest.raises(LabelError, match=words):
+        parse_gold(texts, **GOLD)
+
+
+def test_gold_without_a_value_masks_both():
+    rows = parse_gold(["-5\n0.5\n", "0.5\nnan\n"], **GOLD)
+    assert not rows.valid.any()

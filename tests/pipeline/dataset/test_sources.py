@@ -121,11 +121,80 @@ def test_affwild2_makes_a_stream_per_person_and_one_group_per_video(source):
     assert [(v.key, v.person, v.group, v.split) for v in listing.videos] == [
         ("batch1__v1_left", "left", "batch1__v1", "train"),
         ("batch1__v1_right", "right", "batch1__v1", "train"),
+        ("unlabelled", "", "unlabelled", "test"),
         ("v2", "", "v2", "val"),
         ("v3_left", "", "v3_left", "train"),
     ]
     assert listing.videos[0].uri == listing.videos[1].uri
-    assert listing.ignored == ["labels VA/Validation_Set/gone.txt: no such video", "unlabelled.mp4: no labels"]
+    assert listing.ignored == ["labels VA/Validation_Set/gone.txt: no such video"]
+
+
+def test_affwild2_lists_name_the_test_set(source):
+    for path in ("videos/v1.mp4", "videos/v2.mp4", "videos/v3.mp4", "videos/v4.mp4", "labels/Train_Set/v1.txt"):
+        source.add(path)
+    source.add("lists/Train_Set.txt", b"v1\r\n")
+    source.add("lists/VA_test_set_release.txt", b"\xef\xbb\xbfv2_left\nv2_right\n\nv3.mp4\ngone\n")
+    kind = {"kind": "affwild2", "labels": str(source.folder / "labels"), "lists": str(source.folder / "lists")}
+    listing = source.list(**kind)
+    assert [(v.key, v.split, bool(v.labels_uri)) for v in listing.videos] == [
+        ("v1", "train", True),
+        ("v2_left", "test", False),
+        ("v2_right", "test", False),
+        ("v3", "test", False),
+        ("v4", "test", False),
+    ]
+    assert listing.ignored == ["list of test: no video gone"]
+    source.add("lists/test_more.txt", b"v1\n")
+    with pytest.raises(
+        UsageError, match=r"v1 is in two splits: Train_Set\.txt, row 1 \(train\) and test_more\.txt, row 1"
+    ):
+        source.list(**kind)
+    (source.folder / "lists/test_more.txt").unlink()
+    source.add("lists/Train_Set.txt", b"")
+    source.add("lists/validation.txt", b"v1\n")
+    with pytest.raises(UsageError, match=r"are for train, but a list of source\.lists has v1 in val"):
+        source.list(**kind)
+
+
+def test_lists_split_a_folder_too(source):
+    for path in ("videos/x/a.mp4", "videos/b.mp4"):
+        source.add(path)
+    source.add("lists/val.txt", b"x/a\n")
+    source.add("lists/test.txt", b"b\n")
+    listing = source.list(lists=str(source.folder / "lists"))
+    assert [(v.key, v.split) for v in listing.videos] == [("b", "test"), ("x__a", "val")]
+    source.add("lists/mine.txt", b"b\n")
+    with pytest.raises(UsageError, match=r"mine\.txt: the name of a list must say which split it is"):
+        source.list(lists=str(source.folder / "lists"))
+    with pytest.raises(UsageError, match=r"source\.lists .* does not exist"):
+        source.list(lists=str(source.folder / "none"))
+
+
+def test_recola_has_a_file_of_gold_per_dimension(source):
+    for path in ("videos/train_1.mp4", "videos/dev_2.mp4", "videos/test_3.mp4"):
+        source.add(path)
+    for name in ("train_1", "dev_2"):
+        for value in ("arousal", "valence"):
+            source.add(f"labels/ratings_gold_standard/{value}/{name}.csv", value.encode())
+    source.add("labels/ratings_individual/train_1.csv")
+    kind = {"kind": "recola", "labels": str(source.folder / "labels")}
+    listing = source.list(**kind)
+    found = [
+        (v.key, v.split, v.labels_uri.rpartition("standard/")[2], v.arousal_uri.rpartition("standard/")[2])
+        for v in listing.videos
+    ]
+    assert found == [
+        ("dev_2", "val", "valence/dev_2.csv", "arousal/dev_2.csv"),
+        ("test_3", "test", "", ""),
+        ("train_1", "train", "valence/train_1.csv", "arousal/train_1.csv"),
+    ]
+    assert listing.ignored == ["labels ratings_individual/train_1.csv: not <valence|arousal>/<video>.csv"]
+    before = listing.identities
+    source.add("labels/ratings_gold_standard/arousal/dev_2.csv", b"other")
+    assert {key for key in before if source.list(**kind).identities[key] != before[key]} == {"labels dev_2"}
+    (source.folder / "labels/ratings_gold_standard/arousal/dev_2.csv").unlink()
+    with pytest.raises(UsageError, match=r"dev_2\.mp4 has labels in .*valence/dev_2\.csv alone; both are needed"):
+        source.list(**kind)
 
 
 def test_affwild2_persons_of_one_video_in_two_splits_are_refused(source):

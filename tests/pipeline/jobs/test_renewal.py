@@ -13,6 +13,7 @@ from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, shard, verify
 
+
 @pytest.fixture
 def own_source(talkers, tmp_path):
     """A copy of the talkers that a test may change."""
