@@ -71,7 +71,9 @@ def _tune(config: Config, kept: str, trials: list[Any], num_all: int) -> None:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(one_trial, kept=kept), {"cpu": 1}),
             param_space={"trial": tune.grid_search(trials)},
-            tune_config=tune.TuneConfig(max_concurrent_trials=num_workers, trial_dirname_creator=lambda t: t.trial_id),
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=num_workers, reuse_actors=True, trial_dirname_creator=lambda t: t.trial_id
+            ),
             run_config=tune.RunConfig(name="ablation", storage_path=folder, verbose=0, callbacks=[follower]),
         )
         outcome = tuner.fit()

@@ -23,7 +23,7 @@ from iaca_model.training import (
 )
 from pipeline.config import Config
 from pipeline.records import SampleRow
-from pipeline.training import checkpoint, order, record
+from pipeline.training import checkpoint, order, pretrained, record
 from pipeline.training.checkpoint import Checkpoint, Progress
 from pipeline.training.history import History, NoHistory
 from pipeline.training.loader import Loader
@@ -55,6 +55,8 @@ class Fit:
         self._bare = EmotionModel(plan.config.input_spec, plan.config.model)
         if found:
             self._bare.load_state_dict(found.model)
+        else:
+            pretrained.start_from(self._bare, self.train)
         self._model = wrap(self._bare) if wrap else self._bare
         self._optimizer = build_optimizer(
             self._model, learning_rate=self.train.learning_rate, weight_decay=self.train.weight_decay

@@ -61,7 +61,7 @@ def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
 def test_the_lesson_moves_the_modality_gate_towards_the_healthy_side():
     trial = Trial(ROWS["jca+iaca:taught"], 5, SMALL)
     torch.manual_seed(0)
-    model = Encoded(trial)
+    model = Encoded(trial).eval()
     batch = World(5, SMALL.num_steps, SMALL.feature_dim).draw(64)
     untaught = dataclasses.replace(trial.variant, teach=0.0)
     with_lesson, without = (
