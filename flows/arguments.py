@@ -17,8 +17,12 @@ TOP = {
     "name": "the outputs' folders begin with it",
     "limit": "only the first N videos; 0: all",
     "dry_run": "print the plan and stop",
+    "extend": "URI of a dataset: make a new version of it for the source as it is now",
+    "retry_rejected": "build the shards that hold rejected videos once more",
+    "repair": "build damaged shards again from the source, with the bytes they had",
 }
-OF_VIDEOS = ("limit", "dry_run")  # shown only by commands that read raw videos
+OF_VERIFY = ("repair",)  # shown only by that command
+OF_VIDEOS = ("limit", "dry_run", "extend", "retry_rejected")  # shown only by commands that read raw videos
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,12 @@ class Command:
     def reads_videos(self) -> bool:
         """Whether it preprocesses."""
         return "source" in self.sections
+
+    def takes(self, name: str) -> bool:
+        """Whether a field that stands in no section means something to this command."""
+        if name in OF_VERIFY:
+            return self.name == "verify"
+        return self.reads_videos or name not in OF_VIDEOS
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +175,7 @@ def _form(command: Command) -> Iterator[tuple[str, Any, Any]]:
     for name, field in command.shortcuts.items():
         yield name, Annotated[str, arg(metavar="URI", help=f"short for --{field}")], ""
     for name, info in Config.model_fields.items():
-        if name in TOP and (command.reads_videos or name not in OF_VIDEOS):
+        if name in TOP and command.takes(name):
             yield name, Annotated[info.annotation, arg(help=TOP[name])], info.default
         elif name in command.sections:
             yield name, info.annotation, info.default

@@ -179,6 +179,10 @@ def _require(command: Command, config: Config) -> None:
             raise UsageError(f"iaca {command.name} makes its own {field}, but it is set to {uri}; leave it out")
     if config.dry_run and not command.reads_videos:
         raise UsageError(f"iaca {command.name} has no plan to print; --dry-run is for preprocess, experiment and demo")
+    for name in ("extend", "retry_rejected", "repair"):
+        if getattr(config, name) and not command.takes(name):
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} is not for iaca {command.name}; `iaca COMMAND --help` lists what is")
     if "faces" in command.sections:
         require_detector(config)
     if {"segments", "sequence"} <= set(command.sections):

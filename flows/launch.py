@@ -63,14 +63,13 @@ def absolute(config: Config) -> Config:
     """
     fields: dict[str, tuple[str, ...]] = {
         "storage": ("root",),
-        "source": ("videos", "labels", "manifest"),
+        "source": ("videos", "labels", "crops", "manifest", "lists"),
         "faces": ("model_uri",),
         "train": ("dataset",),
         "evaluate": ("run", "dataset"),
     }
-    return config.model_copy(
-        update={section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
-    )
+    changes = {section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
+    return config.model_copy(update={**changes, "extend": config.extend and storage.normalise(config.extend)})
 
 
 def _absolute(section: str, values: Any, names: Iterable[str]) -> Any:

@@ -3,7 +3,7 @@
 import pytest
 
 from flows.arguments import Command, parse
-from flows.cli import COMMANDS
+from flows.cli import COMMANDS, run
 from pipeline.config import UsageError
 
 TRAIN, VERIFY = COMMANDS["train"], COMMANDS["verify"]
@@ -86,3 +86,16 @@ def test_mistakes_are_named(words, says):
     with pytest.raises(UsageError) as caught:
         parse(TRAIN, words).config()
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken_by"),
+    [
+        ("extend", {"demo", "preprocess", "experiment"}),
+        ("retry_rejected", {"demo", "preprocess", "experiment"}),
+        ("repair", {"verify"}),
+    ],
+)
+def test_options_of_some_commands_are_refused_by_the_others(name, taken_by):
+    assert {command.name for command in COMMANDS.values() if command.takes(name)} - {"config"} == taken_by
+    assert run(["train", "--dataset", "/data", f"--{name}", "true"]) == 2
