@@ -118,6 +118,7 @@ class ShardBuilder:
             try:
                 rows = tar.add_video(build.segments())
             except Rejection as rejection:
+                self._publish_sheet(rejection.sheet, span)
                 return build.rejected(rejection.reason, rejection.detail, rejection.stage)
             except Exception as error:  # the one place: a video must not take its shard with it
                 if isinstance(error, OSError) and error.errno in NOT_THE_VIDEO:
@@ -125,9 +126,12 @@ class ShardBuilder:
                 return build.rejected("error", f"{type(error).__name__}: {error}")
             spent = build.row.seconds_probe + build.row.seconds_decode + build.row.seconds_faces
             spent += build.row.seconds_audio
-            if build.sheet:
-                storage.publish_bytes(build.sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
+            self._publish_sheet(build.sheet, span)
             return replace(build.row, num_segments=len(rows), seconds_write=max(0.0, perf_counter() - begin - spent))
+
+    def _publish_sheet(self, sheet: bytes, span: Span) -> None:
+        if sheet:
+            storage.publish_bytes(sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
 
 
 def load_detector(config: Config) -> Detector:

@@ -55,7 +55,6 @@ def read_video(
         ValueError: `align` with a detector that does not find eyes.
     """
     started_s = time.perf_counter()
-    cv2.setNumThreads(1)  # a worker owns one core
     joiner = TrackJoiner(min_overlap=min_overlap, max_gap=max(detect_every, round(max_gap_s * frame_rate_hz)))
     span = {"start_frame": start_frame, "stop_frame": stop_frame}
     reader = PictureReader(path, probe, ffmpeg=ffmpeg, frame_rate_hz=frame_rate_hz, timeout_s=timeout_s, **span)
@@ -65,10 +64,11 @@ def read_video(
         decoded, problem = reader.clock_map(), reader.problem() or probe.problem
         frames = _frames_without_faces(decoded, reader)
         rows = _of_person(_rows_shown(spool, frames, reader), follower, choose, anchor, frames["time_s"])
-        if not anchor:
-            _refuse_nobody(rows, frames, problem)
-        spool.copy(rows, directory / "faces.mjpeg")
         _fill_in(frames, rows)
+        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px))
+        if not anchor:
+            _refuse_nobody(frames, problem, sheet)
+        spool.copy(rows, directory / "faces.mjpeg")
     return VideoOnClock(
         frames=frames,
         mjpeg_path=directory / "faces.mjpeg",
@@ -79,7 +79,7 @@ def read_video(
         seconds_faces=time.perf_counter() - started_s - reader.seconds_waiting,
         followed=f"{choose} by anchor" if anchor else choose,
         num_cuts=len(follower.cuts),
-        sheet=contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px)),
+        sheet=sheet,
     )
 
 
@@ -87,6 +87,7 @@ def _look_through(reader: PictureReader, follower: FaceFollower, timeout_s: floa
     """Show every picture to the follower, some of them to the contact sheet."""
     end = reader.stop_frame if reader.stop_frame >= 0 else math.ceil(reader.probe.duration_s * reader.frame_rate_hz)
     thumbnails = Thumbnails(end - reader.start_frame)
+    cv2.setNumThreads(1)  # a worker owns one core
     for frame, picture in enumerate(reader):
         follower.add(picture)
         thumbnails.add(frame, picture)
@@ -111,10 +112,12 @@ def _refuse_unread(reader: PictureReader, timeout_s: float) -> None:
         raise Rejection("decode", "undecodable", reader.problem())
 
 
-def _refuse_nobody(rows: NDArray[np.void], frames: NDArray[np.void], problem: str) -> None:
-    if not len(rows):
+def _refuse_nobody(frames: NDArray[np.void], problem: str, sheet: bytes) -> None:
+    if not frames["face_ok"].any():
         looked = f"no face in {frames['video_ok'].sum()} frames"
-        raise Rejection("faces", "no_face", f"{looked}; {problem}" if problem else looked)
+        rejection = Rejection("faces", "no_face", f"{looked}; {problem}" if problem else looked)
+        rejection.sheet = sheet
+        raise rejection
 
 
 def _of_person(

@@ -45,6 +45,13 @@ def test_every_input_is_a_row_with_its_reason(undisturbed):
     assert "row 2, column arousal: 7" in rows["person02_clip1"].detail
 
 
+def test_what_was_looked_at_can_be_audited(undisturbed):
+    """Also where no face was found, but not where nothing was seen."""
+    videos = shards.read_videos(undisturbed.uri)
+    sheets = {Path(entry.uri).stem for entry in storage.list_files(storage.join(undisturbed.uri, "sheets"))}
+    assert sheets == {video.video_id for video in videos if video.status == "ok" or video.reason == "no_face"}
+
+
 def test_rows_tell_what_was_measured(undisturbed, talkers):
     row = next(row for row in shards.read_videos(undisturbed.uri) if row.video_id == "person00_clip0")
     assert row.duration_s == row.covered_s == pytest.approx(2.0, abs=0.05)

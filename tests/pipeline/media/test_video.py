@@ -148,6 +148,7 @@ def test_no_face_is_a_rejection_that_says_how_many_frames_were_seen(tmp_path):
         read(write(tmp_path, [scene()] * 30), tmp_path)
     assert (caught.value.stage, caught.value.reason) == ("faces", "no_face")
     assert caught.value.detail == "no face in 30 frames"
+    assert cv2.imdecode(np.frombuffer(caught.value.sheet, np.uint8), cv2.IMREAD_COLOR) is not None
     assert list((tmp_path / "work").iterdir()) == []
 
 
