@@ -36,6 +36,15 @@ def identities(entries: Iterable[Entry], root: str, *, whole: bool = False) -> d
     return {entry.uri: cache[entry.uri][-1] for entry in entries}
 
 
+def forget(uris: Iterable[str], root: str) -> None:
+    """Remove files that were withdrawn, and so their names, from the cache."""
+    cache_uri = storage.join(root, *_CACHE)
+    cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
+    kept = {uri: facts for uri, facts in cache.items() if uri not in set(uris)}
+    if len(kept) < len(cache):
+        storage.publish_bytes(json.dumps(kept, sort_keys=True, indent=0).encode(), cache_uri)
+
+
 def identity_of_file(path: Path) -> str:
     """The identity of a local file, as `identities` gives it for the same bytes on any storage."""
     size = path.stat().st_size

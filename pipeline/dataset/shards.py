@@ -134,7 +134,9 @@ def finish_dataset(
     info = _info(dataset_uri, config, records, toolchain, counts_of(videos, records))
     info = replace(info, lineage=lineage or {})
     if storage.exists(storage.join(dataset_uri, "dataset.json")):  # then what lies beside it must stay
-        return _same_as_committed(info)
+        info = _same_as_committed(info)
+        attempts.forget(dataset_uri)
+        return info
     storage.publish_bytes(_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
     text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)

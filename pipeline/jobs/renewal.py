@@ -13,6 +13,7 @@ from pipeline.dataset import shards, versions
 from pipeline.dataset.card import outcome_lines
 from pipeline.dataset.facts import Memory
 from pipeline.dataset.forecast import forecast, plan_text
+from pipeline.dataset.identity import forget
 from pipeline.dataset.plan import plan_shards
 from pipeline.dataset.shards import DatasetInfo
 from pipeline.dataset.sources import Listing
@@ -97,12 +98,16 @@ def _parent(parent: DatasetInfo) -> dict[str, str]:
 def _forget_removed(
     records: Sequence[ShardRecord], difference: Difference, config: Config, toolchain: dict[str, str]
 ) -> None:
-    """Where the faces of withdrawn people were is forgotten with them."""
+    """What the caches know of videos that were withdrawn, and of those that changed, goes with them."""
     memory = Memory(config, toolchain)
     videos = {span.video.key: span.video for record in records for span in record.spans}
-    for key in difference.removed:
-        memory.forget(videos[key].identity)
+    gone = [videos[key] for key in sorted(difference.removed)]
+    for video in gone:
+        memory.forget(video.identity)
     memory.save()
+    now = {uri for video in difference.added for uri in (video.uri, video.labels_uri, video.arousal_uri)}
+    uris = {uri for video in gone for uri in (video.uri, video.labels_uri, video.arousal_uri)}
+    forget(uris - now, config.storage.root)
 
 
 def newest(uri: str) -> str:

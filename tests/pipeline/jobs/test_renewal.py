@@ -44,7 +44,10 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
     found = [entry.uri for entry in storage.list_files(info.uri) if b"person00" in storage.read_bytes(entry.uri)]
     found += [entry.uri for entry in storage.list_files(info.uri) if marker in storage.read_bytes(entry.uri)]
     found += [entry.uri for entry in storage.list_files(info.uri) if "person00" in entry.uri]
+    cache = storage.list_files(str(tmp_path / "root/cache"))
+    found += [entry.uri for entry in cache if b"person00" in storage.read_bytes(entry.uri)]
     assert found == []
+    assert cache
     assert any(marker in storage.read_bytes(entry.uri) for entry in storage.list_files(parent.uri))
     assert info.lineage["parent"] == parent.name
     assert (info.lineage["added"], info.lineage["removed"]) == (0, 2)
