@@ -211,9 +211,8 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     Left out of the training section: the addresses of the dataset and of weights (their sha256 counts), the device, how
     often to checkpoint, how many checkpoints to keep and how many failures to bear.
     """
-    settings = {"checkpoint_every_steps": 1, "keep_checkpoints": 1, "max_failures": 0, "use_gpu": False}
-    addresses = {"dataset": "", "video_weights": "", "audio_weights": ""}
-    train = dataclasses.replace(config.train, **(settings | addresses))
+    placed = dataclasses.replace(config.train, dataset="", video_weights="", audio_weights="", use_gpu=False)
+    train = dataclasses.replace(placed, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0)
     return fingerprint(dataset_digest, config.sequence, config.model, train)
 
 

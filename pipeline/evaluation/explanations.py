@@ -44,10 +44,8 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
     if not (names or maps):
         raise ValueError("the model has neither gates nor attention to show; base concat explains nothing")
     figure = Figure((9.0, 0.6 + 0.28 * len(names) + (4.2 if maps else 0)), layout="constrained")
-    parts = figure.subfigures(
-        2 if names and maps else 1, 1, height_ratios=[len(names) + 2, 15] if names and maps else None
-    )
-    panels = np.atleast_1d(parts)
+    heights = [len(names) + 2] * bool(names) + [15] * bool(maps)
+    panels = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if names:
         _gates(panels[0].subplots(), names, weights_OL, times)
     if maps:

@@ -28,20 +28,30 @@ def start_from(model: EmotionModel, train: TrainConfig) -> None:
     """Load `train.video_weights` and `train.audio_weights` into the backbones, where they are given.
 
     Raises:
-        UsageError: a file is missing, is not the one of the sha256, or does not match the backbone exactly.
+        UsageError: a file is missing, is not the one of the sha256, or does not match the backbone exactly; or a
+            backbone is frozen and has no weights to start from.
     """
     backbones = {"video": model.video_backbone, "audio": model.audio_backbone}
     for name, uri, sha256 in (
         ("video", train.video_weights, train.video_weights_sha256),
         ("audio", train.audio_weights, train.audio_weights_sha256),
     ):
-        if not uri:
-            continue
         backbone = backbones[name]
+        if not uri:
+            _refuse_frozen_noise(backbone, model, f"train.{name}_weights")
+            continue
         if not isinstance(backbone, Freezable):
             raise UsageError(f"train.{name}_weights is {uri}, but there is no residual {name} backbone to take it")
         num = load(backbone.body, read(uri, sha256, f"train.{name}_weights"), uri)
         log.info("%s backbone: all %d parameters and statistics from %s", name, num, uri)
+
+
+def _refuse_frozen_noise(backbone: nn.Module | None, model: EmotionModel, field: str) -> None:
+    if isinstance(backbone, Freezable) and model.config.frozen != "none":
+        raise UsageError(
+            f"model.frozen is {model.config.frozen}, but {field} is empty: what is frozen would stay random; "
+            f"give {field} and {field}_sha256, or train all with --model.frozen none"
+        )
 
 
 def read(uri: str, sha256: str, field: str) -> dict[str, Tensor]:

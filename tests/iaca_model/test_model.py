@@ -93,3 +93,31 @@ def test_it_learns_what_is_seen_and_heard():
     optimizer = build_optimizer(model, learning_rate=3e-3, weight_decay=0.0)
     losses = [train_step(model, brightness_and_loudness_batch(seed), optimizer, clip_norm=1.0) for seed in range(80)]
     assert sum(losses[-10:]) / 10 < 0.5 * losses[0]
+
+
+def preset_on(name: str, spec: InputSpec) -> tuple[EmotionModel, Batch]:
+    torch.manual_seed(0)
+    return EmotionModel(spec, preset(name, feature_dim=16, head_dim=8, joint_dim=8)).eval(), fake_batch(spec, 2)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_whole_preset_is_one_graph(name):
+    torch._dynamo.reset()
+    spec = InputSpec(num_steps=3, num_frames=2, crop_px=16, num_mels=16, num_hops=16)
+    model, batch = preset_on(name, spec)
+    # A recurrent network is left to its own kernel: dynamo goes around it.
+    whole = model.config.temporal != "blstm"
+    with torch.no_grad():
+        found = torch.compile(model, fullgraph=whole, backend="eager")(batch)
+        torch.testing.assert_close(found.values_BL2, model(batch).values_BL2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_whole_preset_compiles_to_the_same_numbers(name):
+    torch._dynamo.reset()
+    model, batch = preset_on(name, InputSpec(num_steps=3, num_frames=2, crop_px=16, num_mels=16, num_hops=16))
+    compiled = torch.compile(model)
+    torch.testing.assert_close(compiled(batch).values_BL2, model(batch).values_BL2, rtol=1e-4, atol=1e-5)
+    compiled(batch).values_BL2.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.features.parameters() if p.requires_grad)

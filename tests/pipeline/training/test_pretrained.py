@@ -82,3 +82,10 @@ def test_a_file_that_is_no_weights_is_refused(model, tmp_path):
         settings = TrainConfig(audio_weights=str(path), audio_weights_sha256=hashlib.sha256(b"not weights").hexdigest())
         with pytest.raises(UsageError, match="holds no weights"):
             start_from(model, settings)
+
+
+def test_a_frozen_backbone_needs_weights():
+    frozen = EmotionModel(SPEC, ModelConfig(backbone="residual", feature_dim=8, modalities="audio", frozen="partly"))
+    with pytest.raises(UsageError, match=r"model\.frozen is partly, but train\.audio_weights is empty"):
+        start_from(frozen, TrainConfig())
+    start_from(EmotionModel(SPEC, ModelConfig(feature_dim=8)), TrainConfig())
