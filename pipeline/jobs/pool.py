@@ -67,7 +67,7 @@ def facts_of(videos: Sequence[Video], config: Config, toolchain: dict[str, str])
 
 
 def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Facts | None]]:
-    """Facts in the order in which they are found; None for a file that kills whoever looks at it."""
+    """Facts in the order in which they are found; None for a file that upsets or kills whoever looks at it."""
     if not videos:
         return
     ray = _connect(config)
@@ -86,8 +86,10 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
         video = asked.pop(done)
         try:
             yield video, ray.get(done)
-        except ray.exceptions.WorkerCrashedError:
-            yield video, None  # building it will tell what it does to workers
+        except (ray.exceptions.WorkerCrashedError, ray.exceptions.RayTaskError) as error:
+            if isinstance(error, OSError):  # the storage's fault
+                raise
+            yield video, None  # building it will tell what is wrong with it
 
 
 def _look(video: Video, config: Config) -> Facts:

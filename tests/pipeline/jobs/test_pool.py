@@ -1,0 +1,46 @@
+"""Looks at files before the plan, on a real Ray."""
+
+from dataclasses import replace
+
+import pytest
+from preprocessing import config_of
+
+from pipeline.dataset.plan import Facts
+from pipeline.dataset.sources import list_videos
+from pipeline.jobs import pool
+
+
+def test_files_are_looked_at_in_parallel_and_only_once(talkers, tmp_path, local_ray, monkeypatch, capsys):
+    config = config_of(talkers, tmp_path)
+    videos = list_videos(config).videos
+    facts = pool.facts_of(videos, config, {"ffmpeg": "9"})
+    assert {key: pytest.approx(found.duration_s, abs=0.1) for key, found in facts.items()} == {
+        "blank": 1.0,
+        "broken": 0.0,
+        "voice": 0.0,
+        **{f"person0{n}_clip{m}": 2.0 for n in range(3) for m in range(2)},
+    }
+    assert '"done": 9, "total": 9' in capsys.readouterr().out
+
+    def refuse(*_):
+        raise AssertionError("it was known")
+
+    monkeypatch.setattr(pool, "_connect", refuse)
+    assert pool.facts_of(videos, config, {"ffmpeg": "9"}) == facts
+
+
+def test_what_upsets_a_look_is_left_to_its_build(talkers, tmp_path, local_ray):
+    config = config_of(talkers, tmp_path)
+    videos = list_videos(config).videos
+    odd = replace(videos[0], uri="ftp://somewhere/video.mp4", identity="odd")
+    assert pool.facts_of([odd], config, {"ffmpeg": "9"}) == {odd.key: Facts()}
+    assert "odd" not in (tmp_path / "cache/identities.json").read_text()
+    assert not list(tmp_path.glob("cache/durations*"))
+
+
+def test_a_storage_that_fails_stops_the_look(talkers, tmp_path, local_ray):
+    config = config_of(talkers, tmp_path)
+    (tmp_path / "folder.mp4").mkdir()
+    video = replace(list_videos(config).videos[0], uri=str(tmp_path / "folder.mp4"), identity="a folder")
+    with pytest.raises(OSError, match="is a folder where a file is needed"):
+        pool.facts_of([video], config, {"ffmpeg": "9"})
