@@ -35,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant over all seeds; a difference is to `reference` on the same seed, the deviation that of pairs."""
+    """One variant over all seeds; a gain is the difference to `reference` on the same seed, so its error is of pairs."""
 
     variant: str
     reference: str
@@ -45,6 +45,8 @@ class Row:
     clean: Spread
     gain_corrupted: Spread | None  # None of the reference itself
     gain_clean: Spread | None
+    over_iaca: Spread | None  # on corrupted data; None unless this is a variation of IACA's default
+    over_iaca_clean: Spread | None
     auroc: dict[str, Spread]  # by kind of corruption and `all`; empty without a modality gate
     gap: Spread | None
 
@@ -54,11 +56,12 @@ def rows_of(variants: Iterable[Variant], results: Sequence[Result]) -> list[Row]
     by_name: dict[str, dict[int, Result]] = {}
     for result in results:
         by_name.setdefault(result["variant"], {})[result["seed"]] = result
-    return [_row(variant, by_name[variant.name], by_name[variant.reference]) for variant in variants]
+    return [_row(variant, by_name) for variant in variants]
 
 
-def _row(variant: Variant, own: dict[int, Result], reference: dict[int, Result]) -> Row:
-    is_reference = variant.name == variant.reference
+def _row(variant: Variant, by_name: dict[str, dict[int, Result]]) -> Row:
+    own, rival = by_name[variant.name], by_name.get(variant.rival)
+    reference = by_name[variant.reference] if variant.name != variant.reference else None
     return Row(
         variant=variant.name,
         reference=variant.reference,
@@ -66,8 +69,10 @@ def _row(variant: Variant, own: dict[int, Result], reference: dict[int, Result])
         num_parameters=next(iter(own.values()))["num_parameters"],
         corrupted=Spread.of([_ccc(result, "corrupted") for result in own.values()]),
         clean=Spread.of([_ccc(result, "clean") for result in own.values()]),
-        gain_corrupted=None if is_reference else _gain(own, reference, "corrupted"),
-        gain_clean=None if is_reference else _gain(own, reference, "clean"),
+        gain_corrupted=_gain(own, reference, "corrupted"),
+        gain_clean=_gain(own, reference, "clean"),
+        over_iaca=_gain(own, rival, "corrupted"),
+        over_iaca_clean=_gain(own, rival, "clean"),
         auroc={kind: spread for kind in (*KINDS, "all") if (spread := _detected(own, kind))},
         gap=_detected(own, "gap"),
     )
@@ -77,7 +82,9 @@ def _ccc(result: Result, data: str) -> float:
     return result["ccc"][data]["mean"]
 
 
-def _gain(own: dict[int, Result], reference: dict[int, Result], data: str) -> Spread:
+def _gain(own: dict[int, Result], reference: dict[int, Result] | None, data: str) -> Spread | None:
+    if reference is None:
+        return None
     return Spread.of([_ccc(own[seed], data) - _ccc(reference[seed], data) for seed in own])
 
 
@@ -87,14 +94,19 @@ def _detected(own: dict[int, Result], what: str) -> Spread | None:
     return Spread.of(known) if known else None
 
 
-HEADINGS = ("variant", "corrupted", "gain", "clean", "gain", *(f"AUROC {kind}" for kind in (*KINDS, "all")), "gap")
+HEADINGS = (
+    *("variant", "corrupted", "gain", "over IACA", "clean", "gain", "over IACA"),
+    *(f"AUROC {kind}" for kind in (*KINDS, "all")),
+    "gap",
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
     """One row for people: mean ± deviation, gains ± their standard error."""
     detected = (_plain(row.auroc.get(kind)) for kind in (*KINDS, "all"))
-    scores = (_value(row.corrupted), _signed(row.gain_corrupted), _value(row.clean), _signed(row.gain_clean))
-    return (row.variant, *scores, *detected, _plain(row.gap))
+    corrupted = (_value(row.corrupted), _signed(row.gain_corrupted), _signed(row.over_iaca))
+    clean = (_value(row.clean), _signed(row.gain_clean), _signed(row.over_iaca_clean))
+    return (row.variant, *corrupted, *clean, *detected, _plain(row.gap))
 
 
 def markdown(rows: Iterable[Row]) -> str:

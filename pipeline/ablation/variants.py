@@ -44,6 +44,11 @@ class Variant:
         """The variant it is compared with: its base without a gate."""
         return name_of(self.base, "none")
 
+    @property
+    def rival(self) -> str:
+        """For one of IACA's variations, IACA as it is by default; "" for the others."""
+        return name_of(self.base, "iaca") if ":" in self.name else ""
+
     def fusion_config(self, settings: AblateConfig) -> FusionConfig:
         """The fusion at the benchmark's sizes."""
         sizes: dict[str, Any] = {"video_dim": settings.feature_dim, "audio_dim": settings.feature_dim}

@@ -13,8 +13,8 @@ from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.variants import variants
 from pipeline.config import Config, load
 
-OVERRIDES = {"name": "made-up", "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "", "num_seeds": 2}}
-CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}}
+OVERRIDES = {"name": "made-up", "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "frozen", "num_seeds": 2}}
+CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}, "ca+iaca:frozen": {100: 0.5, 101: 0.8}}
 
 
 def made_up(variant: str, seed: int) -> table.Result:
@@ -50,7 +50,7 @@ def results() -> list[table.Result]:
 
 
 def test_differences_are_paired_by_seed(config, results):
-    base, gated = table.rows_of(variants(config.ablate), results)
+    base, gated, frozen = table.rows_of(variants(config.ablate), results)
     assert base.gain_corrupted is None
     assert base.corrupted.mean == pytest.approx(0.6)
     assert base.corrupted.deviation == pytest.approx(0.02**0.5)
@@ -58,6 +58,8 @@ def test_differences_are_paired_by_seed(config, results):
     assert gated.gain_corrupted.deviation == pytest.approx(0.005**0.5)
     assert gated.gain_corrupted.error == pytest.approx(0.05)
     assert gated.gain_clean.mean == 0
+    assert (base.over_iaca, gated.over_iaca) == (None, None)
+    assert (frozen.over_iaca.mean, frozen.gain_corrupted.mean) == (pytest.approx(-0.1), pytest.approx(0.05))
 
 
 def test_one_seed_has_no_deviation(config, results):
@@ -68,9 +70,10 @@ def test_one_seed_has_no_deviation(config, results):
 
 def test_the_table_says_it_for_people(config, results):
     text = table.markdown(table.rows_of(variants(config.ablate), results))
-    assert "| ca | 0.600 ± 0.141 |  | 0.800 ± 0.000 |  |  |" in text
+    assert "| ca | 0.600 ± 0.141 |  |  | 0.800 ± 0.000 |  |  |" in text
     assert "| ca+iaca | 0.750 ± 0.212 | +0.150 ± 0.050 |" in text
-    assert text.count("\n") == 4
+    assert "| ca+iaca:frozen | 0.650 ± 0.212 | +0.050 ± 0.050 | -0.100 ± 0.000 |" in text
+    assert text.count("\n") == 5
 
 
 def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp_path):
@@ -90,7 +93,7 @@ def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp
 def test_the_files_for_machines_hold_every_trial_and_every_point(results):
     trials = list(csv.DictReader(io.StringIO(table.trials_csv(results).decode())))
     assert [(line["variant"], line["seed"]) for line in trials] == [(r["variant"], str(r["seed"])) for r in results]
-    assert {line["corrupted_mean"] for line in trials} == {"0.5", "0.7", "0.6", "0.9"}
+    assert {line["corrupted_mean"] for line in trials} == {"0.5", "0.7", "0.6", "0.9", "0.8"}
     points = list(csv.DictReader(io.StringIO(table.curve_csv(table.mean_curves(results)).decode())))
-    assert len(points) == 2 * len(PATTERNS) * len(MASKS) * 2
-    assert all(float(p["mean"]) == pytest.approx(0.6 if p["variant"] == "ca" else 0.75) for p in points)
+    assert len(points) == 3 * len(PATTERNS) * len(MASKS) * 2
+    assert all(float(p["mean"]) == pytest.approx(sum(CCC[p["variant"]].values()) / 2) for p in points)
