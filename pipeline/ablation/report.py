@@ -20,7 +20,7 @@ EXPLANATION = (
     "CCC is the mean of valence and arousal over every step of the test sequences, mean ± deviation over seeds. A gain "
     "is the paired difference to the same base without a gate, on the same data, ± its standard error; over IACA: the "
     "same difference to the base with IACA as it is by default. AUROC: how well the modality gate tells which modality "
-    "is spoilt, its mask hidden, where exactly one is; gap: mean weight of the healthy minus that of the spoilt modality."
+    "is spoilt, its mask hidden, where exactly one is; gap: mean weight of the healthy minus that of the spoilt."
 )
 
 

@@ -35,7 +35,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """One variant over all seeds; a gain is the difference to `reference` on the same seed, so its error is of pairs."""
+    """One variant over all seeds; a gain is the difference to `reference`, paired by seed."""
 
     variant: str
     reference: str
