@@ -173,3 +173,14 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     assert "could not be repaired" in said
     assert "person00_clip0.mp4: changed" in said
     assert not (lost.parent / victim).exists()
+
+
+def test_a_bucket_is_renewed_like_a_folder(own_source, tmp_path, s3_bucket):
+    config = config_of(own_source, f"{s3_bucket}/root", shards={"max_videos": 4})
+    parent = build_in_process(config)
+    (own_source / "videos/person01_clip0.mp4").unlink()
+    info = shards.read_dataset(shard.run(config.model_copy(update={"extend": parent.uri})).output_uri)
+    require_sound(info)
+    assert not [e.uri for e in storage.list_files(info.uri) if b"person01_clip0" in storage.read_bytes(e.uri)]
+    kept = {s.name: s.sha256 for s in parent.shards}
+    assert sum(kept[s.name] == s.sha256 for s in info.shards) == info.lineage["shards_kept"] == len(kept) - 1
