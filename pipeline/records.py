@@ -84,6 +84,7 @@ class Probe:
     sound_spans_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))  # (M, 2) where packets are
     problem: str = ""  # why the file seems to end early
     keyframe_times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # none: seeking is not exact
+    plain: bool = False  # pictures are 4:2:0 of eight bits in limited range: what decoding gives is what is wanted
 
 
 @dataclass(frozen=True, slots=True)

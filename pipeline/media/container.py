@@ -98,12 +98,18 @@ def _probe_container(container: InputContainer, max_duration_s: float) -> Probe:
         start_s=start_s,
         sound_spans_s=_spans(times.get(sound.index, _Times()) if sound else _Times()),
         keyframe_times_s=_keyframes(container, pictures),
+        plain=_is_plain(video),
         problem=problem or _broken_promise(container, times.values()),
     )
 
 
 def _is_attached_picture(stream: av.VideoStream) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _is_plain(video: av.VideoStream) -> bool:
+    limited = video.codec_context.color_range != av.video.reformatter.ColorRange.JPEG
+    return video.codec_context.pix_fmt == "yuv420p" and limited
 
 
 def _upright_size(video: av.VideoStream, rotation_deg: int) -> tuple[int, int]:

@@ -112,8 +112,9 @@ class PictureReader:
         if self.stop_frame >= 0 and not self._numbered:
             span["end_pts"] = self.stop_frame
         clocked = clocked.filter("trim", **span) if span else clocked
-        size_px = self.width_px, self.height_px
-        return clocked.filter("scale", *size_px, out_range="tv", flags="bilinear+accurate_rnd+bitexact")
+        # Asked for a range, `scale` copies even what is in it already.
+        limited = {} if self.probe.plain else {"out_range": "tv"}
+        return clocked.filter("scale", self.width_px, self.height_px, **limited, flags="bilinear+accurate_rnd+bitexact")
 
     def __enter__(self) -> PictureReader:
         return self
