@@ -69,17 +69,21 @@ def absolute(config: Config) -> Config:
         "evaluate": ("run", "dataset"),
     }
     changes = {section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
-    return config.model_copy(update={**changes, "extend": config.extend and storage.normalise(config.extend)})
+    return config.model_copy(update={**changes, "extend": _absolute_uri("extend", config.extend)})
 
 
 def _absolute(section: str, values: Any, names: Iterable[str]) -> Any:
     changed = {}
     for name in names:
-        try:
-            changed[name] = (uri := getattr(values, name)) and storage.normalise(uri)
-        except ValueError as error:
-            raise UsageError(f"{section}.{name}: {error}") from error
+        changed[name] = _absolute_uri(f"{section}.{name}", getattr(values, name))
     return dataclasses.replace(values, **changed)
+
+
+def _absolute_uri(field: str, uri: str) -> str:
+    try:
+        return uri and storage.normalise(uri)
+    except ValueError as error:
+        raise UsageError(f"{field}: {error}") from error
 
 
 class _Output:

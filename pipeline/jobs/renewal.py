@@ -35,6 +35,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
     """
     begin = perf_counter()
+    if config.limit:
+        raise UsageError(f"--extend would remove all but the first {config.limit} videos; leave --limit out")
     parent = shards.read_dataset(config.extend)
     shards.require_complete(parent)
     versions.refuse_other_settings(config, parent)

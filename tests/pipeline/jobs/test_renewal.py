@@ -110,11 +110,15 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
 
 
 def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):
-    config = config_of(own_source, tmp_path / "root", limit=2)
+    for path in own_source.glob("videos/person*"):
+        path.unlink()
+    config = config_of(own_source, tmp_path / "root")
     parent = build_in_process(config)
     extend = config.model_copy(update={"extend": parent.uri})
     with pytest.raises(UsageError, match=r"media\.crop_px is 64, but talk was made with 48"):
         shard.run(extend.model_copy(update={"media": replace(config.media, crop_px=64)}))
+    with pytest.raises(UsageError, match="--extend would remove all but the first 2 videos"):
+        shard.run(extend.model_copy(update={"limit": 2}))
     assert shard.run(extend).skipped
     for path in own_source.glob("videos/*"):
         path.rename(path.with_stem(f"other_{path.stem}"))
