@@ -27,6 +27,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
 }
 MAX_CURVES = 10  # a picture with more is not read; curves.csv has all
+_PATTERN_TITLES = {"random": "random steps", "block": "one block"}
 
 
 def gains(rows: Sequence[Row]) -> bytes:
@@ -70,7 +71,7 @@ def detection(rows: Sequence[Row]) -> bytes:
 def curves(points: Sequence[dict[str, Any]]) -> bytes:
     """CCC against the share of steps without sound; a panel per pattern and mask."""
     names = list(dict.fromkeys(point["variant"] for point in points))
-    preferred = [name for name in names if name.partition("+")[2] in ("", "iaca", "iaca:agreement", "dca")]
+    preferred = [name for name in names if name.partition("+")[2] in ("", "iaca")]
     chosen = (preferred or names)[:MAX_CURVES]
     with mpl.rc_context(STYLE):
         figure = Figure((9.6, 6.4))
@@ -79,7 +80,7 @@ def curves(points: Sequence[dict[str, Any]]) -> bytes:
             for j, mask in enumerate(MASKS):
                 found = [point for point in points if (point["pattern"], point["mask"]) == (pattern, mask)]
                 _panel(axes[i, j], found, chosen)
-                axes[i, j].set_title(f"{pattern} steps without sound, {mask} to the model")
+                axes[i, j].set_title(f"{_PATTERN_TITLES[pattern]}, mask {mask}")
         figure.supxlabel("steps without sound, %")
         figure.supylabel("CCC")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
