@@ -128,7 +128,7 @@ def test_compiled_equals_eager(base, gate):
     torch._dynamo.reset()
     fusion = make(base, gate)
     compiled = torch.compile(fusion, fullgraph=True)
-    inputs = (*features(), *masks())
+    inputs = (*(tensor.requires_grad_() for tensor in features()), *masks())
     found, expected = compiled(*inputs), fusion(*inputs)
     torch.testing.assert_close(found.fused_BLF, expected.fused_BLF, rtol=1e-4, atol=1e-5)
     found.fused_BLF.square().sum().backward()
