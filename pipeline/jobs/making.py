@@ -53,19 +53,28 @@ def make_dataset(
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows, or somebody else committed
             other bytes at `uri`.
     """
-    records = [*carried, *build(plans, config, uri, toolchain)]
+    records = [*carried, *build(plans, config, uri, toolchain, carried)]
     refuse_too_many_rejections(merge_spans(row for record in records for row in record.videos), config)
     return shards.finish_dataset(uri, config, records, toolchain, lineage)
 
 
-def build(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str]) -> list[ShardRecord]:
-    """The records of all shards: those of an earlier, interrupted build and those built now."""
+def build(
+    plans: Sequence[ShardPlan],
+    config: Config,
+    uri: str,
+    toolchain: dict[str, str],
+    beside: Sequence[ShardRecord] = (),
+) -> list[ShardRecord]:
+    """The records of all shards: those of an earlier, interrupted build and those built now.
+
+    Shards `beside` them belong to the same dataset: its videos bear the rejections together.
+    """
     records = finished(plans, uri)
     left = [plan for plan in plans if plan.name not in records]
     if records:
         print(f"{len(records)} of {len(plans)} shards are there from an earlier run", flush=True)
     emit(Progress("shards", len(records), len(plans), "shards"))
-    budget = Budget(plans, config)
+    budget = Budget([*plans, *beside], config)
     try:
         for record in build_shards(left, config, uri, toolchain):
             records[record.name] = record
@@ -80,7 +89,7 @@ def build(plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[
 class Budget:
     """Stops a build as soon as so many videos were rejected that it will fail in the end."""
 
-    def __init__(self, plans: Sequence[ShardPlan], config: Config) -> None:
+    def __init__(self, plans: Sequence[ShardPlan | ShardRecord], config: Config) -> None:
         self.config, self.rejected = config, list[VideoRow]()
         self.total = len({span.video.key for plan in plans for span in plan.spans})
 

@@ -135,13 +135,13 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
     plans = [ShardPlan(record.name, record.name.rpartition("-")[0], record.spans) for record in again]
     rejected = sum(len(_rejected(record)) for record in again)
     print(f"{rejected} rejected videos or spans in {len(again)} of {len(records)} shards are tried again", flush=True)
-    built = build(plans, config, uri, toolchain)
+    others = [record for record in records if not _rejected(record)]
+    built = build(plans, config, uri, toolchain, others)
     if _outcomes(built) == _outcomes(again):
         for entry in storage.list_files(uri):
             storage.delete(entry.uri)
         lines = (f"nothing changed: {rejected} are rejected as before", *outcome_lines(shards.read_videos(parent.uri)))
         return JobResult("shard", parent.uri, False, perf_counter() - begin, parent.counts, lines)
-    others = [record for record in records if not _rejected(record)]
     carried = versions.carry_over(others, (), parent, uri)
     before = {versions.key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
