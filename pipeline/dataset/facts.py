@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipeline import storage
 from pipeline.config import Config, fingerprint
 from pipeline.dataset.build import choice_of
 from pipeline.dataset.plan import Facts, needs_cutting
+from pipeline.dataset.scratch import scratch_folder
 from pipeline.media.faces import Detector
 from pipeline.media.people import scan_people
 from pipeline.media.probe import probe
@@ -23,22 +23,25 @@ from pipeline.records import AnchorPoint, Probe, Rejection, Video
 _FOLDER = "cache"
 
 
-def look(video: Video, config: Config, *, ffmpeg: str, load_detector: Callable[[], Detector]) -> Facts:
+def look(video: Video, config: Config, *, ffmpeg: str, load_detector: Callable[[], Detector]) -> Facts | None:
     """Probe one file and, if it is long enough to be cut, find the person to follow on its keyframes.
 
-    A file that cannot be read, or whose person cannot be found, has empty facts: building it will say why.
+    A file that cannot be read, or whose person cannot be found, has empty facts: building it will say why. One that is
+    gone or was not read in time has none at all: the next look may find more.
 
     Raises:
         OSError: the storage does not answer.
     """
-    with tempfile.TemporaryDirectory(prefix="iaca-look-") as directory:
+    with scratch_folder() as directory:  # it may hold a copy of the video
         try:
             path = storage.local_copy(video.uri, directory)
             found = probe(path, max_duration_s=math.inf)
             if not needs_cutting(found.duration_s, config):
                 return Facts(found.duration_s)
-        except (Rejection, FileNotFoundError):
-            return Facts()
+        except FileNotFoundError:
+            return None
+        except Rejection as rejection:
+            return None if rejection.reason == "timeout" else Facts()
         try:
             return Facts(found.duration_s, _scan(path, found, video, config, ffmpeg, load_detector()))
         except Rejection:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pipeline.config import Config
+from pipeline.config import Config, UsageError
 from pipeline.dataset import shards
 from pipeline.dataset.facts import Memory, look
 from pipeline.dataset.plan import Facts, plan_to_json
@@ -67,7 +67,7 @@ def facts_of(videos: Sequence[Video], config: Config, toolchain: dict[str, str])
 
 
 def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Facts | None]]:
-    """Facts in the order in which they are found; None for a file that upsets or kills whoever looks at it."""
+    """Facts in the order in which they are found; None where there are none, or where looking upsets or kills."""
     if not videos:
         return
     ray = _connect(config)
@@ -87,12 +87,12 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
         try:
             yield video, ray.get(done)
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.RayTaskError) as error:
-            if isinstance(error, OSError):  # the storage's fault
+            if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
                 raise
             yield video, None  # building it will tell what is wrong with it
 
 
-def _look(video: Video, config: Config) -> Facts:
+def _look(video: Video, config: Config) -> Facts | None:
     return look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: load_detector(config))
 
 
