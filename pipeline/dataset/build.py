@@ -111,6 +111,11 @@ class SpanBuild:
         """The clock's frame that decoding begins with: the context of the first segment, if there is any."""
         return max(0, self.span.start_frame - self.config.segments.num_preroll)
 
+    @property
+    def reads_storage(self) -> bool:
+        """Whether what may fail now is the storage: that a video could not be fetched says nothing of the video."""
+        return self.stage in ("source", "labels") or (self.stage == "decode" and bool(self.video.crops_uri))
+
     def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
         if not self.row.labelled_frames:
@@ -259,7 +264,7 @@ class SpanBuild:
         try:
             rows = self._label_rows()
             return rows.values[rows.valid]
-        except (LabelError, OSError, Rejection):
+        except (LabelError, FileNotFoundError, Rejection):
             return np.zeros((0, 2), np.float32)  # the row has its reason already
 
     def _label_rows(self) -> LabelRows:

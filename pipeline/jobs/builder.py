@@ -121,7 +121,7 @@ class ShardBuilder:
                 self._publish_sheet(rejection.sheet, span)
                 return build.rejected(rejection.reason, rejection.detail, rejection.stage)
             except Exception as error:  # the one place: a video must not take its shard with it
-                if isinstance(error, OSError) and error.errno in NOT_THE_VIDEO:
+                if isinstance(error, OSError) and (error.errno in NOT_THE_VIDEO or build.reads_storage):
                     raise
                 return build.rejected("error", f"{type(error).__name__}: {error}")
             spent = build.row.seconds_probe + build.row.seconds_decode + build.row.seconds_faces

@@ -23,11 +23,13 @@ from preprocessing import (
 from pipeline import storage
 from pipeline.config import Config, UsageError, load
 from pipeline.dataset import attempts, shards
+from pipeline.dataset.facts import Memory, look
 from pipeline.dataset.identity import identity_of_bytes
 from pipeline.dataset.plan import Facts, plan_shards, plan_to_json
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, making, shard, verify
+from pipeline.media.decode import find_ffmpeg
 
 
 def test_every_input_is_a_row_with_its_reason(undisturbed):
@@ -256,6 +258,18 @@ def test_a_full_disk_is_not_the_videos_fault(talkers, tmp_path):
     assert not storage.list_files(str(tmp_path / "d/shards"))
 
 
+def test_a_storage_that_fails_is_not_the_videos_fault(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    (plan,) = plans_of(config, "person00_clip0")
+    for place in ("uri", "labels_uri"):
+        (tmp_path / place).mkdir()
+        lost = replace(plan, spans=(span_with(plan.spans[0], **{place: str(tmp_path / place)}),))
+        with pytest.raises(OSError, match="is a folder where a file is needed"):
+            worker.build(lost)
+    assert not storage.list_files(str(tmp_path / "d/shards"))
+
+
 def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     (tmp_path / "d").mkdir()
@@ -455,9 +469,6 @@ def test_spans_of_a_video_hold_what_the_whole_would_hold(talkers, tmp_path):
 
 def builder_anchor(config, video):
     """Where the person is, as the look before the plan finds it for a video that will be cut."""
-    from pipeline.dataset.facts import look
-    from pipeline.media.decode import find_ffmpeg
-
     cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
     return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: builder.load_detector(config)).anchor
 
@@ -509,9 +520,25 @@ def test_a_hopeless_build_stops_early(talkers, tmp_path):
         budget.spend(worker.build(next(p for p in plans if p.spans[0].video.key == "broken")))
 
 
-def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
-    from pipeline.dataset.facts import Memory
+def test_videos_that_were_there_before_bear_new_rejections(talkers, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"max_rejected_fraction": 0.3})
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    plan, before = (plans_of(config, *ids) for ids in (("broken",), ("person00_clip0", "person00_clip1", "blank")))
+    records = [worker.build(each) for each in (*plan, *before)]
+    with pytest.raises(shards.DatasetError, match="1 of 1 videos were rejected"):
+        making.Budget(plan, config).spend(records[0])
+    making.Budget([*plan, *records[1:]], config).spend(records[0])
 
+
+def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: builder.load_detector(config)}
+    assert look(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
+    assert look(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     broken = next(v for v in list_videos(config).videos if v.video_id == "broken")
