@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):/")
+_NAME_CHARS = 60  # at most 240 bytes, and file systems allow 255
 _ALLOWED = "allowed are a local path, file:///path and s3://bucket/prefix"
 
 
@@ -176,12 +177,15 @@ def delete(uri: str) -> None:
 
 
 def local_copy(uri: str, directory: str | os.PathLike[str]) -> Path:
-    """A local path with the content of `uri`: the file itself, or its download in `directory` under the same name."""
+    """A local path with the content of `uri`: the file itself, or its download in `directory`.
+
+    A download has the name of its object, or the end of it: keys may be longer than a file's name.
+    """
     if is_local(uri):
         return Path(entry(uri).uri)
     _, path = _place(uri)
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]  # two keys of one name are two files
-    target = Path(directory).absolute() / digest / path.rsplit("/", 1)[1]
+    target = Path(directory).absolute() / digest / path.rsplit("/", 1)[1][-_NAME_CHARS:]
     local.fill(str(target), lambda temporary: _download(path, temporary))
     return target
 

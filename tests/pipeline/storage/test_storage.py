@@ -258,6 +258,14 @@ def test_local_copies_of_one_name_are_two(storage_root, tmp_path):
     assert (copies == [Path(uri) for uri in uris]) == storage.is_local(storage_root), "what is local is not copied"
 
 
+def test_a_name_longer_than_a_file_may_have_is_copied(storage_root, tmp_path):
+    length = 200 if storage.is_local(storage_root) else 300
+    uri = storage.join(storage_root, "ä" * (length // 2 - 2) + ".mp4")
+    storage.publish_bytes(b"video", uri)
+    copy = storage.local_copy(uri, tmp_path / "copies")
+    assert (copy.read_bytes(), copy.suffix) == (b"video", ".mp4")
+
+
 def test_copy_within_and_across(storage_root, tmp_path):
     here = str(tmp_path / "here")
     source = storage.join(storage_root, "parent/train-00000.tar")
