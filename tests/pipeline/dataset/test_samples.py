@@ -92,6 +92,38 @@ def test_pickles_are_never_loaded(segment, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def npy_header(shape):
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f2", "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data", [npy_header((1 << 40,)) + b"1234", npy_header((-2, -1)) + b"1234", b"PK\x03\x04" + bytes(60), b"\x93NUMPY"]
+)
+def test_an_array_that_promises_what_is_not_there_is_refused(segment, data):
+    with pytest.raises(SampleError, match=r"mel\.npy is not a plain array"):
+        decode(encode(segment) | {"mel.npy": data})
+
+
+@pytest.mark.parametrize("shape", [(0, 64), (3, 0)])
+def test_empty_arrays_survive(segment, shape):
+    empty = dataclasses.replace(segment, mel_db=np.empty(shape, np.float16))
+    assert_equal(decode(encode(empty)), empty)
+    assert decode(encode(empty)).mel_db.shape == shape
+
+
+def test_a_sparse_member_is_refused():
+    info = tarfile.TarInfo("k.mel.npy")
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 29)}
+    info.size = 512
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info, io.BytesIO(b"1\n0\n1\n".ljust(512, b"\0")))
+    with pytest.raises(SampleError, match="not part of the format"):
+        decode_slice(buffer.getvalue())
+
+
 def test_a_wrong_dtype_is_refused(segment):
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((2, 2)))
@@ -124,7 +156,13 @@ def test_a_cut_slice_is_refused(segment):
 
 
 @pytest.mark.parametrize(
-    ("meta", "words"), [(b"{", "is not JSON"), (b"[]", "lacks video_id"), (b'{"video_id": ""}', "lacks person")]
+    ("meta", "words"),
+    [
+        (b"{", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"[]", "lacks video_id"),
+        (b'{"video_id": ""}', "lacks person"),
+    ],
 )
 def test_a_meta_of_another_kind_is_refused(segment, meta, words):
     with pytest.raises(SampleError, match=words):
