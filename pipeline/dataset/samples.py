@@ -57,23 +57,27 @@ def decode_slice(data: bytes) -> Segment:
 
     A slice of whole tar blocks is itself a readable tar; nothing is extracted to disk.
     """
-    members: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for member in tar:
-                extension = member.name.partition(".")[2]
-                if not member.isreg() or member.issparse() or extension not in MEMBERS:
-                    raise SampleError(f"tar member {member.name!r} is not part of the format")
-                if extension in members:
-                    raise SampleError(f"tar member {member.name!r} stands there twice")
-                file = tar.extractfile(member)
-                assert file is not None
-                members[extension] = file.read()
-    except SampleError:
-        raise
+        members = _members(data)
     except (tarfile.TarError, ValueError) as error:
-        raise SampleError(f"not a tar slice: {error}") from error
+        raise SampleError(f"not a sample's tar slice: {error}") from error
     return decode(members)
+
+
+def _members(data: bytes) -> dict[str, bytes]:
+    """The members of a tar by their extension; a sparse one, which promises more than is there, is none of ours."""
+    members: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+        for member in tar:
+            extension = member.name.partition(".")[2]
+            if not member.isreg() or member.issparse() or extension not in MEMBERS:
+                raise ValueError(f"tar member {member.name!r} is not part of the format")
+            if extension in members:
+                raise ValueError(f"tar member {member.name!r} stands there twice")
+            file = tar.extractfile(member)
+            assert file is not None
+            members[extension] = file.read()
+    return members
 
 
 def _meta(data: bytes) -> dict[str, Any]:
