@@ -62,7 +62,12 @@ class Video:
     @property
     def key(self) -> str:
         """Unique name of the stream: the video's id with the person where there is one."""
-        return f"{self.video_id}_{self.person}" if self.person else self.video_id
+        return stream_key(self.video_id, self.person)
+
+
+def stream_key(video_id: str, person: str) -> str:
+    """What a stream is called: the video's id, with the person where there is one."""
+    return f"{video_id}_{person}" if person else video_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +90,6 @@ class Probe:
     problem: str = ""  # why the file seems to end early
     keyframe_times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # none: seeking is not exact
     plain: bool = False  # pictures are 4:2:0 of eight bits in limited range: what decoding gives is what is wanted
-
-
-@dataclass(frozen=True, slots=True)
-class FaceTrack:
-    """The chosen person's box on every frame of the clock."""
-
-    boxes: NDArray[np.float32]  # (N, 4) x0, y0, x1, y1; NaN where there is no face
-    scores: NDArray[np.float32]  # (N,)
-
-    @property
-    def face_ok(self) -> NDArray[np.bool_]:
-        """(N,) True where there is a box."""
-        return ~np.isnan(self.boxes[:, 0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +154,7 @@ class Segment:
     @property
     def key(self) -> str:
         """WebDataset key, without dots: `{video_id}[_{person}]_{start in ms, nine digits}`."""
-        stream = f"{self.video_id}_{self.person}" if self.person else self.video_id
-        return f"{stream}_{round(self.start_s * 1000):09d}"
+        return f"{stream_key(self.video_id, self.person)}_{round(self.start_s * 1000):09d}"
 
     @property
     def num_frames(self) -> int:

@@ -40,7 +40,8 @@ def forget(uris: Iterable[str], root: str) -> None:
     """Remove files that were withdrawn, and so their names, from the cache."""
     cache_uri = storage.join(root, *_CACHE)
     cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
-    kept = {uri: facts for uri, facts in cache.items() if uri not in set(uris)}
+    gone = set(uris)
+    kept = {uri: facts for uri, facts in cache.items() if uri not in gone}
     if len(kept) < len(cache):
         storage.publish_bytes(json.dumps(kept, sort_keys=True, indent=0).encode(), cache_uri)
 

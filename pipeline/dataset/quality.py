@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.splits import SPLITS
-from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow
+from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow, stream_key
 
 TEMPLATE = Path(__file__).with_name("quality.html")
 MAX_EXAMPLES = 5  # of one reason
@@ -126,11 +126,6 @@ def page(
     )
 
 
-def key_of(row: VideoRow) -> str:
-    """Name of a stream: the video's id with the person where there is one."""
-    return f"{row.video_id}_{row.person}" if row.person else row.video_id
-
-
 def stage_costs(videos: Sequence[VideoRow]) -> list[StageCost]:
     """What each stage took, and last all of them together; [] when nothing was measured."""
     spent = [(name, about, sum(getattr(row, field) for row in videos)) for name, field, about in STAGES]
@@ -221,4 +216,5 @@ def doubtful_of(videos: Sequence[VideoRow]) -> list[VideoRow]:
     def worst(row: VideoRow) -> float:
         return min(row.face_fraction, row.audio_fraction if row.audio_codec else 1.0)
 
-    return sorted((row for row in videos if worst(row) < 0.995), key=lambda row: (worst(row), key_of(row)))[:MAX_ROWS]
+    doubtful = (row for row in videos if worst(row) < 0.995)
+    return sorted(doubtful, key=lambda row: (worst(row), stream_key(row.video_id, row.person)))[:MAX_ROWS]

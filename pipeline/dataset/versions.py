@@ -13,7 +13,7 @@ from pipeline.dataset.plan import digest
 from pipeline.dataset.scratch import scratch_folder
 from pipeline.dataset.shards import DatasetError, DatasetInfo
 from pipeline.dataset.tars import ShardFile
-from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow
+from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
 
 NUM_COPIERS = 8
 SETTINGS = ("source", "media", "faces", "sound", "segments")  # that all shards of a dataset share
@@ -48,7 +48,7 @@ def _content(video: Video) -> tuple[str, ...]:
 
 def key_of(row: VideoRow | SampleRow) -> str:
     """The key of the stream that a row is of."""
-    return f"{row.video_id}_{row.person}" if row.person else row.video_id
+    return stream_key(row.video_id, row.person)
 
 
 def refuse_other_settings(config: Config, parent: DatasetInfo) -> None:
