@@ -99,12 +99,18 @@ def finished_shard(dataset_uri: str, name: str, plan_digest: str) -> ShardRecord
     sidecar = shard_uri(dataset_uri, name, "json")
     if not storage.exists(sidecar) or not storage.exists(shard_uri(dataset_uri, name)):
         return None
-    try:
-        record = record_from_json(storage.read_text(sidecar))
-    except (ValueError, TypeError, KeyError):  # of another version of this program
+    record = read_sidecar(sidecar)
+    if record is None or record.plan_digest != plan_digest:
         return None
-    same = record.plan_digest == plan_digest and sha256_at(shard_uri(dataset_uri, name)) == record.sha256
-    return record if same else None
+    return record if sha256_at(shard_uri(dataset_uri, name)) == record.sha256 else None
+
+
+def read_sidecar(uri: str) -> ShardRecord | None:
+    """The record in a sidecar; None when another version of this program wrote it."""
+    try:
+        return record_from_json(storage.read_text(uri))
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def sha256_at(uri: str) -> str:
@@ -220,14 +226,24 @@ def read_dataset(dataset_uri: str) -> DatasetInfo:
 
     Raises:
         UsageError: there is no committed dataset there, or it is of another format version.
+        DatasetError: `dataset.json` is not what this program writes.
     """
     uri = storage.normalise(dataset_uri)
     try:
-        values = json.loads(storage.read_text(storage.join(uri, "dataset.json")))
+        content = storage.read_bytes(storage.join(uri, "dataset.json"))
     except FileNotFoundError as error:
         raise UsageError(
             f"{uri} is not a finished dataset: it has no dataset.json; make it with iaca preprocess"
         ) from error
+    try:
+        return _info_from(uri, json.loads(content))
+    except UsageError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise DatasetError(f"{uri}/dataset.json is damaged or of another program: {_in_one_line(error)}") from error
+
+
+def _info_from(uri: str, values: dict[str, Any]) -> DatasetInfo:
     if values["format_version"] != FORMAT_VERSION:
         raise UsageError(f"{uri} has format version {values['format_version']}, this program reads {FORMAT_VERSION}")
     shards = tuple(ShardEntry(**shard) for shard in values["shards"])
@@ -264,6 +280,15 @@ def _storable(value: Any) -> Any:
 
 
 def _read_parquet(uri: str, kind: type[_Row]) -> list[_Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return [kind(**row) for row in pq.read_table(io.BytesIO(storage.read_bytes(uri))).to_pylist()]
+    data = storage.read_bytes(uri)
+    try:
+        return [kind(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DatasetError(f"{uri} is damaged or of another program: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -154,7 +154,10 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
 def retry_unfinished(uri: str) -> None:
     """Forget the shards with rejected videos of a build that was never committed, so that they are built again."""
     for entry in storage.list_files(storage.join(uri, "shards")):
-        if entry.uri.endswith(".json") and _rejected(shards.record_from_json(storage.read_text(entry.uri))):
+        if not entry.uri.endswith(".json"):
+            continue
+        record = shards.read_sidecar(entry.uri)
+        if record is None or _rejected(record):
             storage.delete(entry.uri)
 
 

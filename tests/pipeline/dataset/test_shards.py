@@ -14,6 +14,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset import attempts, shards
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.tars import ShardFile, encode_slice
+from pipeline.jobs.renewal import retry_unfinished
 from pipeline.records import ShardRecord, VideoRow
 
 
@@ -191,3 +192,32 @@ def test_what_is_no_dataset_is_a_usage_error(tmp_path):
     path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
     with pytest.raises(UsageError, match="format version 99, this program reads 1"):
         shards.read_dataset(uri)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format_version": 1}', b"\xff"])
+def test_a_damaged_marker_is_named(tmp_path, content):
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(shards.DatasetError, match=r"dataset\.json is damaged or of another program"):
+        shards.read_dataset(str(tmp_path))
+
+
+def test_a_damaged_table_is_named(tmp_path):
+    uri = str(tmp_path / "talk-123")
+    shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    path = tmp_path / "talk-123/index.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(shards.DatasetError, match=r"index\.parquet is damaged or of another program"):
+        shards.read_index(uri)
+    path.write_bytes((tmp_path / "talk-123/videos.parquet").read_bytes())
+    with pytest.raises(shards.DatasetError, match=r"index\.parquet is damaged or of another program"):
+        shards.read_index(uri)
+
+
+def test_sidecars_of_another_version_count_for_nothing(tmp_path):
+    record = build(tmp_path, str(tmp_path))
+    sidecar = shards.shard_uri(str(tmp_path), record.name, "json")
+    assert shards.read_sidecar(sidecar) == record
+    storage.publish_bytes(b'{"name": "train-00000"}', sidecar)
+    assert shards.read_sidecar(sidecar) is None
+    retry_unfinished(str(tmp_path))
+    assert not storage.exists(sidecar)
