@@ -72,6 +72,14 @@ class Config(BaseModel):
         allowed = "letters, digits, '-' and '_', up to 60 of them"
         require(bool(_NAME.fullmatch(self.name)), f"name is {self.name!r}; it becomes a folder's: {allowed}")
         require(self.limit >= 0, f"limit is {self.limit}; it must be 0 (all videos) or more")
+        sound, rate = self.sound, self.media.sample_rate_hz
+        length = round(sound.window_s * rate)
+        require(
+            1 <= length <= sound.n_fft,
+            f"sound.window_s {sound.window_s} at media.sample_rate_hz {rate} is {length} samples; "
+            f"allowed: 1 to sound.n_fft {sound.n_fft}",
+        )
+        require(sound.hop_s * rate >= 1, f"sound.hop_s {sound.hop_s} is less than a sample at {rate} Hz")
         return self
 
     def to_json(self) -> str:

@@ -19,6 +19,13 @@ def require_at_least(least: float, section: str, values: object, *names: str) ->
         require(value >= least, f"{section}.{name} is {value}; it must be at least {least}")
 
 
+def require_share(section: str, values: object, *names: str) -> None:
+    """Raise ValueError unless every named field of the section lies within 0 and 1."""
+    for name in names:
+        share = getattr(values, name)
+        require(0 <= share <= 1, f"{section}.{name} is {share}; allowed: 0 to 1")
+
+
 def require_positive(section: str, values: object, *names: str) -> None:
     """Raise ValueError unless every named field of the section is above 0."""
     for name in names:
@@ -67,8 +74,7 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         require_at_least(1, "synthesis", self, "num_identities", "clips_per_identity", "width_px", "height_px")
         require_positive("synthesis", self, "duration_s", "frame_rate_hz", "sample_rate_hz")
-        share = self.corrupted_fraction
-        require(0 <= share <= 1, f"synthesis.corrupted_fraction is {share}; allowed: 0 to 1")
+        require_share("synthesis", self, "corrupted_fraction")
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,7 @@ class FacesConfig:
     def __post_init__(self) -> None:
         require_at_least(1, "faces", self, "detect_every")
         require_at_least(0, "faces", self, "long_side_px", "max_gap_s", "margin")
+        require_share("faces", self, "min_score", "min_overlap", "min_face_fraction")
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,7 @@ class ShardsConfig:
     def __post_init__(self) -> None:
         require_positive("shards", self, "target_mb", "span_minutes")
         require_at_least(1, "shards", self, "max_videos")
+        require_share("shards", self, "max_rejected_fraction")
 
 
 @dataclass(frozen=True)
@@ -235,9 +243,7 @@ class TrainConfig:
         require_at_least(1, "train", self, *counts, "checkpoint_every_steps", "keep_checkpoints")
         require_at_least(0, "train", self, "weight_decay", "max_failures", "max_bad_samples", "seed")
         require_positive("train", self, "learning_rate", "clip_norm")
-        for name in ("warmup_fraction", "drop_modality"):
-            share = getattr(self, name)
-            require(0 <= share <= 1, f"train.{name} is {share}; allowed: 0 to 1")
+        require_share("train", self, "warmup_fraction", "drop_modality")
 
 
 @dataclass(frozen=True)
@@ -284,4 +290,4 @@ class AblateConfig:
         require(self.num_steps >= 4, f"ablate.num_steps is {self.num_steps}; it must be at least 4")
         sizes = (self.feature_dim, self.num_train, self.num_test, self.updates, self.batch_size)
         require(min(sizes) >= 1, f"the sizes and counts of [ablate] must be at least 1, found {vars(self)}")
-        require(0 <= self.corrupted <= 1, f"ablate.corrupted is {self.corrupted}; allowed: 0 to 1")
+        require_share("ablate", self, "corrupted")
