@@ -47,8 +47,9 @@ def parse(line: str) -> Progress | None:
 
 
 def result_to_json(result: JobResult) -> bytes:
-    """The content of `result.json`."""
-    return json.dumps(asdict(result), indent=2).encode()
+    """The content of `result.json`; what is not Unicode in the name of a file is spelt out."""
+    lines = [line.encode("utf-8", "backslashreplace").decode() for line in result.lines]
+    return json.dumps(asdict(result) | {"lines": lines}, indent=2).encode()
 
 
 def result_from_json(data: bytes) -> JobResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import io
 import logging
 import os
 import signal
@@ -35,6 +36,8 @@ def main(kind: str, run: Run) -> NoReturn:
         print(f"usage: python -m pipeline.jobs.{kind} URI_OF_CONFIG_JSON", file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
     os.environ.update(PRIVACY)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
     signal.signal(signal.SIGTERM, _interrupt)
     die_with_parent()
     with _NoOrphans(), _Boundary():

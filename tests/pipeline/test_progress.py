@@ -16,3 +16,8 @@ def test_progress_lines_are_read_back_and_others_are_not(capsys):
 def test_results_round_trip():
     result = JobResult("shard", "s3://b/d", skipped=False, seconds=1.5, counts={"videos": 3}, lines=("a", "b"))
     assert result_from_json(result_to_json(result)) == result
+
+
+def test_lines_of_a_result_can_be_printed():
+    result = JobResult("shard", "d", skipped=False, seconds=1.5, lines=("ignored: \udcff.mp3",))
+    assert result_from_json(result_to_json(result)).lines == ("ignored: \\udcff.mp3",)

@@ -24,6 +24,9 @@ def run(config):
     if config.name == "usage": raise UsageError("set source.videos, it is empty")
     if config.name == "failed": raise RuntimeError("shard 3 of 4 is gone")
     if config.name == "silent": raise KeyError("x")
+    if config.name == "odd":
+        print("ignored: \\udcff.mp3")
+        raise ValueError("\\udcff.mp4 and \\udcfe.mp4 are one")
     if config.name == "sleep":
         print("started", os.getpid(), flush=True)
         time.sleep(60)
@@ -75,6 +78,12 @@ def test_failures_are_one_line_and_a_code(job, tmp_path, name, code, line):
     done = subprocess.run(**job(name), timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, line, "")
     assert not (tmp_path / name / "result.json").exists()
+
+
+def test_names_that_are_not_unicode_are_spelt_out(job):
+    done = subprocess.run(**job("odd", PYTHONIOENCODING="utf-8:strict"), timeout=60, check=False)
+    said = "ignored: \\udcff.mp3\nerror: \\udcff.mp4 and \\udcfe.mp4 are one\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, said, "")
 
 
 def test_verbose_failures_show_the_traceback(job):
