@@ -84,11 +84,9 @@ def _as_built(info: DatasetInfo, config: Config) -> Config:
     """The settings the dataset was built with, the places of this call."""
     model_uri = config.faces.model_uri or info.config.faces.model_uri
     faces = replace(info.config.faces, model_uri=model_uri)
-    source = replace(
-        info.config.source,
-        videos=config.source.videos or info.config.source.videos,
-        labels=config.source.labels or info.config.source.labels,
-    )
+    asked, built = config.source, info.config.source
+    places = {name: getattr(asked, name) or getattr(built, name) for name in ("videos", "labels", "crops")}
+    source = replace(built, **places)
     return info.config.model_copy(update={"faces": faces, "source": source, "cluster": config.cluster})
 
 
@@ -97,9 +95,15 @@ def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:
     spans = []
     for span, row in zip(record.spans, record.videos, strict=True):
         if row.status == "ok":
-            uri = _moved(span.video.uri, built.source.videos, now.source.videos)
-            labels_uri = _moved(span.video.labels_uri, built.source.labels, now.source.labels)
-            spans.append(replace(span, video=replace(span.video, uri=uri, labels_uri=labels_uri)))
+            before, after, video = built.source, now.source, span.video
+            moved = replace(
+                video,
+                uri=_moved(video.uri, before.videos, after.videos),
+                labels_uri=_moved(video.labels_uri, before.labels, after.labels),
+                arousal_uri=_moved(video.arousal_uri, before.labels, after.labels),
+                crops_uri=_moved(video.crops_uri, before.crops, after.crops),
+            )
+            spans.append(replace(span, video=moved))
     return ShardPlan(record.name, record.name.rpartition("-")[0], tuple(spans))
 
 
@@ -107,7 +111,8 @@ def _moved(uri: str, before: str, now: str) -> str:
     if not uri or not before or not now:
         return uri
     before = storage.normalise(before)
-    return storage.join(now, uri.removeprefix(before)) if uri.startswith(before) else uri
+    within = uri == before or uri.startswith(f"{before}/")
+    return storage.join(now, uri.removeprefix(before)) if within else uri
 
 
 def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> str:

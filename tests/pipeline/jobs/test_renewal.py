@@ -12,6 +12,8 @@ from pipeline.dataset import attempts, shards
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, shard, verify
+from pipeline.records import ShardRecord, Span, Video, VideoRow
+from pipeline.sections import SourceConfig
 
 
 @pytest.fixture
@@ -177,6 +179,22 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     assert "could not be repaired" in said
     assert "person00_clip0.mp4: changed" in said
     assert not (lost.parent / victim).exists()
+
+
+def test_a_repair_finds_all_that_was_moved(talkers, tmp_path):
+    built = config_of(talkers, tmp_path).model_copy(
+        update={"source": SourceConfig(videos="/v", labels="/l", crops="/c")}
+    )
+    now = built.model_copy(update={"source": SourceConfig(videos="s3://b/v", labels="/m", crops="/d")})
+    video = Video(
+        "a", "x/a.mp4", "/v/x/a.mp4", 1, "1", labels_uri="/l/a.csv", arousal_uri="/l2/a.csv", crops_uri="/c/a"
+    )
+    other = replace(video, uri="/v", arousal_uri="/l/b.csv")
+    row = VideoRow("a", "", "/v/x/a.mp4", "a", "train", "ok", "", "", "")
+    record = ShardRecord("train-00000", "", 0, "", (), (row, row), spans=(Span(video), Span(other)))
+    first, second = (span.video for span in verify.plan_of(record, built, now).spans)
+    assert (first.uri, first.labels_uri, first.arousal_uri) == ("s3://b/v/x/a.mp4", "/m/a.csv", "/l2/a.csv")
+    assert (second.uri, second.arousal_uri, second.crops_uri) == ("s3://b/v", "/m/b.csv", "/d/a")
 
 
 def test_a_bucket_is_renewed_like_a_folder(own_source, tmp_path, s3_bucket):
