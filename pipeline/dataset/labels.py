@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import storage
 from pipeline.records import ANNOTATION_DTYPE, LABEL_NAMES, Annotations
 
 SENTINEL = -5.0  # of Aff-Wild2: no valid annotation of this frame
@@ -47,20 +46,6 @@ class LabelRows:
     def valid(self) -> NDArray[np.bool_]:
         """(rows,) True where both values are given."""
         return np.isfinite(self.values[:, 0]) & np.isfinite(self.values[:, 1])
-
-
-def read_annotations(uri: str, *, frame_times_s: NDArray[np.float64]) -> Annotations:
-    """Read a label file and give every valid row its original frame and its time.
-
-    Args:
-        uri: of the file.
-        frame_times_s: sorted presentation time of every original frame; rows beyond the last frame are left out.
-
-    Raises:
-        LabelError: the file is not of the grammar.
-    """
-    text = label_text(storage.read_bytes(uri), name=uri)
-    return annotations_of(parse(text, name=uri), frame_times_s=frame_times_s)
 
 
 def label_text(data: bytes, *, name: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dataset.labels import LabelError, annotations_of, onto_clock, parse, parse_gold, read_annotations
+from pipeline.dataset.labels import LabelError, annotations_of, label_text, onto_clock, parse, parse_gold
 
 TIMES = np.arange(10) / 25
 NUMBER = st.floats(-1, 1, width=32)
@@ -48,10 +48,9 @@ def test_fewer_rows_than_frames_leave_the_rest_unlabelled():
     assert np.isnan(labels[:, 0]).tolist() == [False, False] + [True] * 8
 
 
-def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path):
-    path = tmp_path / "talk.csv"
-    path.write_bytes("\ufeffframe,valence,arousal\r\n\r\n0, 0.5 ,0.25\r\n\r\n1,nan,0.5\r\n\r\n".encode())
-    annotations = read_annotations(str(path), frame_times_s=TIMES)
+def test_byte_order_mark_windows_lines_and_blank_lines():
+    data = "\ufeffframe,valence,arousal\r\n\r\n0, 0.5 ,0.25\r\n\r\n1,nan,0.5\r\n\r\n".encode()
+    annotations = read(label_text(data, name="talk.csv"))
     assert annotations.rows[["valence", "arousal"]].tolist() == [(0.5, 0.25)]
     assert (annotations.num_rows, annotations.num_invalid) == (2, 1)
 
@@ -84,10 +83,9 @@ def test_what_is_not_of_the_grammar_is_refused_with_its_place(text, words):
     assert all(word in str(caught.value) for word in ["talk.csv", *words]), str(caught.value)
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path):
-    (tmp_path / "talk.csv").write_bytes(b"frame,valence,arousal\n0,\xff\xfe,0\n")
+def test_a_file_that_is_not_text_is_refused():
     with pytest.raises(LabelError, match=r"talk\.csv: not UTF-8"):
-        read_annotations(str(tmp_path / "talk.csv"), frame_times_s=TIMES)
+        label_text(b"frame,valence,arousal\n0,\xff\xfe,0\n", name="talk.csv")
 
 
 @given(st.dictionaries(st.integers(0, 9), st.tuples(NUMBER, NUMBER)))
