@@ -32,7 +32,8 @@ def read_manifest(uri: str) -> list[ManifestRow]:
     """Read the CSV `video,group,split`.
 
     Raises:
-        UsageError: the file cannot be read, or a row is not of the grammar; the message has the row's number.
+        UsageError: the file cannot be read, a row is not of the grammar, or two rows say different things of one
+            video; the message has the row's number.
     """
     try:
         text = storage.read_text(uri)
@@ -43,9 +44,22 @@ def read_manifest(uri: str) -> list[ManifestRow]:
         header = [name.strip().lower() for name in next(reader, [])]
         if header != MANIFEST_HEADER:
             raise UsageError(f"{uri}, row 1: the header is {','.join(header)!r}; it must be 'video,group,split'")
-        return [_manifest_row(uri, reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        rows = [_manifest_row(uri, reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except csv.Error as error:
         raise UsageError(f"{uri}, row {reader.line_num}: {error}") from error
+    _refuse_contradictions(uri, rows)
+    return rows
+
+
+def _refuse_contradictions(uri: str, rows: Sequence[ManifestRow]) -> None:
+    said: dict[str, ManifestRow] = {}
+    for row in rows:
+        first = said.setdefault(row.video, row)
+        if (row.group, row.split) != (first.group, first.split):
+            raise UsageError(
+                f"{uri}, row {row.number}: {row.video} is of group {row.group!r}, split {row.split!r}; "
+                f"row {first.number} says group {first.group!r}, split {first.split!r}"
+            )
 
 
 def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:

@@ -65,6 +65,10 @@ def test_manifest_rows_without_a_video_are_told(tmp_path):
         ("video,split,group\n", "row 1: the header is 'video,split,group'"),
         ("video,group,split\na,anna,train\nb,ben,testing\n", "row 3: split is 'testing'; allowed: train, val, test"),
         ("video,group,split\na,train\n", "row 2: 2 cells"),
+        (
+            "video,group,split\na,ann,train\na,ann,train\na,ann,test\n",
+            "row 4: a is of group 'ann', split 'test'; row 2 says group 'ann', split 'train'",
+        ),
     ],
 )
 def test_manifests_of_another_grammar_are_refused_with_the_row(tmp_path, text, words):
