@@ -13,6 +13,7 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 POLL_S = 0.02
+KILL_S = 10.0  # within which whoever can be killed is gone; a process in a system call that hangs cannot
 
 
 def adopt() -> None:
@@ -24,11 +25,13 @@ def adopt() -> None:
 def end_all(grace_s: float = 2.0) -> None:
     """End every process below this one: SIGTERM, and SIGKILL to what is left of them after `grace_s`.
 
+    A process that waits for a disk that does not answer outlives even that; it is not waited for.
+
     Complete only after `adopt`, without which an orphan is nobody's descendant.
     """
     until = time.monotonic() + grace_s
     _signal(below(os.getpid()), signal.SIGTERM)
-    while remaining := below(os.getpid()):
+    while (remaining := below(os.getpid())) and time.monotonic() < until + KILL_S:
         if time.monotonic() > until:
             _signal(remaining, signal.SIGKILL)
         time.sleep(POLL_S)
