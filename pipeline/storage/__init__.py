@@ -100,7 +100,7 @@ def list_files(uri: str) -> list[Entry]:
     """Every file below `uri`, sorted by URI; empty when there is nothing; a file lists itself.
 
     Symbolic links are followed (each folder once), a dangling one is listed with size 0. Files that are still being
-    published are left out.
+    published are left out, and so are pipes and devices.
     """
     store, path = _place(uri)
     with store.explained(path):

@@ -45,17 +45,20 @@ def list_files(path: str) -> Iterator[Entry]:
         seen.add(real)
         for name in names:
             if not _TEMPORARY.fullmatch(name):
-                with suppress(FileNotFoundError):  # deleted since the folder was read
-                    file = os.path.join(folder, name)
-                    yield _entry(file, os.stat(file)) if os.path.exists(file) else Entry(file, 0, _dangling(file))
+                yield from _listed(os.path.join(folder, name))
+
+
+def _listed(path: str) -> Iterator[Entry]:
+    """The entry of a file or of a dangling link; none for a pipe or a device, which one might wait for without end."""
+    with suppress(FileNotFoundError):  # deleted since the folder was read
+        if not os.path.exists(path):
+            yield Entry(path, 0, str(os.lstat(path).st_mtime_ns))
+        elif stat.S_ISREG((found := os.stat(path)).st_mode):
+            yield _entry(path, found)
 
 
 def _entry(path: str, found: os.stat_result) -> Entry:
     return Entry(path, found.st_size, str(found.st_mtime_ns))
-
-
-def _dangling(path: str) -> str:
-    return str(os.lstat(path).st_mtime_ns)
 
 
 def _raise_unless_gone(error: OSError) -> None:

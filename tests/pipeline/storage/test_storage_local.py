@@ -79,6 +79,17 @@ def test_unfinished_files_are_not_listed(tmp_path):
     assert [Path(found.uri).name for found in storage.list_files(str(tmp_path))] == ["film.partial"]
 
 
+def test_pipes_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "null.mp4").symlink_to(os.devnull)
+    (tmp_path / "a.mp4").write_bytes(b"a")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nothing")
+    assert [(Path(found.uri).name, found.size_bytes) for found in storage.list_files(str(tmp_path))] == [
+        ("a.mp4", 1),
+        ("gone.mp4", 0),
+    ]
+
+
 def test_links_are_followed_once(tmp_path):
     (tmp_path / "videos").mkdir()
     (tmp_path / "videos/a.mp4").write_bytes(b"film")
