@@ -209,7 +209,10 @@ def _follow(uri: str, num_epochs: int, over: threading.Event) -> None:
     told = 0
     while True:
         last_look = over.wait(POLL_S)
-        epochs = [row for row in read_rows(uri) if "val_ccc_mean" in row]
+        try:
+            epochs = [row for row in read_rows(uri) if "val_ccc_mean" in row]
+        except OSError:  # the next look may come through; training itself says so when its storage is gone
+            epochs = []
         for row in epochs[told:]:
             note = f"validation CCC {row['val_ccc_mean']:.3f}, loss {row['train_loss']:.3f}"
             emit(Progress("train", row["epoch"], num_epochs, "epochs", note))

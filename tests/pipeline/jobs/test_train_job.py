@@ -131,6 +131,17 @@ def ancestors(pid, parents):
         yield pid
 
 
+def test_epochs_are_followed_past_a_storage_that_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train, "POLL_S", 0.01)
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.mkdir()
+    with train._epochs_followed(str(tmp_path), 3):
+        time.sleep(0.1)
+        metrics.rmdir()
+        metrics.write_text('{"epoch": 1, "val_ccc_mean": 0.5, "train_loss": 0.25}\n')
+    assert [parse(line).done for line in capsys.readouterr().out.splitlines()] == [1]
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path, dataset):
     uri = finished_run(tmp_path, dataset, epochs=1)
     before = Path(uri, "run.json").stat().st_mtime_ns
