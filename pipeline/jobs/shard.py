@@ -6,7 +6,7 @@ from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
-from pipeline.config import Config, dataset_fingerprint, require_detector
+from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.dataset import shards
 from pipeline.dataset.card import outcome_lines
 from pipeline.dataset.forecast import forecast, plan_text
@@ -26,12 +26,13 @@ def run(config: Config) -> JobResult:
     there already.
 
     Raises:
-        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, or
-            there is too little space.
+        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
+            options exclude each other, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
     require_detector(config)
+    _refuse_both(config)
     toolchain = find_toolchain()
     config = config.model_copy(update={"faces": _absolute_model(config)})
     listing = list_videos(config)
@@ -66,6 +67,14 @@ def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str]
     info = make_dataset(plans, config, uri, toolchain)
     outcomes = outcome_lines(shards.read_videos(uri))
     return JobResult("shard", uri, False, perf_counter() - begin, info.counts, outcomes)
+
+
+def _refuse_both(config: Config) -> None:
+    """Raise UsageError when --retry-rejected comes with an option that it would have to ignore."""
+    for name in ("extend", "dry_run"):
+        if config.retry_rejected and getattr(config, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"--retry-rejected builds what is rejected in a dataset again; leave --{option} out")
 
 
 def _absolute_model(config: Config) -> object:

@@ -156,6 +156,14 @@ def test_rejected_videos_are_tried_again(talkers, tmp_path):
     assert len(list((tmp_path / "root/datasets").glob("*/dataset.json"))) == 2
 
 
+@pytest.mark.parametrize("other", [{"dry_run": True}, {"extend": "/elsewhere"}])
+def test_what_a_retry_would_ignore_is_refused(talkers, tmp_path, other):
+    config = config_of(talkers, tmp_path, retry_rejected=True, **other)
+    with pytest.raises(UsageError, match=r"--retry-rejected .* leave --(dry-run|extend) out"):
+        shard.run(config)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root", limit=4)
     info = build_in_process(config)
