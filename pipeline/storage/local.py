@@ -90,6 +90,11 @@ def create_if_absent(data: bytes, path: str) -> bool:
         _write(path, lambda file: file.write(data), os.link)  # unlike a rename, a link fails where the name is taken
     except FileExistsError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LINK:
+            raise
+        message = f"the disk of {path} has no hard links, without which two writers cannot be told apart; move the root"
+        raise OSError(errno.ENOTSUP, message) from error
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -77,6 +78,16 @@ def test_unfinished_files_are_not_listed(tmp_path):
     (tmp_path / f".{'0123456789abcdef' * 2}.partial").write_bytes(b"half")
     (tmp_path / "film.partial").write_bytes(b"a name of its own")
     assert [Path(found.uri).name for found in storage.list_files(str(tmp_path))] == ["film.partial"]
+
+
+def test_a_disk_without_links_is_said_to_be_one(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as exFAT does
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(OSError, match=r"has no hard links, .* move the root"):
+        storage.create_if_absent(b"marker", str(tmp_path / "dataset.json"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_pipes_are_no_files(tmp_path):
