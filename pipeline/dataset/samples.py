@@ -60,7 +60,7 @@ def decode_slice(data: bytes) -> Segment:
     try:
         members = _members(data)
     except (tarfile.TarError, ValueError) as error:
-        raise SampleError(f"not a sample's tar slice: {error}") from error
+        raise SampleError(f"not a tar slice of the format: {error}") from error
     return decode(members)
 
 

@@ -40,9 +40,9 @@ def test_switches(words, dry_run, shared):
 
 def test_values_have_the_types_of_their_fields():
     config = parse(
-        ANY, ["--faces.min_score", "-1e-3", "--name", "x", "--limit", "7", "--model.num_recursions", "2"]
+        ANY, ["--source.valence_delay_s", "-1e-3", "--name", "x", "--limit", "7", "--model.num_recursions", "2"]
     ).config()
-    assert (config.faces.min_score, config.name, config.limit, config.model.num_recursions) == (-1e-3, "x", 7, 2)
+    assert (config.source.valence_delay_s, config.name, config.limit, config.model.num_recursions) == (-1e-3, "x", 7, 2)
     assert parse(ANY, ["--model.num_recursions", "None"]).config().model.num_recursions is None
 
 
