@@ -86,7 +86,11 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
         video = asked.pop(done)
         try:
             yield video, ray.get(done)
-        except (ray.exceptions.WorkerCrashedError, ray.exceptions.RayTaskError) as error:
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.RayTaskError,
+        ) as error:
             if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
                 raise
             yield video, None  # building it will tell what is wrong with it
