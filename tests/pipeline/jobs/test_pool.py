@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from preprocessing import config_of
 
+from pipeline.config import UsageError
 from pipeline.dataset.plan import Facts
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import pool
@@ -43,4 +44,12 @@ def test_a_storage_that_fails_stops_the_look(talkers, tmp_path, local_ray):
     (tmp_path / "folder.mp4").mkdir()
     video = replace(list_videos(config).videos[0], uri=str(tmp_path / "folder.mp4"), identity="a folder")
     with pytest.raises(OSError, match="is a folder where a file is needed"):
+        pool.facts_of([video], config, {"ffmpeg": "9"})
+
+
+def test_a_detector_that_cannot_be_fetched_stops_the_look(talkers, tmp_path, local_ray):
+    faces = {"detector": "yunet", "model_uri": str(tmp_path / "gone.onnx"), "model_sha256": "0" * 64}
+    config = config_of(talkers, tmp_path, faces=faces, shards={"span_minutes": 0.01})
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    with pytest.raises(UsageError, match=r"gone\.onnx cannot be read"):
         pool.facts_of([video], config, {"ffmpeg": "9"})
