@@ -40,6 +40,7 @@ def test_a_rerun_computes_nothing(first):
     assert again.lines == result.lines
 
 
+@pytest.mark.slow
 def test_another_attempt_does_only_what_is_missing(first, capsys):
     root, result = first
     wanted = config(root)

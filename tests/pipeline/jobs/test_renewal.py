@@ -128,6 +128,7 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
         shard.run(extend)
 
 
+@pytest.mark.slow
 def test_rejected_videos_are_tried_again(talkers, tmp_path):
     config = config_of(talkers, tmp_path / "root", limit=4)
     calm = build_in_process(config_of(talkers, tmp_path / "calm", limit=4))
@@ -164,6 +165,7 @@ def test_what_a_retry_would_ignore_is_refused(talkers, tmp_path, other):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root", limit=4)
     info = build_in_process(config)

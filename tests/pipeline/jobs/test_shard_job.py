@@ -152,6 +152,7 @@ def test_a_killed_driver_is_continued_by_a_rerun(talkers, undisturbed, tmp_path)
     assert (attempts[done.stem], attempts[name]) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_an_interrupted_job_leaves_no_process_and_says_how_to_go_on(talkers, tmp_path):
     process = start_job(config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}), tmp_path)
@@ -403,6 +404,7 @@ def slices(uri, record):
     return {row.key: storage.read_bytes(tar, row.offset, row.size) for row in record.samples}
 
 
+@pytest.mark.slow
 @pytest.mark.chaos
 def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
     config = config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}, limit=4)

@@ -90,6 +90,7 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, trained, dataset):
     assert found.weights_sha256 == record.read_record(undisturbed.output_uri).weights_sha256
 
 
+@pytest.mark.slow
 def test_what_a_worker_complains_of_is_not_tried_again(tmp_path):
     damaged = small_dataset(tmp_path / "damaged")
     config = record.on_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
