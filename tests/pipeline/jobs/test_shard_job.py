@@ -6,6 +6,7 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from preprocessing import (
@@ -87,6 +88,18 @@ def test_samples_hold_the_labels_of_their_frames(undisturbed, talkers):
         np.testing.assert_allclose(segment.labels[15:], table[shown, 1:], atol=1e-6)
         assert segment.faces_mjpeg[own["offset"][0] :][:2] == b"\xff\xd8"
         assert own["audio_ok"].all()
+
+
+def test_any_player_plays_the_crops(undisturbed, tmp_path):
+    row = next(row for row in shards.read_index(undisturbed.uri) if row.video_id == "person00_clip0")
+    tar = shards.shard_uri(undisturbed.uri, row.shard.removesuffix(".tar"))
+    segment = decode_slice(storage.read_bytes(tar, row.offset, row.size))
+    (tmp_path / "faces.mjpeg").write_bytes(segment.faces_mjpeg)
+    with av.open(str(tmp_path / "faces.mjpeg")) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(pictures) == segment.frames["face_ok"].sum() > 0
+    side_px = config_of(tmp_path, tmp_path).media.crop_px
+    assert all(picture.shape == (side_px, side_px, 3) and picture.std() > 5 for picture in pictures)
 
 
 def test_another_root_gives_the_same_bytes(talkers, undisturbed, tmp_path):
