@@ -68,7 +68,7 @@ def wait_for(condition, timeout_s=120):
 def alive(pid):
     try:
         return "zombie" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from processes import gone
 
 from pipeline.config import Config
 from pipeline.progress import result_from_json
@@ -122,7 +122,4 @@ def test_it_dies_with_its_parent(job, tmp_path):
         pid = int(process.stdout.readline().split()[1])
         process.kill()
         process.communicate(timeout=30)
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline, "the job outlived its parent"
-        time.sleep(0.05)
+    assert gone(pid, within_s=20), "the job outlived its parent"

@@ -2,30 +2,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import gone
 
 from pipeline.media.child import Child, NotePipe
 
 
 def shell(script, *arguments, **settings):
     return Child(["/bin/bash", "-c", script, "bash", *arguments], **({"timeout_s": 60} | settings))
-
-
-def wait_until_gone(pid, timeout_s=10.0):
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.02)
-    pytest.fail(f"process {pid} still runs")
 
 
 def test_the_output_comes_whole_and_then_ends():
@@ -82,14 +68,14 @@ def test_the_deadline_kills_the_whole_group():
         num_bytes = child.read_into(pid)
         assert child.finish() == -signal.SIGKILL
         assert child.timed_out
-    wait_until_gone(int(bytes(pid[:num_bytes])))
+    assert gone(int(bytes(pid[:num_bytes])), within_s=10)
 
 
 def test_leaving_early_kills_the_child():
     pid = np.zeros(8, np.uint8)
     with shell("printf %8d $$; sleep 60") as child:
         child.read_into(pid)
-    wait_until_gone(int(bytes(pid)))
+    assert gone(int(bytes(pid)), within_s=10)
     assert not child.timed_out
 
 
@@ -105,7 +91,7 @@ def test_the_child_dies_with_its_parent():
     os.kill(pid, 0)
     parent.kill()
     parent.wait()
-    wait_until_gone(pid)
+    assert gone(pid, within_s=10)
 
 
 def test_memory_and_files_are_limited(tmp_path):

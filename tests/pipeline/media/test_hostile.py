@@ -7,13 +7,13 @@ import threading
 from dataclasses import replace
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import hostile_files as hostile
 import numpy as np
 import pytest
 from hostile_files import NUM_FRAMES, TIMES_MS, clip
 from media_files import read_counter, tone
+from processes import gone
 
 from pipeline.media import probe as probing
 from pipeline.media.decode import PictureReader, find_ffmpeg
@@ -225,9 +225,4 @@ def test_the_reader_is_limited_and_ends_with_its_parent(tmp_path):
     assert limits == [1 << 30, 0]
     parent.kill()
     parent.wait()
-    for _ in range(100):
-        status = Path(f"/proc/{pid}/stat")
-        if not status.exists() or status.read_text().rsplit(") ", 1)[1][0] == "Z":
-            return
-        threading.Event().wait(0.05)
-    pytest.fail(f"process {pid} still runs")
+    assert gone(pid)
