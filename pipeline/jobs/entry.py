@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -48,11 +49,8 @@ def main(kind: str, run: Run) -> NoReturn:
     raise SystemExit(EXIT_DONE)
 
 
-class _Boundary:
+class _Boundary(AbstractContextManager["_Boundary"]):
     """Turns whatever leaves the job into one line and an exit code."""
-
-    def __enter__(self) -> None:
-        pass
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
