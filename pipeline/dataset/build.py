@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import storage
 from pipeline.config import Config
+from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.crops import crop_reader
-from pipeline.dataset.identity import identity_of_bytes, identity_of_file
-from pipeline.dataset.labels import LabelError, LabelRows, annotations_of, label_text, parse, parse_gold
+from pipeline.dataset.identity import identity_of_file
+from pipeline.dataset.label_files import read_labels
+from pipeline.dataset.labels import LabelError, annotations_of
 from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
 from pipeline.media.pictures import read_cropped
@@ -48,10 +49,11 @@ def choice_of(video: Video, config: Config) -> Choice:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a worker decodes and looks with."""
+    """What a worker decodes and looks with, and where it keeps the video it is at."""
 
     ffmpeg: str
     detector: Detector
+    copies: LastCopy = field(default_factory=LastCopy)
 
 
 class SpanBuild:
@@ -124,7 +126,7 @@ class SpanBuild:
 
     def _fetch(self) -> Path:
         try:
-            path = storage.local_copy(self.video.uri, str(self.directory))
+            path = self.tools.copies.path_of(self.video.uri)
         except FileNotFoundError as error:
             raise Rejection(
                 "source", "missing", f"{self.video.uri} was there when the plan was made: {error}"
@@ -152,7 +154,7 @@ class SpanBuild:
     def _annotations(self, facts: Probe) -> Annotations:
         self.stage = "labels"
         try:
-            rows = self._label_rows()
+            rows = read_labels(self.video, self.config.source)
         except LabelError as error:
             raise Rejection("labels", "bad_labels", str(error)) from error
         except FileNotFoundError as error:
@@ -262,26 +264,10 @@ class SpanBuild:
     def _labels_without_frames(self) -> NDArray[np.float32]:
         """Valid rows of the label file of a stream whose frames nobody saw; none when the file itself is at fault."""
         try:
-            rows = self._label_rows()
+            rows = read_labels(self.video, self.config.source)
             return rows.values[rows.valid]
         except (LabelError, FileNotFoundError, Rejection):
             return np.zeros((0, 2), np.float32)  # the row has its reason already
-
-    def _label_rows(self) -> LabelRows:
-        """The rows of the label file that the plan was made for; none when there is no such file."""
-        uri = self.video.labels_uri
-        if not uri:
-            return parse("frame,valence,arousal", name="")
-        uris = [uri for uri in (uri, self.video.arousal_uri) if uri]
-        files = [storage.read_bytes(uri) for uri in uris]
-        if (found := "+".join(map(identity_of_bytes, files))) != self.video.labels_identity:
-            planned = self.video.labels_identity
-            raise Rejection("labels", "changed", f"{uri}: planned with identity {planned}, now it has {found}")
-        texts = [label_text(data, name=name) for data, name in zip(files, uris, strict=True)]
-        if len(texts) == 1:
-            return parse(texts[0], name=uri)
-        source = self.config.source
-        return parse_gold(texts, names=uris, delays_s=(source.valence_delay_s, source.arousal_delay_s))
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -13,8 +13,8 @@ import av
 from pipeline import storage
 from pipeline.config import Config, fingerprint
 from pipeline.dataset.build import choice_of
+from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.plan import Facts, needs_cutting
-from pipeline.dataset.scratch import scratch_folder
 from pipeline.media.faces import Detector
 from pipeline.media.people import scan_people
 from pipeline.media.probe import probe
@@ -23,29 +23,38 @@ from pipeline.records import AnchorPoint, Probe, Rejection, Video
 _FOLDER = "cache"
 
 
-def look(video: Video, config: Config, *, ffmpeg: str, load_detector: Callable[[], Detector]) -> Facts | None:
+def look(
+    video: Video, config: Config, *, ffmpeg: str, load_detector: Callable[[], Detector], copies: LastCopy | None = None
+) -> Facts | None:
     """Probe one file and, if it is long enough to be cut, find the person to follow on its keyframes.
 
     A file that cannot be read, or whose person cannot be found, has empty facts: building it will say why. One that is
     gone or was not read in time has none at all: the next look may find more.
 
+    Args:
+        video: the stream.
+        config: the experiment.
+        ffmpeg: the executable.
+        load_detector: called when faces must be looked for.
+        copies: where a video from a bucket is kept, for whoever looks at another stream of the same file next.
+
     Raises:
         OSError: the storage does not answer.
     """
-    with scratch_folder() as directory:  # it may hold a copy of the video
-        try:
-            path = storage.local_copy(video.uri, directory)
-            found = probe(path, max_duration_s=math.inf)
-            if not needs_cutting(found.duration_s, config):
-                return Facts(found.duration_s)
-        except FileNotFoundError:
-            return None
-        except Rejection as rejection:
-            return None if rejection.reason == "timeout" else Facts()
-        try:
-            return Facts(found.duration_s, _scan(path, found, video, config, ffmpeg, load_detector()))
-        except Rejection:
-            return Facts(found.duration_s)
+    copies = copies or LastCopy()
+    try:
+        path = copies.path_of(video.uri)
+        found = probe(path, max_duration_s=math.inf)
+    except FileNotFoundError:
+        return None
+    except Rejection as rejection:
+        return None if rejection.reason == "timeout" else Facts()
+    if not needs_cutting(found.duration_s, config):
+        return Facts(found.duration_s)
+    try:
+        return Facts(found.duration_s, _scan(path, found, video, config, ffmpeg, load_detector()))
+    except Rejection:
+        return Facts(found.duration_s)
 
 
 def _scan(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from pipeline import storage
 from pipeline.config import Config
 from pipeline.dataset.plan import MB, Facts, bytes_per_s
 from pipeline.dataset.splits import SPLITS
@@ -40,6 +42,9 @@ def plan_text(plans: Sequence[ShardPlan], ignored: Sequence[str], expected: Fore
     lines = [f"{len(videos)} videos, {sum(bool(v.labels_uri) for v in videos)} with labels, in {len(plans)} shards"]
     if num_spans > len(videos):
         lines.append(f"long videos are cut: {num_spans} spans in all")
+    if sizes := [video.size_bytes for video in videos if not storage.is_local(video.uri)]:
+        room = f"{max(sizes) / MB:.0f} MB in {tempfile.gettempdir()}"
+        lines.append(f"a worker keeps one video at a time on its own disk: up to {room}")
     shards = Counter(plan.split for plan in plans)
     for split in SPLITS:
         own = [video for video in videos if video.split == split]

@@ -34,9 +34,10 @@ class _Piece:
 
 
 def plan_shards(videos: Sequence[Video], facts: Mapping[str, Facts], config: Config) -> list[ShardPlan]:
-    """Cut long streams into spans and pack those of each split, in the order of their keys, into shards.
+    """Cut long streams into spans and pack those of each split, in the order of their ids, into shards.
 
-    A shard is full when the next span would take it beyond `shards.target_mb` or when it holds `shards.max_videos`.
+    A shard is full when the next span would take it beyond `shards.target_mb` or when it holds `shards.max_videos`. All
+    spans of a file follow one another, whoever is followed in them: a worker need not fetch it twice.
 
     Args:
         videos: all streams, in any order.
@@ -45,7 +46,7 @@ def plan_shards(videos: Sequence[Video], facts: Mapping[str, Facts], config: Con
     """
     plans = []
     for split in SPLITS:
-        streams = sorted((video for video in videos if video.split == split), key=lambda video: video.key)
+        streams = sorted((v for v in videos if v.split == split), key=lambda v: (v.video_id, v.person))
         pieces = (piece for video in streams for piece in _cut(video, facts[video.key], config))
         plans += [ShardPlan(f"{split}-{n:05d}", split, spans) for n, spans in enumerate(_pack(pieces, config))]
     return plans

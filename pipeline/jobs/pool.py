@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import uuid
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 
 from pipeline.config import Config, UsageError
 from pipeline.dataset import shards
+from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.facts import Memory, look
 from pipeline.dataset.plan import Facts, plan_to_json
 from pipeline.dataset.scratch import remove_abandoned
@@ -73,19 +75,19 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
     ray = _connect(config)
     ask = ray.remote(num_cpus=1, max_retries=MAX_DEATHS - 1)(_look)
     settings = ray.put(config)
-    queue, asked = iter(videos), {}
+    queue, asked = iter(_by_file(videos)), {}
     window = LOOKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
     while True:
-        for video in queue:
-            asked[ask.remote(video, settings)] = video
+        for streams in queue:
+            asked[ask.remote(streams, settings)] = streams
             if len(asked) >= window:
                 break
         if not asked:
             return
         (done,), _ = ray.wait(list(asked))
-        video = asked.pop(done)
+        streams = asked.pop(done)
         try:
-            yield video, ray.get(done)
+            yield from zip(streams, ray.get(done), strict=True)
         except (
             ray.exceptions.WorkerCrashedError,
             ray.exceptions.OutOfMemoryError,
@@ -93,11 +95,22 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
         ) as error:
             if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
                 raise
-            yield video, None  # building it will tell what is wrong with it
+            yield from ((video, None) for video in streams)  # building them will tell what is wrong
 
 
-def _look(video: Video, config: Config) -> Facts | None:
-    return look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: load_detector(config))
+def _by_file(videos: Sequence[Video]) -> list[list[Video]]:
+    """The streams of each file together, so that who looks at one need not fetch it again for the other."""
+    files: dict[str, list[Video]] = {}
+    for video in videos:
+        files.setdefault(video.uri, []).append(video)
+    return list(files.values())
+
+
+def _look(streams: Sequence[Video], config: Config) -> list[Facts | None]:
+    """What a look at the streams of one file finds."""
+    ffmpeg, copies = find_ffmpeg(), LastCopy()
+    load = functools.partial(load_detector, config)
+    return [look(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]
 
 
 def build_shards(

@@ -30,3 +30,15 @@ def test_the_plan_in_words():
     assert any("1.01 h of video" in line for line in text)
     assert "1 files cannot be read as video; each will be a row with its reason" in text
     assert text[-2:] == ("ignored: notes19.pdf", "ignored: 2 more")
+
+
+def test_room_for_the_largest_video_of_a_bucket_is_asked_for():
+    sizes = {"a": 5_000_000, "b": 70_000_000}
+    videos = [replace(video(name), uri=f"s3://bucket/{name}", size_bytes=size) for name, size in sizes.items()]
+    facts = {"a": Facts(36.0), "b": Facts(36.0)}
+    (line,) = (
+        line
+        for line in plan_text(plan_shards(videos, facts, Config()), [], forecast(videos, facts, Config()))
+        if "own disk" in line
+    )
+    assert line.startswith("a worker keeps one video at a time on its own disk: up to 70 MB in /")

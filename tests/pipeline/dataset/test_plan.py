@@ -173,3 +173,13 @@ def test_a_shard_may_be_smaller_than_a_segment():
     assert {len(frames_of(span, 100.0)) for plan in plans for span in plan.spans} <= {512, 452}
     assert sum(len(plan.spans) for plan in plans) == 5
     assert facts["v00000"].duration_s == pytest.approx(100.0)
+
+
+def test_all_spans_of_a_file_follow_one_another():
+    """Also where another file's name lies between those of its streams."""
+    left, right = (replace(video("a"), person=person) for person in ("left", "right"))
+    streams = [left, video("a_me"), right]
+    facts = {stream.key: Facts(2000.0) for stream in streams}
+    plans = plan_shards(streams, facts, config(max_videos=1))
+    files = [span.video.video_id for plan in plans for span in plan.spans]
+    assert [name for name, _ in itertools.groupby(files)] == ["a", "a_me"]
