@@ -9,6 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.findings import Gap as Gap
+from pipeline.findings import SeenFace as SeenFace
+
 FRAME_DTYPE = np.dtype(
     [
         ("time_s", "<f8"),  # on the video's clock: the container's own start time is second 0
@@ -106,6 +109,7 @@ class VideoOnClock:
     followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor did it
     num_cuts: int = 0  # scene cuts, across which nothing is interpolated
     sheet: bytes = b""  # contact sheet, a JPEG file
+    faces: tuple[SeenFace, ...] = ()  # everybody who was seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +223,10 @@ class VideoRow:
     labels_identity: str = ""
     num_spans: int = 1  # stretches that were processed by themselves
     attempts: int = 1  # how often a worker began with it
+    followed: str = ""  # the rule that chose the person, with " by anchor" where an anchor did it
+    num_faces: int = 0  # people who were told apart by place and size
+    faces: tuple[SeenFace, ...] = ()  # those of them who were seen longest
+    gaps: tuple[Gap, ...] = ()  # where picture, face or sound is missing
     seconds_probe: float = 0.0
     seconds_decode: float = 0.0
     seconds_faces: float = 0.0
@@ -230,6 +238,7 @@ class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an 
     """A video that cannot be used, with the stage, a reason from a fixed vocabulary and a detail for people."""
 
     sheet = b""  # contact sheet of what was looked at, where there is one
+    frames: NDArray[np.void] | None = None  # FRAME_DTYPE of what was looked at
 
     def __init__(self, stage: str, reason: Reason, detail: str) -> None:
         super().__init__(f"{stage}: {reason}: {detail}")

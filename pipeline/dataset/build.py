@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.config import Config
 from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.crops import crop_reader
+from pipeline.dataset.gaps import face_fraction, gaps_of
 from pipeline.dataset.identity import identity_of_file
 from pipeline.dataset.label_files import read_labels
 from pipeline.dataset.labels import LabelError, annotations_of
@@ -39,6 +40,7 @@ from pipeline.records import (
 )
 
 PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
+MAX_FACES = 20  # of a span are told of by name; a crowd has more, who are counted
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
 
 
@@ -102,9 +104,12 @@ class SpanBuild:
         media, sound, sizes = self.config.media, self.config.sound, self.config.segments
         place = self.first_frame, self.span.start_frame, seen.followed
         material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, *place)
-        yield from tile(
-            self.video, material, Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
-        )
+        tiling = Tiling(media.frame_rate_hz, sound.hop_s, sizes.num_frames, sizes.num_preroll)
+        own = []
+        for segment in tile(self.video, material, tiling):
+            own.append(segment.frames[segment.num_preroll :])
+            yield segment
+        self._learn(gaps=gaps_of(np.concatenate(own), media.frame_rate_hz))
         if _version(path) != before:
             raise Rejection("source", "changed", f"{self.video.uri} was written to while it was read")
 
@@ -187,6 +192,7 @@ class SpanBuild:
             timeout_s=media.timeout_s,
             align=faces.align,
             anchor=self.span.anchor,
+            num_context=self.span.start_frame - self.first_frame,
             **span,
             **style,
         )
@@ -194,7 +200,12 @@ class SpanBuild:
     def _video(self, path: Path, facts: Probe) -> VideoOnClock:
         self.stage = "decode"
         media, faces = self.config.media, self.config.faces
-        seen = self._see(path, facts)
+        try:
+            seen = self._see(path, facts)
+        except Rejection as nobody:
+            self._learn_faceless(nobody.frames)
+            raise
+        self._learn_faceless(seen.frames)
         if len(seen.frames) <= self.span.start_frame - self.first_frame:
             raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {seen.problem}")
         self.sheet = seen.sheet
@@ -205,6 +216,9 @@ class SpanBuild:
             face_fraction=fraction,
             seconds_decode=seen.seconds_decode,
             seconds_faces=seen.seconds_faces,
+            followed=seen.followed,
+            num_faces=len(seen.faces),
+            faces=seen.faces[:MAX_FACES],
         )
         problem = facts.problem or seen.problem
         if problem or covered_s < self.row.duration_s - PARTIAL_SLACK_S:
@@ -250,6 +264,12 @@ class SpanBuild:
     def _learn(self, **facts: Any) -> None:
         self.row = replace(self.row, **facts)
 
+    def _learn_faceless(self, frames: NDArray[np.void] | None) -> None:
+        """Where picture or face is missing; nothing is known of the sound yet."""
+        if frames is not None:
+            own = frames[self.span.start_frame - self.first_frame :]
+            self._learn(gaps=gaps_of(own, self.config.media.frame_rate_hz, ("picture", "face")))
+
     def _learn_labels(self, values: NDArray[np.float32]) -> None:
         """Number and sums of (n, 2) labels."""
         valence, arousal = values.astype(np.float64).T
@@ -273,14 +293,3 @@ class SpanBuild:
 def _version(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def face_fraction(seen: VideoOnClock, facts: Probe, frame_rate_hz: float, start_s: float = 0.0) -> float:
-    """Share of the original frames from `start_s` on, as far as they were decoded, that show the person's face."""
-    times = facts.frame_times_s
-    times = times[(times >= start_s) & (times < seen.covered_s)]
-    if not len(times) or not len(seen.frames):
-        return 0.0
-    first = round(float(seen.frames["time_s"][0]) * frame_rate_hz)
-    shown = np.clip(np.floor(times * frame_rate_hz + 1e-6).astype(int) - first, 0, len(seen.frames) - 1)
-    return float(seen.frames["face_ok"][shown].mean())

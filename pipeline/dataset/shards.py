@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION, Config, UsageError
-from pipeline.dataset import attempts, card, quality
+from pipeline.dataset import attempts, card, quality, tables
 from pipeline.dataset.merge import merge_spans
 from pipeline.dataset.plan import span_from
 from pipeline.records import SampleRow, ShardRecord, Span, VideoRow
@@ -88,7 +87,7 @@ def record_from_json(text: str) -> ShardRecord:
 
 
 def _rows(kind: type[_Row], values: Iterable[dict[str, Any]]) -> tuple[_Row, ...]:
-    return tuple(kind(**value) for value in values)
+    return tuple(tables.from_dict(kind, value) for value in values)
 
 
 def finished_shard(dataset_uri: str, name: str, plan_digest: str) -> ShardRecord | None:
@@ -143,8 +142,8 @@ def finish_dataset(
         info = _same_as_committed(info)
         attempts.forget(dataset_uri)
         return info
-    storage.publish_bytes(_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
-    storage.publish_bytes(_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
+    storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
+    storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
     text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)
     storage.publish_bytes(text.encode(), storage.join(dataset_uri, "README.md"))
     sheets = [entry.uri.removeprefix(f"{dataset_uri}/") for entry in storage.list_files(f"{dataset_uri}/sheets")]
@@ -254,40 +253,20 @@ def _info_from(uri: str, values: dict[str, Any]) -> DatasetInfo:
 
 def read_index(dataset_uri: str) -> list[SampleRow]:
     """The rows of `index.parquet`: where every sample lies."""
-    return _read_parquet(storage.join(dataset_uri, "index.parquet"), SampleRow)
+    return _read_table(storage.join(dataset_uri, "index.parquet"), SampleRow)
 
 
 def read_videos(dataset_uri: str) -> list[VideoRow]:
     """The rows of `videos.parquet`: what became of every input stream."""
-    return _read_parquet(storage.join(dataset_uri, "videos.parquet"), VideoRow)
+    return _read_table(storage.join(dataset_uri, "videos.parquet"), VideoRow)
 
 
-def _parquet(rows: Sequence[_Row], kind: type[_Row]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    schema = pa.schema([(name, types[hint]) for name, hint in get_type_hints(kind).items()])
-    columns = {name: [_storable(getattr(row, name)) for row in rows] for name in schema.names}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema), buffer)
-    return buffer.getvalue()
-
-
-def _storable(value: Any) -> Any:
-    """Names that are not Unicode cannot stand in a table: their odd bytes are spelt out."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _read_parquet(uri: str, kind: type[_Row]) -> list[_Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _read_table(uri: str, kind: type[_Row]) -> list[_Row]:
     data = storage.read_bytes(uri)
     try:
-        return [kind(**row) for row in pq.read_table(io.BytesIO(data)).to_pylist()]
-    except (pa.ArrowException, OSError, TypeError) as error:
-        raise DatasetError(f"{uri} is damaged or of another program: {_in_one_line(error)}") from error
+        return tables.from_parquet(data, kind)
+    except ValueError as error:
+        raise DatasetError(f"{uri} is damaged or of another program: {error}") from error
 
 
 def _in_one_line(error: Exception) -> str:

@@ -180,18 +180,31 @@ def nearest_tracks(
         times_s: (N,) of the frames.
         cuts: frames at which another scene begins.
     """
-    expected, age_s = _expected(anchor, times_s, cuts)
     tracks, frames = rows["track"], rows["frame"]
-    apart = _distances(rows["box"], expected[frames])
-    say = np.exp(-age_s[frames] / NEARBY_S) + 1e-6
-    numbers, which = np.unique(tracks, return_inverse=True)
-    mean = np.bincount(which, apart * say, len(numbers)) / np.bincount(which, say, len(numbers))
+    apart = distances_from_anchor(rows, anchor, times_s, cuts)
+    mean = np.array([apart[number] for number in tracks.tolist()])
     best = np.full(len(times_s), np.inf)
-    np.minimum.at(best, frames, mean[which])
+    np.minimum.at(best, frames, mean)
     first = np.full(len(times_s), np.iinfo(np.int64).max)
-    chosen = (mean[which] <= MAX_DISTANCE) & (mean[which] == best[frames])
+    chosen = (mean <= MAX_DISTANCE) & (mean == best[frames])
     np.minimum.at(first, frames[chosen], tracks[chosen])
     return np.asarray(chosen & (tracks == first[frames]))
+
+
+def distances_from_anchor(
+    rows: NDArray[np.void],
+    anchor: Sequence[AnchorPoint],
+    times_s: NDArray[np.float64],
+    cuts: Sequence[int],
+) -> dict[int, float]:
+    """Number of each track in `rows` -> its distance from the anchor, see `nearest_tracks`."""
+    expected, age_s = _expected(anchor, times_s, cuts)
+    frames = rows["frame"]
+    apart = _distances(rows["box"], expected[frames])
+    say = np.exp(-age_s[frames] / NEARBY_S) + 1e-6
+    numbers, which = np.unique(rows["track"], return_inverse=True)
+    mean = np.bincount(which, apart * say, len(numbers)) / np.bincount(which, say, len(numbers))
+    return dict(zip(numbers.tolist(), mean.tolist(), strict=True))
 
 
 def _expected(

@@ -70,7 +70,9 @@ def read_cropped(
     problem = _problem(unreadable)
     if not frames["face_ok"].any() and start_frame == 0 and stop_frame < 0:
         none = f"no crop for {frames['video_ok'].sum()} frames"
-        raise Rejection("faces", "no_face", f"{none}; {problem}" if problem else none)
+        nobody = Rejection("faces", "no_face", f"{none}; {problem}" if problem else none)
+        nobody.frames = frames
+        raise nobody
     end_s = probe.duration_s if stop_frame < 0 else min(probe.duration_s, stop_frame / frame_rate_hz)
     return VideoOnClock(
         frames=frames,

@@ -16,7 +16,8 @@ COLUMNS = 6
 LONG_SIDE_PX = 192
 CAPTION_PX = 18
 QUALITY = 80
-WHITE, GREEN, RED = (255, 255, 255), (0, 220, 0), (60, 60, 255)  # BGR
+FONT_SCALE = 0.4
+WHITE, GREY, GREEN, BLUE, RED = (255, 255, 255), (170, 170, 170), (0, 220, 0), (255, 160, 60), (60, 60, 255)  # BGR
 
 
 class Thumbnails:
@@ -48,15 +49,24 @@ def _shrink(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint
     return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
-def contact_sheet(thumbnails: Thumbnails, frames: NDArray[np.void], picture_px: tuple[int, int]) -> bytes:
-    """A JPEG file: the pictures in reading order, each with its time, the face's box, or why there is none.
+def contact_sheet(
+    thumbnails: Thumbnails,
+    frames: NDArray[np.void],
+    picture_px: tuple[int, int],
+    seen: NDArray[np.void] | None = None,
+) -> bytes:
+    """A JPEG file: the pictures in reading order, each with its time and original frame, and a box around each face.
+
+    The followed face's box is green, anybody else's is blue; where nobody is followed there is a word in red.
 
     Args:
         thumbnails: their frames are indices into `frames`.
         frames: FRAME_DTYPE, boxes in pixels of the upright picture.
         picture_px: width and height of the upright picture.
+        seen: rows with the fields frame (an index into `frames`) and box, of everybody who was seen.
     """
-    tiles = [_tile(kept, frames[at], picture_px) for at, kept in thumbnails.kept.items() if at < len(frames)]
+    kept_tiles = [(at, kept) for at, kept in thumbnails.kept.items() if at < len(frames)]
+    tiles = [_tile(kept, frames[at], picture_px, _boxes_at(seen, at)) for at, kept in kept_tiles]
     if not tiles:
         return b""
     empty = np.zeros_like(tiles[0])
@@ -66,21 +76,33 @@ def contact_sheet(thumbnails: Thumbnails, frames: NDArray[np.void], picture_px: 
     return encode_jpeg(np.vstack(rows), QUALITY)
 
 
-def _tile(kept: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int]) -> NDArray[np.uint8]:
+def _boxes_at(seen: NDArray[np.void] | None, at: int) -> NDArray[np.float32]:
+    """(n, 4) of everybody who was seen at one frame."""
+    return np.empty((0, 4), np.float32) if seen is None else seen["box"][seen["frame"] == at]
+
+
+def _tile(
+    kept: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int], boxes: NDArray[np.float32]
+) -> NDArray[np.uint8]:
     height, width = kept.shape[:2]
     tile = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
     tile[:height] = kept
-    if np.isfinite(frame["box"]).all():
-        x0, y0, x1, y1 = np.rint(frame["box"] * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int)
-        cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), GREEN, 1)
-    note = "" if frame["face_ok"] else "no face" if frame["video_ok"] else "not shown"
+    followed = frame["box"][None] if np.isfinite(frame["box"]).all() else boxes[:0]
+    for colour, some in ((BLUE, boxes), (GREEN, followed)):
+        for x0, y0, x1, y1 in np.rint(some * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int):
+            cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), colour, 1)
+    nobody = "not them" if len(boxes) else "no face"
+    note = "" if frame["face_ok"] else nobody if frame["video_ok"] else "not shown"
     _write(tile, clock_text(float(frame["time_s"])), 4, WHITE)
-    _write(tile, note, width // 2, RED)
+    _write(tile, note or f"#{frame['source_index']}", -4, RED if note else GREY)
     return tile
 
 
 def _write(tile: NDArray[np.uint8], text: str, x: int, colour: tuple[int, int, int]) -> None:
-    cv2.putText(tile, text, (x, tile.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour)
+    """`text` into the caption from `x` pixels on, or up to there from the right if that is negative."""
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, 1)
+    left = x if x >= 0 else tile.shape[1] + x - width
+    cv2.putText(tile, text, (left, tile.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, colour)
 
 
 def clock_text(time_s: float) -> str:

@@ -129,7 +129,7 @@ def choose_person(tracks: Sequence[Track], choose: Choice) -> list[Track]:
     least a fifth as long as the longest, `choose` decides: "longest" by frames, "largest" by mean area, "left" and
     "right" by mean centre. Equals: whoever was seen first.
     """
-    return by_rule(_persons(tracks), choose)
+    return by_rule(persons_of(tracks), choose)
 
 
 def by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
@@ -145,7 +145,8 @@ def by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
     return max(candidates, key=measure, default=[])  # max takes the first of equals, and persons are in time order
 
 
-def _persons(tracks: Sequence[Track]) -> list[list[Track]]:
+def persons_of(tracks: Sequence[Track]) -> list[list[Track]]:
+    """The tracks put together into persons, see `choose_person`, in the order in which they were first seen."""
     persons: list[list[Track]] = []
     for track in sorted(tracks, key=lambda track: (track.first, track.number)):
         earlier = [person for person in persons if _continues(person[-1], track)]

@@ -16,6 +16,7 @@ from pipeline.media.decode import ClockMap, PictureReader
 from pipeline.media.faces import Detector
 from pipeline.media.follow import CropSpool, CropStyle, FaceFollower
 from pipeline.media.people import nearest_tracks
+from pipeline.media.seen import faces_seen
 from pipeline.media.sheet import Thumbnails, contact_sheet
 from pipeline.media.tracks import Choice, TrackJoiner, choose_person
 from pipeline.records import FRAME_DTYPE, AnchorPoint, Probe, Rejection, VideoOnClock
@@ -42,11 +43,13 @@ def read_video(
     start_frame: int = 0,
     stop_frame: int = -1,
     anchor: Sequence[AnchorPoint] = (),
+    num_context: int = 0,
 ) -> VideoOnClock:
     """Decode clock frames [start_frame, stop_frame) of `path` and follow one person's face through them.
 
     With an `anchor` (see `people.scan_people`) the person is whoever is nearest to it, and a stretch where that person
-    is not seen is a result like any other; without one `choose` decides. Everything on disk goes to `directory`, which
+    is not seen is a result like any other; without one `choose` decides. The first `num_context` frames belong to the
+    span before, which tells of the faces there. Everything on disk goes to `directory`, which
     belongs to this call; only `faces.mjpeg` stays there. Memory does not grow with the picture content of the video,
     only by some 100 bytes per frame.
 
@@ -63,11 +66,14 @@ def read_video(
         thumbnails = _look_through(reader, follower, timeout_s)
         decoded, problem = reader.clock_map(), reader.problem() or probe.problem
         frames = _frames_without_faces(decoded, reader)
-        rows = _of_person(_rows_shown(spool, frames, reader), follower, choose, anchor, frames["time_s"])
+        shown = _rows_shown(spool, frames, reader)
+        rows = _of_person(shown, follower, choose, anchor, frames["time_s"])
         _fill_in(frames, rows)
-        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px))
+        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), shown)
         if not anchor:
             _refuse_nobody(frames, problem, sheet)
+        told = shown[shown["frame"] >= num_context], rows[rows["frame"] >= num_context], follower.joiner.tracks
+        faces = faces_seen(*told, choose, anchor, frames["time_s"], follower.cuts)
         spool.copy(rows, directory / "faces.mjpeg")
     return VideoOnClock(
         frames=frames,
@@ -80,6 +86,7 @@ def read_video(
         followed=f"{choose} by anchor" if anchor else choose,
         num_cuts=len(follower.cuts),
         sheet=sheet,
+        faces=faces,
     )
 
 
@@ -116,7 +123,7 @@ def _refuse_nobody(frames: NDArray[np.void], problem: str, sheet: bytes) -> None
     if not frames["face_ok"].any():
         looked = f"no face in {frames['video_ok'].sum()} frames"
         rejection = Rejection("faces", "no_face", f"{looked}; {problem}" if problem else looked)
-        rejection.sheet = sheet
+        rejection.sheet, rejection.frames = sheet, frames
         raise rejection
 
 

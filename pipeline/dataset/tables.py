@@ -1,0 +1,67 @@
+"""Records as the rows of a Parquet file, and back; a tuple of records in a record is a list of structures there."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, get_args, get_type_hints
+
+Row = TypeVar("Row")
+
+
+def to_parquet(rows: Sequence[Row], kind: type[Row]) -> bytes:
+    """The file of all rows, a column for each field of `kind`: text, whole numbers, numbers, or tuples of records."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(_fields(kind))
+    columns = {name: [_storable(getattr(row, name)) for row in rows] for name in schema.names}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema), buffer)
+    return buffer.getvalue()
+
+
+def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
+    """Inverse of `to_parquet`; columns that an older program did not know have their defaults.
+
+    Raises:
+        ValueError: the bytes are no such table, in one line.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return [from_dict(kind, values) for values in pq.read_table(io.BytesIO(data)).to_pylist()]
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def from_dict(kind: type[Row], values: dict[str, Any]) -> Row:
+    """A record from its fields, those within it that are records from theirs."""
+    fields = _nested(kind)  # type: ignore[arg-type]
+    nested = {name: tuple(inner(**one) for one in values[name]) for name, inner in fields if name in values}
+    return kind(**{**values, **nested})
+
+
+@cache
+def _nested(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """The fields of `kind` that are tuples of records, with the kind of those."""
+    hints = ((name, get_args(hint)) for name, hint in get_type_hints(kind).items())
+    return tuple((name, kinds[0]) for name, kinds in hints if kinds and is_dataclass(kinds[0]))
+
+
+def _fields(kind: type) -> list[tuple[str, Any]]:
+    import pyarrow as pa
+
+    types: dict[Any, Any] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
+    types |= {name: pa.list_(pa.struct(_fields(inner))) for name, inner in _nested(kind)}
+    return [(name, types[name] if name in types else types[hint]) for name, hint in get_type_hints(kind).items()]
+
+
+def _storable(value: Any) -> Any:
+    """Names that are not Unicode cannot stand in a table: their odd bytes are spelt out."""
+    if isinstance(value, tuple):
+        return [asdict(one) for one in value]
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
