@@ -29,7 +29,8 @@ def look(
     """Probe one file and, if it is long enough to be cut, find the person to follow on its keyframes.
 
     A file that cannot be read, or whose person cannot be found, has empty facts: building it will say why. One that is
-    gone or was not read in time has none at all: the next look may find more.
+    gone or was not read in time has none at all: the next look may find more. Where only the search for the person was
+    not done in time, the facts are not settled.
 
     Args:
         video: the stream.
@@ -53,8 +54,8 @@ def look(
         return Facts(found.duration_s)
     try:
         return Facts(found.duration_s, _scan(path, found, video, config, ffmpeg, load_detector()))
-    except Rejection:
-        return Facts(found.duration_s)
+    except Rejection as rejection:
+        return Facts(found.duration_s, settled=rejection.reason != "timeout")
 
 
 def _scan(
@@ -93,7 +94,9 @@ class Memory:
         return Facts(duration_s, tuple(AnchorPoint(**point) for point in json.loads(storage.read_text(uri))))
 
     def learn(self, video: Video, facts: Facts) -> None:
-        """Remember a look; durations are written down by `save`."""
+        """Remember a look, unless the next one may find more; durations are written down by `save`."""
+        if not facts.settled:
+            return
         self._durations[video.identity] = facts.duration_s
         if needs_cutting(facts.duration_s, self.config):
             points = [asdict(point) for point in facts.anchor]

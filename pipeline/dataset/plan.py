@@ -23,6 +23,7 @@ class Facts:
 
     duration_s: float = 0.0
     anchor: tuple[AnchorPoint, ...] = ()  # where the person to be followed is, if the video will be cut
+    settled: bool = True  # another look would find the same: False where time was too short for this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,21 @@ def facts_of(videos: Sequence[Video], config: Config, toolchain: dict[str, str])
             facts[video.key] = found or Facts()
             if found:
                 memory.learn(video, found)
+                _tell_unsettled(video, found)
             if len(facts) % PROGRESS_EVERY == 0 or len(facts) == len(videos):
                 emit(Progress("look", len(facts), len(videos), "videos"))
     finally:
         memory.save()
     return facts
+
+
+def _tell_unsettled(video: Video, found: Facts) -> None:
+    if not found.settled:
+        print(
+            f"{video.uri}: its keyframes were not decoded within media.timeout_s, so that each of its spans may follow "
+            "somebody else; raise it and run again",
+            flush=True,
+        )
 
 
 def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Facts | None]]:

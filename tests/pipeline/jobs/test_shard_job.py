@@ -1,5 +1,6 @@
 """The preprocessing job on small drawn talkers: rows for every input, the same bytes every time, nothing lost."""
 
+import functools
 import json
 import os
 import signal
@@ -551,6 +552,25 @@ def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path)
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: builder.load_detector(config)}
     assert look(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
     assert look(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is_not(talkers, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
+    hurried = config.model_copy(update={"media": replace(config.media, timeout_s=1e-3)})
+    video, blank = (
+        next(v for v in list_videos(config).videos if v.video_id == name) for name in ("person00_clip0", "blank")
+    )
+    memory = Memory(config, {})
+    for each, settings in ((video, hurried), (blank, config)):
+        load = functools.partial(builder.load_detector, settings)
+        found = look(each, settings, ffmpeg=find_ffmpeg(), load_detector=load)
+        assert (found.anchor, found.settled) == ((), each is blank)
+        assert found.duration_s > 0.9
+        memory.learn(each, found)
+    memory.save()
+    assert Memory(config, {}).recall(video) is None
+    assert Memory(config, {}).recall(blank).anchor == ()
+    assert builder_anchor(config, video)
 
 
 def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
