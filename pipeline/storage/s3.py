@@ -1,22 +1,30 @@
-"""Objects of an S3-compatible server, written by whole-object uploads that appear at once or not at all."""
+"""Objects of an S3-compatible server, written by whole-object uploads that appear at once or not at all.
+
+How long a server is waited for: a request is asked up to four times, each time for IACA_STORAGE_TIMEOUT_S (30) at most
+until something is answered, and nothing may come slower than `SLOWEST_BYTES_PER_S` on the whole.
+"""
 
 from __future__ import annotations
 
 import errno
+import io
 import mimetypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
+from pipeline.storage import parts
 from pipeline.storage.entry import Entry
 
 if TYPE_CHECKING:
     import s3fs
 
+SLOWEST_BYTES_PER_S = 64_000  # a transfer that is slower is given up
 _ATTEMPTS = 4  # of one request, by botocore, with exponential backoff and jitter
 _REPEATS = 3  # of an operation, by s3fs: for a body that broke off, or a SlowDown that outlasted the attempts
-_TIMEOUTS_S = {"connect_timeout": 5, "read_timeout": 30}
+_CONNECT_S = 5.0
 _LOST = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
@@ -24,20 +32,39 @@ def filesystem() -> s3fs.S3FileSystem:
     """The client of this process: s3fs keeps one per process id, so a fork never shares sockets with its parent."""
     import s3fs
 
+    timeout_s = _timeout_s()
+    timeouts = {"connect_timeout": min(_CONNECT_S, timeout_s), "read_timeout": timeout_s}
     client = s3fs.S3FileSystem(
         # Part of the key under which s3fs keeps the client; None leaves the choice to the AWS configuration.
         endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"),
         use_listings_cache=False,  # another worker may have written since
-        config_kwargs={"retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS}, **_TIMEOUTS_S},
+        config_kwargs={"retries": {"mode": "standard", "total_max_attempts": _ATTEMPTS}, **timeouts},
     )
     client.retries = _REPEATS
     return client
 
 
+def _timeout_s() -> float:
+    return float(os.environ.get("IACA_STORAGE_TIMEOUT_S", "30"))
+
+
+def _deadline_s(size: int = 0) -> float:
+    """What an operation that moves `size` bytes may take with all its attempts.
+
+    A server that sends a byte now and then never exceeds the timeout of a single read.
+    """
+    return _ATTEMPTS * _timeout_s() + size / SLOWEST_BYTES_PER_S
+
+
+def _ask(method: str, size: int = 0, **request: Any) -> dict[str, Any]:
+    """The answer to one request that moves `size` bytes."""
+    return filesystem().call_s3(method, **request, timeout=_deadline_s(size))
+
+
 def exists(path: str) -> bool:
     """Whether there is an object, or any below the prefix."""
     try:
-        filesystem().info(path)
+        filesystem().info(path, timeout=_deadline_s())
     except FileNotFoundError as error:
         if _code(error) == "NoSuchBucket":
             raise
@@ -47,16 +74,32 @@ def exists(path: str) -> bool:
 
 def entry(path: str) -> Entry:
     """The object at `path`."""
-    info = filesystem().info(path)
+    info = filesystem().info(path, timeout=_deadline_s())
     if info["type"] != "file":
         raise IsADirectoryError(path)
     return _entry(info)
 
 
 def list_files(path: str) -> list[Entry]:
-    """The objects below `path`, without the empty ones that some tools write to mark a folder."""
-    found = filesystem().find(path, detail=True).values()
-    return [_entry(info) for info in found if info["type"] == "file" and not info["name"].endswith("/")]
+    """The objects below `path`, without the empty ones that some tools write to mark a folder; an object lists itself.
+
+    A page of the listing has a deadline, not the whole, which may have any length.
+    """
+    bucket, _, key = path.partition("/")
+    request, found = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}, list[Entry]()
+    while True:
+        page = _ask("list_objects_v2", **request)
+        for item in page.get("Contents", []):
+            if not item["Key"].endswith("/"):
+                found.append(Entry(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"')))
+        if not page.get("IsTruncated"):
+            return found or _itself(path)
+        request["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _itself(path: str) -> list[Entry]:
+    info = filesystem().info(path, timeout=_deadline_s()) if exists(path) else {"type": ""}
+    return [_entry(info)] if info["type"] == "file" else []
 
 
 def _entry(info: dict[str, Any]) -> Entry:
@@ -64,12 +107,19 @@ def _entry(info: dict[str, Any]) -> Entry:
 
 
 def read_bytes(path: str, start: int, size: int | None) -> bytes:
-    """A range of the object."""
+    """A range of the object, all of it from one version."""
     if size == 0:
         return b""
-    bounds = {} if start == 0 and size is None else {"start": start, "end": None if size is None else start + size}
+    if size is not None:
+        return _read(path, size, start=start, end=start + size)
+    expected = entry(path).size_bytes - start
+    return _read(path, max(0, expected), **({"start": start} if start else {}))
+
+
+def _read(path: str, size: int, **bounds: int) -> bytes:
+    """What one request answers; `size` bytes are expected, but a newer version may be longer."""
     try:
-        return filesystem().cat_file(path, **bounds)
+        return filesystem().cat_file(path, **bounds, max_concurrency=1, timeout=_deadline_s(size))
     except OSError as error:
         if _code(error) == "InvalidRange":  # it starts past the end
             return b""
@@ -78,18 +128,39 @@ def read_bytes(path: str, start: int, size: int | None) -> bytes:
 
 def publish(source: str, path: str) -> None:
     """Upload the finished file `source`."""
-    filesystem().put_file(source, path, **_content_type(path))
+    with open(source, "rb") as file:
+        _upload(file, os.path.getsize(source), path)
 
 
 def publish_bytes(data: bytes, path: str) -> None:
     """Upload `data`."""
-    filesystem().pipe_file(path, data, **_content_type(path))
+    _upload(io.BytesIO(data), len(data), path)
+
+
+def _upload(file: BinaryIO, size: int, path: str) -> None:
+    if size <= parts.UPLOAD_BYTES:
+        filesystem().pipe_file(path, file.read(), timeout=_deadline_s(size), **_content_type(path))
+        return
+    try:
+        _upload_parts(file, size, path)
+    except FileNotFoundError as error:
+        if _code(error) != "NoSuchUpload":
+            raise
+        _upload_parts(file, size, path)  # it was completed, but the answer was lost: to be sure, once more
+
+
+def _upload_parts(file: BinaryIO, size: int, path: str) -> None:
+    def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
+        file.seek(start)
+        return str(_ask("upload_part", num_bytes, **part, Body=file.read(num_bytes))["ETag"])
+
+    parts.assemble(_ask, _target(path), _content_type(path), size, parts.UPLOAD_BYTES, send)
 
 
 def create_if_absent(data: bytes, path: str) -> bool:
     """Upload `data` unless something is there (If-None-Match)."""
     try:
-        filesystem().pipe_file(path, data, mode="create", **_content_type(path))
+        _ask("put_object", len(data), **_target(path), **_content_type(path), Body=data, IfNoneMatch="*")
     except FileExistsError:
         return False
     except OSError as error:
@@ -101,17 +172,41 @@ def create_if_absent(data: bytes, path: str) -> bool:
 
 def copy(source: str, path: str) -> None:
     """Copy on the server."""
-    filesystem().cp_file(source, path)
+    found, target, origin = entry(source), _target(path), _target(source)
+    if found.size_bytes <= parts.COPY_BYTES:
+        _ask("copy_object", found.size_bytes, **target, CopySource=origin)
+        return
+
+    def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
+        span = {"CopySourceRange": f"bytes={start}-{start + num_bytes - 1}", "CopySourceIfMatch": found.version}
+        return str(_ask("upload_part_copy", num_bytes, **part, CopySource=origin, **span)["CopyPartResult"]["ETag"])
+
+    parts.assemble(_ask, target, _content_type(path), found.size_bytes, parts.COPY_BYTES, send)
 
 
 def delete(path: str) -> None:
     """Remove the object, if it is there."""
-    filesystem().rm_file(path)
+    filesystem().rm_file(path, timeout=_deadline_s())
 
 
 def download(path: str, local_path: str) -> None:
-    """Write the object to `local_path`."""
-    filesystem().get_file(path, local_path)
+    """Write the object to `local_path`, all of it from one version."""
+    for _ in range(_REPEATS):
+        found = entry(path)
+        if found.size_bytes <= parts.UPLOAD_BYTES:
+            Path(local_path).write_bytes(_read(path, found.size_bytes))
+            return
+        with open(local_path, "wb") as file:
+            for start, size in parts.spans(found.size_bytes, parts.UPLOAD_BYTES):
+                file.write(_read(path, size, start=start, end=start + size))
+        if entry(path) == found:
+            return
+    raise OSError(errno.EBUSY, "it was replaced again and again while it was read")
+
+
+def _target(path: str) -> dict[str, str]:
+    bucket, _, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}
 
 
 def _content_type(path: str) -> dict[str, str]:
@@ -152,6 +247,9 @@ def explained(path: str, size: int = 0) -> Iterator[None]:
         raise ValueError(f"{uri} is no valid S3 name: {' '.join(str(error).split())}") from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
         raise ConnectionError(f"no answer from {endpoint} for {uri} ({error}): check AWS_ENDPOINT_URL") from error
+    except TimeoutError as error:
+        slow = f"does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
+        raise TimeoutError(f"{endpoint} {slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL") from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(error.errno, f"no space left on this machine for a copy of {uri}") from error
