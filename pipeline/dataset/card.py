@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isnan
+from typing import Any
 
 from pipeline.config import Config
 from pipeline.dataset.quality import frame_share, stage_costs
@@ -27,6 +28,12 @@ for sample in samples:
 
 `faces.mjpeg` plays in any player. `index.parquet` has the shard, byte offset and size of every sample (a slice of a
 tar is itself a tar), `videos.parquet` has a row for every input video, with the reason where it was not used."""
+_CHANGES = {
+    "added": "videos added or changed",
+    "removed": "removed or replaced",
+    "retried": "rejected ones tried again",
+    "shards_kept": "shards kept byte for byte",
+}
 _NOTICE = """## Face data
 
 This dataset holds faces and voices of people. Keep it where only those may read who need it, use it only for what the
@@ -40,6 +47,7 @@ def card_text(
     videos: Sequence[VideoRow],
     samples: Sequence[SampleRow],
     toolchain: dict[str, str],
+    lineage: Mapping[str, Any] | None = None,
 ) -> str:
     """The card of a dataset as Markdown; the same rows give the same text."""
     parts = [
@@ -50,6 +58,7 @@ def card_text(
             ["split", "videos", "groups", "samples", "hours", "with face", "with sound", "labelled"],
             _splits(videos, samples),
         ),
+        *_history(lineage or {}),
         "## Videos",
         _table(["status", "stage", "reason", "videos"], _outcomes(videos)),
         "What was lost and why, how the labels lie and which videos to look at first: `quality.html`.",
@@ -79,6 +88,18 @@ def _splits(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[li
         shares = [_percent(frame_share(tiles, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")]
         rows.append([split, len(own), len({row.group for row in own}), len(tiles), f"{hours:.2f}", *shares])
     return rows
+
+
+def _history(lineage: Mapping[str, Any]) -> list[str]:
+    """What a new version has of its parent; nothing for a dataset that was built from its source alone."""
+    if not lineage:
+        return []
+    numbers = [f"{lineage[name]} {words}" for name, words in _CHANGES.items() if name in lineage]
+    parts = ["## History", f"A new version of `{lineage['parent']}`: {', '.join(numbers)}."]
+    if splits := lineage.get("splits_kept"):
+        parts.append("Groups stay in the split they had, though the source names another:")
+        parts.append(_table(["group", "split", "the source says"], ([group, *pair] for group, pair in splits.items())))
+    return parts
 
 
 def _percent(share: float) -> str:

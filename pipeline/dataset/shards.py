@@ -144,7 +144,7 @@ def finish_dataset(
         return info
     storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
-    text = card.card_text(info.name, info.digest, config, videos, rows, toolchain)
+    text = card.card_text(info.name, info.digest, config, videos, rows, toolchain, lineage)
     storage.publish_bytes(text.encode(), storage.join(dataset_uri, "README.md"))
     sheets = [entry.uri.removeprefix(f"{dataset_uri}/") for entry in storage.list_files(f"{dataset_uri}/sheets")]
     html = quality.page(info.name, info.digest, videos, rows, records, sheets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
@@ -16,6 +16,7 @@ from pipeline.dataset.tars import ShardFile
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
 
 NUM_COPIERS = 8
+MAX_NAMED = 10  # groups in one line
 SETTINGS = ("source", "media", "faces", "sound", "segments")  # that all shards of a dataset share
 
 
@@ -26,6 +27,7 @@ class Difference:
     added: list[Video]
     removed: set[str]  # keys
     kept: set[str]
+    splits_kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # by group: its split, and what was asked for
 
     def fingerprint(self, parent: DatasetInfo, toolchain: dict[str, str]) -> str:
         """What the new version depends on besides the settings it shares with its parent."""
@@ -37,9 +39,23 @@ def compare(records: Sequence[ShardRecord], videos: Sequence[Video]) -> Differen
     """What changed between the streams of a dataset and those of the source; groups keep the split they had."""
     before = {span.video.key: span.video for record in records for span in record.spans}
     splits = {video.group: video.split for video in before.values()}
+    asked = {v.group: v.split for v in sorted(videos, key=lambda v: v.group)}
+    moved = {group: (splits[group], split) for group, split in asked.items() if splits.get(group, split) != split}
     now = {v.key: replace(v, split=splits.get(v.group, v.split)) for v in videos}
     kept = {key for key, v in now.items() if key in before and _content(v) == _content(before[key])}
-    return Difference([v for key, v in now.items() if key not in kept], before.keys() - kept, kept)
+    return Difference([v for key, v in now.items() if key not in kept], before.keys() - kept, kept, moved)
+
+
+def splits_kept_lines(difference: Difference, parent: DatasetInfo) -> tuple[str, ...]:
+    """A warning about groups that the source now has in another split; none when there are none."""
+    stays = [f"{group} in {split} (not {asked})" for group, (split, asked) in difference.splits_kept.items()]
+    if not stays:
+        return ()
+    more = f", and {len(stays) - MAX_NAMED} more" if len(stays) > MAX_NAMED else ""
+    return (
+        f"WARNING: {len(stays)} groups stay in the split that {parent.name} has them in, though the source says "
+        f"another: {', '.join(stays[:MAX_NAMED])}{more}; to move them, build a dataset anew, without --extend",
+    )
 
 
 def _content(video: Video) -> tuple[str, ...]:

@@ -51,8 +51,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent if unchanged else committed_at(uri):
-        line = f"{committed.uri} is complete: nothing to do"
-        return JobResult("shard", committed.uri, True, perf_counter() - begin, committed.counts, (line,))
+        lines = (f"{committed.uri} is complete: nothing to do", *versions.splits_kept_lines(difference, parent))
+        return JobResult("shard", committed.uri, True, perf_counter() - begin, committed.counts, lines)
     return _extended(config, listing, toolchain, parent, records, difference, uri, begin)
 
 
@@ -72,7 +72,8 @@ def _extended(
     about = (
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     )
-    lines = (f"a new version of {parent.name}: {about}", *plan_text(plans, listing.ignored, expected))
+    warning = versions.splits_kept_lines(difference, parent)
+    lines = (f"a new version of {parent.name}: {about}", *warning, *plan_text(plans, listing.ignored, expected))
     print("\n".join(lines), flush=True)
     if config.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
@@ -83,11 +84,12 @@ def _extended(
         **_parent(parent),
         "added": len(difference.added),
         "removed": len(difference.removed),
+        "splits_kept": difference.splits_kept,
         "shards_kept": len({record.sha256 for record in carried} & {shard.sha256 for shard in parent.shards}),
     }
     info = make_dataset(plans, config, uri, toolchain, carried, lineage)
     _forget_removed(records, difference, config, toolchain)
-    outcomes = outcome_lines(shards.read_videos(uri))
+    outcomes = (*outcome_lines(shards.read_videos(uri)), *warning)
     if difference.removed:
         outcomes += (f"{parent.uri} still holds what was removed: delete it once nobody needs it",)
     return JobResult("shard", uri, False, perf_counter() - begin, info.counts, outcomes)

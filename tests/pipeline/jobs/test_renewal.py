@@ -92,7 +92,8 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     manifest.write_text(manifest.read_text().replace(",train", ",val").replace(",test", ",val"))
     before = {row.group: row.split for row in shards.read_videos(parent.uri)}
     job = start_job(config.model_copy(update={"extend": parent.uri}), tmp_path / "job")
-    info = shards.read_dataset(result_of(job, tmp_path / "job").output_uri)
+    result = result_of(job, tmp_path / "job")
+    info = shards.read_dataset(result.output_uri)
     require_sound(info)
     rows = {row.video_id: row for row in shards.read_videos(info.uri)}
     assert sorted(rows) == [
@@ -105,10 +106,32 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
         "voice",
     ]
     assert {row.group: row.split for row in rows.values()} == {g: s for g, s in before.items() if g != "person02"}
+    stay = {group: [split, "val"] for group, split in before.items() if group in ("person00", "person01")}
+    assert info.lineage["splits_kept"] == {group: pair for group, pair in stay.items() if pair[0] != "val"} != {}
+    (warning,) = (line for line in result.lines if line.startswith("WARNING"))
+    card = storage.read_text(storage.join(info.uri, "README.md"))
+    for group, (split, asked) in info.lineage["splits_kept"].items():
+        assert f"{group} in {split} (not {asked})" in warning
+        assert f"| {group} | {split} | {asked} |" in card
     assert (info.lineage["added"], info.lineage["removed"]) == (2, 2)
     old = {s.name for s in parent.shards}
     new = {row.video_id for row in shards.read_index(info.uri) if row.shard.removesuffix(".tar") not in old}
     assert new == {"person00_clip0", "person01_clip1"}
+
+
+def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root")
+    for path in own_source.glob("videos/person0[12]*"):
+        path.unlink()
+    parent = build_in_process(config)
+    (split,) = {row.split for row in shards.read_videos(parent.uri) if row.group == "person00"}
+    other = "val" if split != "val" else "test"
+    manifest = own_source / "manifest.csv"
+    manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
+    result = shard.run(config.model_copy(update={"extend": parent.uri}))
+    assert result.skipped
+    assert "WARNING: 1 groups stay in the split that talk has them in" in result.lines[1]
+    assert f"person00 in {split} (not {other})" in result.lines[1]
 
 
 def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):
