@@ -24,6 +24,7 @@ from pipeline.records import ShardPlan, ShardRecord, Video
 
 LOOKS_PER_CPU = 4  # asked for ahead of the answers
 MAX_RESTARTS = 100  # of one worker: more than this is no longer about single videos
+MAX_LOSSES = 3  # of workers with their machines, one after the other, without a shard finished in between
 PROGRESS_EVERY = 50
 
 
@@ -128,27 +129,52 @@ def build_shards(
 ) -> Iterator[ShardRecord]:
     """The records of the shards of `plans` in the order in which they are finished.
 
+    A machine that is lost takes its workers with it, and Ray would bring them back only where a core is free: the
+    machines that remain are asked anew for the shards that are left.
+
     Raises:
         RuntimeError: something that is no video's fault stopped a shard.
     """
-    for row in _on_actors(plans, config, uri, toolchain, {}):
-        if row["error"]:
-            raise RuntimeError(row["error"])
-        yield shards.record_from_json(row["record"])
+    left, run, num_losses = {plan.name: plan for plan in plans}, uuid.uuid4().hex, 0
+    while left:
+        try:
+            for row in _on_actors(list(left.values()), config, uri, toolchain, {}, run):
+                record = _record_of(row)
+                del left[record.name]
+                num_losses = 0
+                yield record
+        except Exception as error:
+            if num_losses == MAX_LOSSES or not _is_loss(error):
+                raise
+            num_losses += 1
+            print(f"a worker was lost with its machine; {len(left)} shards are asked for again", flush=True)
+
+
+def _record_of(row: dict[str, str]) -> ShardRecord:
+    if row["error"]:
+        raise RuntimeError(row["error"])
+    return shards.record_from_json(row["record"])
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether Ray lost what it worked with; what a worker itself raised is none."""
+    import ray
+
+    return isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
 
 
 def repair_shards(
     plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str]
 ) -> Iterator[str]:
     """For every plan, in no particular order, what is wrong with the tar that was built again; "" when nothing is."""
-    for row in _on_actors(plans, config, uri, toolchain, sha256):
+    for row in _on_actors(plans, config, uri, toolchain, sha256, run=uuid.uuid4().hex):
         yield row["error"]
 
 
 def _on_actors(
-    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str]
+    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str], run: str
 ) -> Iterator[dict[str, str]]:
-    """What ShardBuilders answer; `sha256` of shards that are to be repaired, by their names."""
+    """What ShardBuilders answer; `sha256` of shards that are to be repaired, by their names; `run` for their marks."""
     if not plans:
         return
     load_detector(config)  # a wrong model is better refused here than by every worker
@@ -164,7 +190,7 @@ def _on_actors(
         warnings.simplefilter("ignore", DeprecationWarning)
         built = ray.data.from_items(items, override_num_blocks=len(items)).map(
             ShardBuilder,  # type: ignore[arg-type]  # a class whose instances are called
-            fn_constructor_args=(config.to_json(), uri, toolchain, uuid.uuid4().hex),
+            fn_constructor_args=(config.to_json(), uri, toolchain, run),
             compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             max_restarts=MAX_RESTARTS,
