@@ -7,6 +7,7 @@ import json
 import os
 import socket
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pipeline import storage
@@ -32,10 +33,13 @@ class Attempt:
         """How many workers died on each span, by `name_of`.
 
         Only those count whose driver outlived them: a driver that was killed takes its workers with it, whatever
-        they were doing.
+        they were doing. Marks that are gone count for nothing: another run has committed the dataset meanwhile, and
+        this one will find the same bytes there.
         """
-        uris = (_uri(self.dataset_uri, self.shard, number) for number in range(1, self.number))
-        marks = [json.loads(storage.read_text(uri)) for uri in uris]
+        marks = []
+        for number in range(1, self.number):
+            with suppress(FileNotFoundError):
+                marks.append(json.loads(storage.read_text(_uri(self.dataset_uri, self.shard, number))))
         return Counter(mark["span"] for mark in marks if mark["run"] == self.run and mark["span"])
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from pipeline.storage.entry import Entry
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial")
+_ATTEMPTS = 100  # to put a file into a folder that others remove
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
@@ -109,8 +110,10 @@ def copy(source: str, path: str) -> None:
 
 
 def delete(path: str) -> None:
-    """Remove the file, if it is there."""
+    """Remove the file, if it is there, and its folder with the last file, as a prefix ends with its last object."""
     Path(path).unlink(missing_ok=True)
+    with suppress(OSError):  # not empty, a mount, or gone
+        Path(path).parent.rmdir()
 
 
 def free_bytes(path: str) -> int:
@@ -123,6 +126,7 @@ def free_bytes(path: str) -> int:
 
 def fill(path: str, make: Callable[[str], object]) -> None:
     """Let `make` create a file under the temporary name it is given, then rename that to `path`."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     with _temporary_beside(path) as temporary:
         make(temporary)
         os.replace(temporary, path)
@@ -130,19 +134,26 @@ def fill(path: str, make: Callable[[str], object]) -> None:
 
 def _write(path: str, write: Callable[[BinaryIO], object], finish: Callable[[str, str], None]) -> None:
     with _temporary_beside(path) as temporary:
-        with open(temporary, "xb") as file:
+        with _new_file(temporary) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())  # a name must not reach the disk before its content
         finish(temporary, path)
 
 
+def _new_file(path: str) -> BinaryIO:
+    """A new file in a folder that goes, at any moment, when somebody deletes the last file in it."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return open(path, "xb")
+    return open(path, "xb")
+
+
 @contextmanager
 def _temporary_beside(path: str) -> Iterator[str]:
     """A name for the time of writing, in the folder of `path` so that a rename stays on one disk; gone at the end."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
+    temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.partial")
     try:
         yield temporary
     finally:

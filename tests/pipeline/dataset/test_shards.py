@@ -15,7 +15,7 @@ from pipeline.dataset import attempts, shards
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.tars import ShardFile, encode_slice
 from pipeline.jobs.renewal import retry_unfinished
-from pipeline.records import ShardRecord, VideoRow
+from pipeline.records import ShardRecord, Span, Video, VideoRow
 
 
 def segments(video_id="talker", number=3):
@@ -160,12 +160,25 @@ def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
     assert shards.read_dataset(uri) == info
 
 
+def test_a_run_goes_on_whose_marks_another_run_took_away(tmp_path):
+    uri, span = str(tmp_path / "d"), Span(Video("a", "a.mp4", "/a.mp4", 1, "1"))
+    record = build(tmp_path, uri)
+    attempts.begin(uri, record.name, "slow").note(span)
+    late = attempts.begin(uri, record.name, "slow")
+    assert late.deaths() == {"a@0": 1}
+    info = shards.finish_dataset(uri, Config(), [record], {})
+    assert late.deaths() == {}
+    late.note(span)
+    assert shards.finish_dataset(uri, Config(), [record], {}).digest == info.digest
+    assert not (tmp_path / "d/attempts").exists()
+
+
 def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
     uri = str(tmp_path / "talk-123")
     assert [attempts.begin(uri, "train-00000", "run").number for _ in range(3)] == [1, 2, 3]
     assert attempts.begin(uri, "train-00001", "run").number == 1
     shards.finish_dataset(uri, Config(), [build(tmp_path, uri, attempts=3)], {})
-    assert storage.list_files(storage.join(uri, "attempts")) == []
+    assert not (tmp_path / "attempts").exists()
     sidecar = json.loads((tmp_path / "talk-123/shards/train-00000.json").read_text())
     assert sidecar["attempts"] == 3
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -153,3 +154,33 @@ def wait_until(happened, timeout_s: float = 30) -> None:
     while not happened():
         assert time.monotonic() < end_s, "it did not happen in time"
         time.sleep(0.001)
+
+
+def test_a_folder_goes_with_its_last_file(tmp_path):
+    uris = [str(tmp_path / f"root/attempts/{name}.json") for name in "ab"]
+    for uri in uris:
+        storage.publish_bytes(b"mark", uri)
+    storage.delete(uris[0])
+    assert os.listdir(tmp_path / "root/attempts") == ["b.json"]
+    storage.delete(uris[1])
+    assert os.listdir(tmp_path / "root") == []
+    storage.delete(uris[1])
+    assert (tmp_path / "root").exists()
+
+
+def test_a_writer_gets_its_file_into_a_folder_that_others_empty(tmp_path):
+    uri, done = str(tmp_path / "marks/a.json"), threading.Event()
+
+    def empty():
+        while not done.wait(0.0002):
+            storage.delete(uri)
+
+    emptier = threading.Thread(target=empty)
+    emptier.start()
+    try:
+        for _ in range(500):
+            storage.publish_bytes(b"mark", uri)
+            storage.create_if_absent(b"mark", uri)
+    finally:
+        done.set()
+        emptier.join()
