@@ -100,6 +100,13 @@ class Child:
             filled += num_bytes
         return filled
 
+    def read_line(self) -> bytes:
+        """The output up to the end of its line, read byte by byte, so that nothing behind it is taken."""
+        line = b""
+        while not line.endswith(b"\n") and len(line) < LINE_BYTES and (byte := self._output.read(1)):
+            line += byte
+        return line
+
     def finish(self) -> int:
         """Wait for the end of the process and of all it says; its return code, negative for a signal."""
         self._output.close()

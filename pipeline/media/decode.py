@@ -25,6 +25,7 @@ from pipeline.records import Probe
 
 MAX_LONG_SIDE_PX = 1920  # larger pictures are scaled down in ffmpeg: it bounds memory, and faces stay large enough
 TOLERANCE_US = 2000  # a frame this little after a tick still belongs to it: containers round times to milliseconds
+FRAME_MARK = b"FRAME\n"  # before each picture of a YUV4MPEG2 stream
 _NOTE = re.compile(r"frame:\d+ +pts:(-?\d+) ")
 
 
@@ -90,8 +91,9 @@ class PictureReader:
         self._shown_us = array("q")
         self._noted = threading.Event()
         notes = NotePipe(self._note_frame)
+        # YUV4MPEG2: its writer takes the decoder's own planes, rawvideo's makes a packet of each picture first.
         command = compile_pipe(
-            self._pictures(notes.url), self.ffmpeg, format="rawvideo", pix_fmt="yuv420p", fps_mode="passthrough"
+            self._pictures(notes.url), self.ffmpeg, format="yuv4mpegpipe", pix_fmt="yuv420p", fps_mode="passthrough"
         )
         self.child = Child(command, timeout_s=self.timeout_s, notes=notes)
 
@@ -123,11 +125,11 @@ class PictureReader:
         self.child.__exit__(*exception)
 
     def __iter__(self) -> Iterator[Picture]:
-        picture = self._read()
+        picture = self._read_first()
         if not self._entered_in_time(picture):
             self.child.__exit__()
             self._start(SeekPoint())
-            picture = self._read()
+            picture = self._read_first()
         while picture:
             if self.stop_frame < 0 or self.start_frame + self.num_pictures < self.stop_frame:
                 self.num_pictures += 1
@@ -135,15 +137,22 @@ class PictureReader:
             picture = self._read()
         self._code = self.child.finish()
 
+    def _read_first(self) -> Picture | None:
+        started_s = time.perf_counter()
+        self.child.read_line()  # the stream's header; the filters have settled what it says
+        self.seconds_waiting += time.perf_counter() - started_s
+        return self._read()
+
     def _read(self) -> Picture | None:
         width, height = self.width_px, self.height_px
         num_y, num_uv = width * height, width * height // 4
         started_s = time.perf_counter()
-        data = np.empty(num_y + 2 * num_uv, np.uint8)
+        data = np.empty(len(FRAME_MARK) + num_y + 2 * num_uv, np.uint8)
         filled = self.child.read_into(data)
         self.seconds_waiting += time.perf_counter() - started_s
         if filled < len(data):
             return None
+        data = data[len(FRAME_MARK) :]
         u, v = data[num_y : num_y + num_uv], data[num_y + num_uv :]
         shape = (height // 2, width // 2)
         return Picture(data[:num_y].reshape(height, width), u.reshape(shape), v.reshape(shape))
