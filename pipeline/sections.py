@@ -104,7 +104,7 @@ class FacesConfig:
     detector: Literal["haar", "yunet"] = "haar"
     model_uri: str = ""  # of the YuNet ONNX file
     model_sha256: str = ""
-    detect_every: int = 8  # frames of the clock; at 8 the boxes overlap those of every frame by .98 (median)
+    detect_every: int = 10  # frames of the clock; at 10 the boxes overlap those of every frame by .98 (median)
     long_side_px: int = 0  # of the picture the detector sees; 0: 320 for yunet, 480 for haar
     min_score: float = 0.6
     min_overlap: float = 0.3  # IoU that joins two detections into one track
