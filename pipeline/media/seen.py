@@ -22,6 +22,7 @@ def faces_seen(
     anchor: Sequence[AnchorPoint],
     times_s: NDArray[np.float64],
     cuts: Sequence[int],
+    num_context: int = 0,
 ) -> tuple[SeenFace, ...]:
     """Whoever has a box in `rows`: first those who are followed, then the others, each by how long they are seen.
 
@@ -33,7 +34,9 @@ def faces_seen(
         anchor: of the person to follow; empty without one.
         times_s: (N,) of the frames.
         cuts: frames at which another scene begins.
+        num_context: frames at the start of which nothing is told.
     """
+    rows, followed = (some[some["frame"] >= num_context] for some in (rows, followed))
     apart = distances_from_anchor(rows, anchor, times_s, cuts) if anchor and len(rows) else {}
     groups = [np.array([track.number for track in person]) for person in persons_of(tracks)]
     people = [(group, rows[np.isin(rows["track"], group)]) for group in groups]

@@ -19,7 +19,7 @@ from pipeline.media.people import nearest_tracks
 from pipeline.media.seen import faces_seen
 from pipeline.media.sheet import Thumbnails, contact_sheet
 from pipeline.media.tracks import Choice, TrackJoiner, choose_person
-from pipeline.records import FRAME_DTYPE, AnchorPoint, Probe, Rejection, VideoOnClock
+from pipeline.records import FRAME_DTYPE, AnchorPoint, Probe, Rejection, SeenFace, VideoOnClock
 
 
 def read_video(
@@ -43,15 +43,13 @@ def read_video(
     start_frame: int = 0,
     stop_frame: int = -1,
     anchor: Sequence[AnchorPoint] = (),
-    num_context: int = 0,
+    num_context: int = 0,  # frames at the start, of whose faces the span before tells
 ) -> VideoOnClock:
     """Decode clock frames [start_frame, stop_frame) of `path` and follow one person's face through them.
 
     With an `anchor` (see `people.scan_people`) the person is whoever is nearest to it, and a stretch where that person
-    is not seen is a result like any other; without one `choose` decides. The first `num_context` frames belong to the
-    span before, which tells of the faces there. Everything on disk goes to `directory`, which
-    belongs to this call; only `faces.mjpeg` stays there. Memory does not grow with the picture content of the video,
-    only by some 100 bytes per frame.
+    is not seen is a result like any other; without one `choose` decides. `directory` belongs to this call, which leaves
+    only `faces.mjpeg` there. Memory grows by some 100 bytes per frame, whatever the pictures.
 
     Raises:
         Rejection: ("decode", "undecodable") not one frame; ("decode", "timeout"); ("faces", "no_face").
@@ -67,13 +65,9 @@ def read_video(
         decoded, problem = reader.clock_map(), reader.problem() or probe.problem
         frames = _frames_without_faces(decoded, reader)
         shown = _rows_shown(spool, frames, reader)
-        rows = _of_person(shown, follower, choose, anchor, frames["time_s"])
-        _fill_in(frames, rows)
+        rows, faces = _find_person(shown, frames, follower, choose, anchor, num_context)
         sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), shown)
-        if not anchor:
-            _refuse_nobody(frames, problem, sheet)
-        told = shown[shown["frame"] >= num_context], rows[rows["frame"] >= num_context], follower.joiner.tracks
-        faces = faces_seen(*told, choose, anchor, frames["time_s"], follower.cuts)
+        _refuse_nobody(frames, problem, sheet, anchor)
         spool.copy(rows, directory / "faces.mjpeg")
     return VideoOnClock(
         frames=frames,
@@ -119,26 +113,31 @@ def _refuse_unread(reader: PictureReader, timeout_s: float) -> None:
         raise Rejection("decode", "undecodable", reader.problem())
 
 
-def _refuse_nobody(frames: NDArray[np.void], problem: str, sheet: bytes) -> None:
-    if not frames["face_ok"].any():
+def _refuse_nobody(frames: NDArray[np.void], problem: str, sheet: bytes, anchor: Sequence[AnchorPoint]) -> None:
+    """With an anchor the person may well be elsewhere in the video."""
+    if not anchor and not frames["face_ok"].any():
         looked = f"no face in {frames['video_ok'].sum()} frames"
         rejection = Rejection("faces", "no_face", f"{looked}; {problem}" if problem else looked)
         rejection.sheet, rejection.frames = sheet, frames
         raise rejection
 
 
-def _of_person(
-    rows: NDArray[np.void],
+def _find_person(
+    shown: NDArray[np.void],
+    frames: NDArray[np.void],
     follower: FaceFollower,
     choose: Choice,
     anchor: Sequence[AnchorPoint],
-    times_s: NDArray[np.float64],
-) -> NDArray[np.void]:
-    """The rows that show the person to follow."""
+    num_context: int,
+) -> tuple[NDArray[np.void], tuple[SeenFace, ...]]:
+    """The rows that show the person to follow, of which `frames` tell from here on, and everybody who was seen."""
+    times_s, tracks = frames["time_s"], follower.joiner.tracks
     if anchor:
-        return rows[nearest_tracks(rows, anchor, times_s, follower.cuts)]
-    chosen = choose_person(follower.joiner.tracks, choose)
-    return rows[np.isin(rows["track"], [track.number for track in chosen])]
+        rows = shown[nearest_tracks(shown, anchor, times_s, follower.cuts)]
+    else:
+        rows = shown[np.isin(shown["track"], [track.number for track in choose_person(tracks, choose)])]
+    _fill_in(frames, rows)
+    return rows, faces_seen(shown, rows, tracks, choose, anchor, times_s, follower.cuts, num_context)
 
 
 def _frames_without_faces(decoded: ClockMap, reader: PictureReader) -> NDArray[np.void]:
