@@ -26,8 +26,39 @@ for sample in samples:
     labels = np.load(io.BytesIO(sample["labels.npy"]))  # valence, arousal; NaN where there is no label
 ```
 
-`faces.mjpeg` plays in any player. `index.parquet` has the shard, byte offset and size of every sample (a slice of a
-tar is itself a tar), `videos.parquet` has a row for every input video, with the reason where it was not used."""
+One sample by its row of `index.parquet`, which has the shard, byte offset and size of each (a slice of a tar is itself
+a tar):
+
+```python
+import io, tarfile, numpy as np, pyarrow.parquet as pq
+row = pq.read_table("index.parquet").to_pylist()[0]
+with open(f"shards/{row['shard']}", "rb") as shard:
+    shard.seek(row["offset"])
+    tar = tarfile.open(fileobj=io.BytesIO(shard.read(row["size"])))
+sample = {member.name.split(".", 1)[1]: tar.extractfile(member).read() for member in tar}
+frames = np.load(io.BytesIO(sample["frames.npy"]))[row["num_preroll"]:]  # the context before it left out
+jpegs = [sample["faces.mjpeg"][frame["offset"]:][:frame["size"]] for frame in frames]  # empty without a face
+```
+
+`faces.mjpeg` plays in any player.
+
+## How to audit a video
+
+`videos.parquet` has a row for every input video: `status`, and where something was lost `stage`, `reason`, `detail` and
+`attempts`; `followed` is the rule that chose the person. `gaps` says where something is missing and which original
+frames are shown meanwhile, `faces` who was seen, in which box, and why somebody was not followed; `num_faces` counts
+everybody who could be told apart by place and size. `sheets/` has pictures over the time of each video (green: the
+followed face; blue: anybody else), `shards/*.json` the anchor of each span of a long video.
+
+```python
+import pyarrow.parquet as pq
+for video in pq.read_table("videos.parquet").to_pylist():
+    print(video["video_id"], video["status"], video["stage"], video["reason"], video["detail"])
+    for gap in video["gaps"]:
+        print("  no", gap["missing"], gap["start_s"], gap["stop_s"], gap["first_frame"], gap["last_frame"])
+    for face in video["faces"]:
+        print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["why"])
+```"""
 _CHANGES = {
     "added": "videos added or changed",
     "removed": "removed or replaced",

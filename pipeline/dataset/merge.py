@@ -95,12 +95,14 @@ def _lost(spans: Sequence[VideoRow]) -> Iterator[Gap]:
 
     A span that lasts 0 s was lost before anybody knew how long it is. A video that is lost as a whole has its reason.
     """
+    if all(row.status == "rejected" for row in spans):
+        return
     start_s = 0.0
     for row in spans:
         end_s = start_s + row.duration_s
-        if row.status == "rejected" and len(spans) > 1:
+        if row.status == "rejected":
             yield Gap("all", start_s, end_s, -1, -1)
-        elif row.status == "ok" and row.duration_s - row.covered_s > PARTIAL_SLACK_S:
+        elif row.duration_s - row.covered_s > PARTIAL_SLACK_S:
             yield Gap("picture", start_s + row.covered_s, end_s, -1, -1)
         start_s = end_s
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.dataset.audit import Case, Sheets, cases_of, others_share, sheets_of
 from pipeline.dataset.splits import SPLITS
+from pipeline.page import render
 from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow, stream_key
 
 TEMPLATE = Path(__file__).with_name("quality.html")
 MAX_EXAMPLES = 5  # of one reason
 MAX_ROWS = 20  # of a table of videos
 MAX_SHEETS = 60
+MIN_OTHERS_SHARE = 0.1  # of the time; less is somebody who passes by
 STAGES = (
     ("probe", "seconds_probe", "container and packet timestamps"),
     ("decode", "seconds_decode", "pictures onto the clock"),
@@ -61,7 +63,7 @@ class Cause:
     stage: str
     reason: str
     num_videos: int
-    examples: tuple[VideoRow, ...]
+    examples: tuple[Case, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,14 @@ def page(
         records: of all shards.
         sheets: paths of the contact sheets, relative to the dataset.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     used = [row for row in videos if row.status == "ok"]
-    partial = [row for row in used if row.reason]
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    partial = sorted((row for row in used if row.reason), key=lambda row: row.covered_s - row.duration_s)
+    doubtful = doubtful_of(used)
+    above = {id(row) for row in (*partial[:MAX_ROWS], *doubtful[:MAX_ROWS])}
+    crowded = [row for row in crowded_of(used) if id(row) not in above]
+    sheets_by_key = sheets_of(sheets, videos)
+    return render(
+        TEMPLATE,
         name=name,
         digest=digest,
         videos=videos,
@@ -116,13 +120,15 @@ def page(
         bins=NUM_LABEL_BINS,
         stages=stage_costs(videos),
         durations=durations_of(used),
-        causes=causes_of(videos),
-        partial=sorted(partial, key=lambda row: row.covered_s - row.duration_s)[:MAX_ROWS],
+        causes=causes_of(videos, sheets_by_key),
+        partial=cases_of(partial[:MAX_ROWS], sheets_by_key),
         num_partial=len(partial),
-        doubtful=doubtful_of(used),
+        doubtful=cases_of(doubtful[:MAX_ROWS], sheets_by_key),
+        num_doubtful=len(doubtful),
+        crowded=cases_of(crowded[:MAX_ROWS], sheets_by_key),
+        num_crowded=len(crowded),
         sheets=sheets[:MAX_SHEETS],
         num_sheets=len(sheets),
-        sheet_of={PurePosixPath(path).stem: path for path in sheets},
     )
 
 
@@ -200,21 +206,27 @@ def durations_of(videos: Sequence[VideoRow]) -> dict[str, object]:
     }
 
 
-def causes_of(videos: Sequence[VideoRow]) -> list[Cause]:
+def causes_of(videos: Sequence[VideoRow], sheets: Sheets) -> list[Cause]:
     """Why videos were rejected, the most frequent cause first, with a few of its videos each."""
     causes: dict[tuple[str, str], list[VideoRow]] = {}
     for row in videos:
         if row.status != "ok":
             causes.setdefault((row.stage, row.reason), []).append(row)
-    found = [Cause(*cause, len(rows), tuple(rows[:MAX_EXAMPLES])) for cause, rows in causes.items()]
+    found = [Cause(*cause, len(rows), tuple(cases_of(rows[:MAX_EXAMPLES], sheets))) for cause, rows in causes.items()]
     return sorted(found, key=lambda cause: (-cause.num_videos, cause.stage, cause.reason))
 
 
 def doubtful_of(videos: Sequence[VideoRow]) -> list[VideoRow]:
-    """The videos to look at first: the smallest share of frames with the face, or of sound where there is any."""
+    """Videos that lack some face or sound: first the smallest share of frames with the face, or of sound if any."""
 
     def worst(row: VideoRow) -> float:
         return min(row.face_fraction, row.audio_fraction if row.audio_codec else 1.0)
 
     doubtful = (row for row in videos if worst(row) < 0.995)
-    return sorted(doubtful, key=lambda row: (worst(row), stream_key(row.video_id, row.person)))[:MAX_ROWS]
+    return sorted(doubtful, key=lambda row: (worst(row), stream_key(row.video_id, row.person)))
+
+
+def crowded_of(videos: Sequence[VideoRow]) -> list[VideoRow]:
+    """Videos in which somebody else is seen for a while: first those where it is for the largest share of the time."""
+    crowded = (row for row in videos if others_share(row) >= MIN_OTHERS_SHARE)
+    return sorted(crowded, key=lambda row: (-others_share(row), stream_key(row.video_id, row.person)))

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from pipeline import page
 from pipeline.evaluation import plots
 from pipeline.evaluation.predictions import Stream
 from pipeline.evaluation.scores import Columns
@@ -27,11 +27,11 @@ def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, str
         columns: the rows of predictions.parquet.
         streams: every stream of the split.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"ccc": _ccc, "share": _share, "interval": _interval}
     scored = [video for video in metrics["by_video"] if video["mean"] is not None]
     true, predicted = (np.stack([columns[n + suffix] for n in LABEL_NAMES], 1) for suffix in ("", "_pred"))
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return page.render(
+        TEMPLATE,
+        {"ccc": _ccc, "share": _share, "interval": _interval},
         facts=facts,
         metrics=metrics,
         videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),

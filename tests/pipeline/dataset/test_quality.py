@@ -119,7 +119,7 @@ def test_coverage_weighs_samples_by_their_frames():
 
 def test_reasons_are_counted_and_the_most_frequent_is_first():
     rows = [rejected(f"v{i}") for i in range(9)] + [rejected("w", stage="faces", reason="no_face"), video("ok")]
-    causes = quality.causes_of(rows)
+    causes = quality.causes_of(rows, {})
     assert [(cause.reason, cause.num_videos, len(cause.examples)) for cause in causes] == [
         ("unreadable", 9, quality.MAX_EXAMPLES),
         ("no_face", 1, 1),
