@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-ERROR = b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>InternalError</Code><Message>on purpose</Message></Error>'
+ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>on purpose</Message></Error>'
 HOP_BY_HOP = ("connection", "expect", "transfer-encoding")
 
 
@@ -20,7 +20,8 @@ class Fault:
 
     Kinds: "silent" (neither read nor answered), "drip" (answered with 1 kB a second), "reset" (the connection ends
     unanswered), "lost" (carried out, its answer never sent), "error in 200" (not carried out, and 200 says so in its
-    body), "flip" (carried out, one bit of the answer's body turned over), "short" (its body breaks off in the middle).
+    body), "flip" (carried out, one bit of the answer's body turned over), "short" (its body breaks off in the middle),
+    "403" (refused, as to one who may only do other things).
     """
 
     kind: str
@@ -82,8 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if fault == "error in 200":
-            self._answer(200, {"Content-Type": "application/xml"}, ERROR)
+        if fault in ("error in 200", "403"):
+            status, code = (403, "AccessDenied") if fault == "403" else (200, "InternalError")
+            self._answer(status, {"Content-Type": "application/xml"}, ERROR.format(code).encode())
             return
         status, headers, answer = self._hand_on(body)
         if fault == "lost":

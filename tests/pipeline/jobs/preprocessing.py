@@ -1,5 +1,6 @@
 """What the tests of preprocessing share: a small configuration, plans, builds with and without Ray, invariants."""
 
+import os
 import subprocess
 import sys
 import time
@@ -44,16 +45,22 @@ def build_in_process(config, name="talk"):
 
 
 def start_job(config, folder, kind="shard"):
-    """The job as a process of its own, as the flows start it; its output goes to a file."""
+    """The job as a process of its own, as the flows start it; its output goes to a file.
+
+    All processes that come of it bear `folder` in their environment.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(config.to_json())
     command = [sys.executable, "-m", f"pipeline.jobs.{kind}", str(folder / "config.json")]
     with (folder / "output.txt").open("w") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        environment = {**os.environ, "IACA_TEST_JOB": str(folder)}
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
 
 def result_of(process, folder):
+    """What the job says of itself, once it has ended well and left no process behind."""
     assert process.wait(timeout=240) == 0, (folder / "output.txt").read_text()
+    wait_for(lambda: not survivors(folder), timeout_s=10)
     return result_from_json((folder / "result.json").read_bytes())
 
 
@@ -70,6 +77,18 @@ def alive(pid):
         return "zombie" not in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def survivors(folder):
+    """Ids and names of the processes that came of the job of this folder and still run."""
+    mark, found = f"IACA_TEST_JOB={folder}\0".encode(), {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes() and alive(process.name):
+                found[process.name] = (process / "comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
 
 
 def require_invariants(uri, undisturbed):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +26,16 @@ USES = {
     "copy": lambda uri: storage.copy(uri, uri + "2"),
     "delete": storage.delete,
 }
+
+DOWNLOAD = """
+import pathlib, sys
+from pipeline import storage
+try:
+    storage.local_copy(sys.argv[2], sys.argv[1])
+except OSError as error:
+    print(error)
+print(sum(path.is_file() for path in pathlib.Path(sys.argv[1]).rglob("*")), "files left")
+"""
 
 
 class Server:
@@ -200,6 +212,21 @@ def test_an_object_that_is_gone_since_it_was_listed_is_named(server, proxy, s3_b
             use(listed.uri)
         assert "\n" not in str(raised.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_under_a_download_names_the_object(s3_server, s3_bucket, tmp_path):
+    storage.publish_bytes(b"x" * 5_000_000, f"{s3_bucket}/film.mp4")
+    (tmp_path / "disk").mkdir()
+    script = f'mount -t tmpfs -o size=1m none "$1" && exec {sys.executable} -c "$0" "$1" "$2"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, DOWNLOAD]
+    command += [tmp_path / "disk", f"{s3_bucket}/film.mp4"]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    if "unshare" in child.stderr:
+        pytest.skip("no user namespaces here, so no small disk to fill")
+    assert child.stdout.splitlines() == [
+        f"[Errno 28] no space left on this machine for a copy of {s3_bucket}/film.mp4",
+        "0 files left",
+    ], child.stderr
 
 
 @pytest.mark.slow
