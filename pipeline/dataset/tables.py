@@ -40,9 +40,10 @@ def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
 
 def from_dict(kind: type[Row], values: dict[str, Any]) -> Row:
     """A record from its fields, those within it that are records from theirs."""
-    fields = _nested(kind)  # type: ignore[arg-type]
-    nested = {name: tuple(inner(**one) for one in values[name]) for name, inner in fields if name in values}
-    return kind(**{**values, **nested})
+    if fields := _nested(kind):  # type: ignore[arg-type]
+        nested = {name: tuple(inner(**one) for one in values[name]) for name, inner in fields if name in values}
+        return kind(**{**values, **nested})
+    return kind(**values)
 
 
 @cache

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.dataset.merge import merge_spans
-from pipeline.records import VideoRow
+from pipeline.records import Gap, SeenFace, VideoRow
 
 
 def row(name="talk", **facts):
@@ -58,3 +58,45 @@ def test_a_video_all_of_whose_spans_are_lost_is_rejected():
     assert (merged.status, merged.stage, merged.reason) == ("rejected", "decode", "poison")
     assert merged.detail == "none of 2 spans could be used; the first: why"
     assert (merged.num_segments, merged.covered_s) == (0, 0.0)
+
+
+def seen(start_s, stop_s, x0=10.0, num_followed=0, why="not longer"):
+    num_frames = round((stop_s - start_s) * 10)
+    return SeenFace(start_s, stop_s, num_frames, num_followed and num_frames, 0.9, x0, 0.0, x0 + 20, 20.0, why)
+
+
+def test_gaps_go_on_across_spans_and_lost_spans_are_gaps():
+    away = [Gap("face", 90.0, 100.0, 900, 999), Gap("sound", 99.0, 100.0, 990, 999)]
+    back = [Gap("face", 100.0, 101.0, 1000, 1009)]
+    (merged,) = merge_spans([row(gaps=tuple(away)), row(gaps=tuple(back)), lost()])
+    assert merged.gaps == (
+        Gap("face", 90.0, 101.0, 900, 1009),
+        Gap("sound", 99.0, 100.0, 990, 999),
+        Gap("all", 200.0, 300.0, -1, -1),
+    )
+
+
+def test_what_was_not_decoded_is_a_gap():
+    early = replace(row(), stage="decode", reason="partial", covered_s=40.0)
+    (alone,) = merge_spans([early])
+    assert alone.gaps == (Gap("picture", 40.0, 100.0, -1, -1),)
+    (merged,) = merge_spans([row(), early, row()])
+    assert merged.gaps == (Gap("picture", 140.0, 200.0, -1, -1),)
+    assert merge_spans([row(), row()])[0].gaps == ()
+
+
+def test_a_video_that_is_lost_as_a_whole_keeps_what_was_looked_at():
+    gap = Gap("face", 0.0, 100.0, 0, 999)
+    (merged,) = merge_spans([lost("no_face", gaps=(gap,)), lost("no_face")])
+    assert merged.gaps == (gap,)
+
+
+def test_somebody_who_goes_on_in_the_next_span_is_told_of_once():
+    first = row(faces=(seen(0, 100, num_followed=1, why="followed"), seen(50, 100, x0=200)), num_faces=25)
+    second = row(faces=(seen(100, 180, x0=14, num_followed=1, why="followed"), seen(150, 200, x0=200)), num_faces=2)
+    (merged,) = merge_spans([first, second])
+    followed, *others = merged.faces
+    assert (followed.start_s, followed.stop_s, followed.num_frames, followed.num_followed) == (0, 180, 1800, 1800)
+    assert followed.x0 == pytest.approx((10 * 1000 + 14 * 800) / 1800, abs=1e-3)
+    assert [(face.start_s, face.stop_s) for face in others] == [(50, 100), (150, 200)]  # away for too long
+    assert merged.num_faces == 26

@@ -12,7 +12,17 @@ from required import require_or_skip
 from pipeline.config import load
 from pipeline.dataset import quality
 from pipeline.dataset.tars import ShardFile, label_grid_of
-from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, NUM_LABEL_BINS, SampleRow, Segment, ShardRecord, VideoRow
+from pipeline.records import (
+    ANNOTATION_DTYPE,
+    FRAME_DTYPE,
+    NUM_LABEL_BINS,
+    Gap,
+    SampleRow,
+    SeenFace,
+    Segment,
+    ShardRecord,
+    VideoRow,
+)
 from tests.screenshots import find_chromium, screenshot
 
 VOID = {"meta", "link", "br"}
@@ -97,6 +107,44 @@ def test_names_and_details_are_text_never_markup():
     assert "<img" not in text
     assert "<script" not in text
     assert "&lt;script&gt;alert" in text
+
+
+def test_a_video_is_told_of_with_its_frames_its_faces_and_all_its_sheets():
+    gaps = (Gap("face", 32.5, 41.6, 812, 1040), Gap("sound", 0.0, 2.0, 0, 49))
+    faces = (
+        SeenFace(0.0, 32.5, 812, 812, 0.93, 10.0, 20.0, 110.0, 120.0, "followed"),
+        SeenFace(5.0, 90.0, 800, 0, 0.8, 300.0, 20.0, 400.0, 120.0, "<b>not longer</b>"),
+    )
+    row = video("a", duration_s=100.0, num_spans=2, face_fraction=0.4, followed="longest", gaps=gaps, faces=faces)
+    text = page([row], sheets=["sheets/a.jpg", "sheets/a_000051200.jpg", "sheets/b_000051200.jpg"])
+    assert "0:32.50 to 0:41.60, frames 812 to 1040" in text
+    assert "0:00.00 to 0:32.50, 812 frames, box 10,20 to 110,120 px, score 0.93" in text
+    assert "&lt;b&gt;not longer" in text
+    assert '<a href="sheets/a_000051200.jpg">0:51.2</a>' in text
+    assert "chosen by: longest" in text
+
+
+def test_somebody_else_who_stays_is_worth_a_look():
+    def guest(stop_s):
+        return (SeenFace(0.0, stop_s, 9, 0, 0.9, 0.0, 0.0, 9.0, 9.0, "smaller"),)
+
+    rows = [video("alone"), video("briefly", faces=guest(0.5)), video("b", faces=guest(2)), video("a", faces=guest(9))]
+    assert [row.video_id for row in quality.crowded_of(rows)] == ["a", "b"]
+    assert "Somebody else is there too" in page(rows)
+    assert "Somebody else is there too" not in page(rows[:2])
+
+
+def test_ten_thousand_bad_videos_make_no_page_of_megabytes():
+    gaps = tuple(Gap("face", 2.0 * i, 2.0 * i + 1, 50 * i, 50 * i + 25) for i in range(100))
+    faces = tuple(SeenFace(0.0, 200.0, 9, 0, 0.9, 0.0, 0.0, 9.0, 9.0, "smaller") for _ in range(20))
+    bad = {"duration_s": 3e4, "gaps": gaps, "faces": faces, "detail": "x" * 2000, "num_spans": 50}
+    rows = [video(f"v{i}", face_fraction=i / 1e4, reason="partial" if i % 2 else "", **bad) for i in range(9000)]
+    rows += [rejected(f"r{i}", reason=f"reason {i % 11}", **bad) for i in range(1000)]
+    sheets = [f"sheets/v{i}_{j:09d}.jpg" for i in range(200) for j in range(0, 50_000, 1000)]
+    text = page(rows, sheets=sheets)
+    assert len(text) < 400_000
+    assert "and 96 shorter, 96.0 s in all" in text
+    assert "The 20 that lost most, of 4,500." in text
 
 
 def test_stages_have_their_share_and_their_speed():

@@ -13,7 +13,7 @@ from preprocessing import SMALL
 from pipeline.config import load
 from pipeline.dataset import shards
 from pipeline.dataset.facts import look
-from pipeline.dataset.plan import plan_shards
+from pipeline.dataset.plan import Facts, plan_shards
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder
@@ -186,3 +186,20 @@ def test_the_recipes_of_the_card_work(audited, monkeypatch, capsys):
     assert all(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1) is not None for jpeg in found["jpegs"] if jpeg)
     exec(audit, {})
     assert "no face 2.4 4.0 120 198" in capsys.readouterr().out
+
+
+def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_path):
+    (tmp_path / "videos").mkdir()
+    film(tmp_path / "videos/guest.mov")
+    settings = SMALL | {"source": {"videos": str(tmp_path / "videos")}, "storage": {"root": str(tmp_path)}}
+    config = load(None, {"name": "audit", **settings, "faces": {"min_face_fraction": 0.9}})
+    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "dataset"), builder.find_toolchain())
+    worker.tools = replace(worker.tools, detector=FakeDetector())
+    videos = list_videos(config).videos
+    (plan,) = plan_shards(videos, {video.key: Facts(6.4) for video in videos}, config)
+    (row,) = worker.build(plan).videos
+    assert (row.status, row.reason) == ("rejected", "no_face")
+    assert "a face in 75.0% of the frames; faces.min_face_fraction is 0.9" in row.detail
+    assert [(gap.missing, gap.first_frame) for gap in row.gaps] == [("face", AWAY.start)]
+    assert [bool(face.num_followed) for face in row.faces] == [True, False]
+    assert (tmp_path / "dataset/sheets/guest.jpg").is_file()

@@ -3,7 +3,18 @@ import numpy as np
 import pytest
 
 from pipeline.media.decode import Picture
-from pipeline.media.sheet import CAPTION_PX, COLUMNS, GREEN, MAX_PICTURES, RED, Thumbnails, clock_text, contact_sheet
+from pipeline.media.follow import CROP_DTYPE
+from pipeline.media.sheet import (
+    BLUE,
+    CAPTION_PX,
+    COLUMNS,
+    GREEN,
+    MAX_PICTURES,
+    RED,
+    Thumbnails,
+    clock_text,
+    contact_sheet,
+)
 from pipeline.records import FRAME_DTYPE
 
 WIDTH_PX, HEIGHT_PX = 384, 216  # halved in the sheet
@@ -67,6 +78,22 @@ def test_the_box_is_where_the_face_is_and_its_absence_is_said():
     assert [has(tile, RED) for tile in tiles] == [i == 3 for i in range(24)]
     rows, columns = np.nonzero(np.abs(tiles[0].astype(int) - GREEN).max(axis=2) < 120)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 80, 50, 100), abs=2)
+
+
+def test_others_are_marked_and_told_from_nobody():
+    frames = frames_of(4)
+    frames["face_ok"][2:], frames["box"][2:] = False, np.nan
+    seen = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; somebody else at frames 1 and 2
+    seen["frame"], seen["box"] = [0, 1, 2], [frames["box"][0], (250, 40, 350, 160), (250, 40, 350, 160)]
+    thumbnails = Thumbnails(4)
+    for i in range(4):
+        thumbnails.add(i, picture(30))
+    tiles = tiles_of(contact_sheet(thumbnails, frames, (WIDTH_PX, HEIGHT_PX), seen))
+    assert [has(tile, BLUE) for tile in tiles] == [False, True, True, False]
+    assert [has(tile, GREEN) for tile in tiles] == [True, True, False, False]
+    words = [tile[-CAPTION_PX:] for tile in tiles[2:]]
+    assert all(has(word, RED) for word in words)
+    assert np.abs(words[0].astype(int) - words[1]).max() > 100  # "not them", "no face"
 
 
 def test_the_same_pictures_make_the_same_bytes():
