@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -105,8 +105,11 @@ class VideoOnClock:
     covered_s: float  # what was decoded
     problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
     seconds_decode: float = 0.0  # waiting for ffmpeg
-    seconds_faces: float = 0.0  # detecting, cropping, encoding
+    seconds_faces: float = 0.0  # joining, choosing, the contact sheet: what the others leave over
     followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor did it
+    seconds_detect: float = 0.0
+    seconds_crop: float = 0.0
+    seconds_encode: float = 0.0
     num_cuts: int = 0  # scene cuts, across which nothing is interpolated
     sheet: bytes = b""  # contact sheet, a JPEG file
     faces: tuple[SeenFace, ...] = ()  # everybody who was seen
@@ -126,11 +129,9 @@ class SoundOnClock:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """Every valid label of one stream at its own original times, and how many rows the file had."""
+    """Every valid label of one stream at its own original times."""
 
     rows: NDArray[np.void]  # ANNOTATION_DTYPE, sorted by time
-    num_rows: int = 0
-    num_invalid: int = 0  # rows with a sentinel or NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +208,9 @@ class VideoRow:
     silent_fraction: float = 0.0  # of the real sound
     clipped_fraction: float = 0.0
     num_segments: int = 0
+    num_cuts: int = 0  # scenes that end before the video does; in the context of a span it counts for both spans
+    num_label_rows: int = 0  # of the label file; fewer frames are labelled where rows are invalid or beyond the frames
+    num_invalid_labels: int = 0  # rows with a sentinel or NaN
     labelled_frames: int = 0
     valence_sum: float = 0.0  # over the labelled frames, so that an evaluation can count those that were lost
     valence_squares: float = 0.0
@@ -227,11 +231,19 @@ class VideoRow:
     num_faces: int = 0  # people who were told apart by place and size
     faces: tuple[SeenFace, ...] = ()  # those of them who were seen longest
     gaps: tuple[Gap, ...] = ()  # where picture, face or sound is missing
+    seconds_fetch: float = 0.0  # one field for each stage of preprocessing, in this order
     seconds_probe: float = 0.0
     seconds_decode: float = 0.0
+    seconds_detect: float = 0.0
+    seconds_crop: float = 0.0
+    seconds_encode: float = 0.0
     seconds_faces: float = 0.0
     seconds_audio: float = 0.0
     seconds_write: float = 0.0
+    seconds_publish: float = 0.0
+
+
+STAGE_SECONDS = tuple(each.name for each in fields(VideoRow) if each.name.startswith("seconds_"))
 
 
 class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an exception, not an error of the program

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from pipeline.config import Config
 from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.crops import crop_reader
+from pipeline.dataset.facts import choice_of
 from pipeline.dataset.gaps import face_fraction, gaps_of
 from pipeline.dataset.identity import identity_of_file
-from pipeline.dataset.label_files import read_labels
-from pipeline.dataset.labels import LabelError, annotations_of
+from pipeline.dataset.label_files import read_labels, with_labels
+from pipeline.dataset.labels import LabelError, LabelRows, annotations_of
 from pipeline.dataset.segments import Material, Tiling, tile
 from pipeline.media.faces import Detector
 from pipeline.media.pictures import read_cropped
 from pipeline.media.probe import probe
 from pipeline.media.spectrogram import read_sound
-from pipeline.media.tracks import Choice
 from pipeline.media.video import read_video
 from pipeline.records import (
     LABEL_NAMES,
@@ -34,19 +34,12 @@ from pipeline.records import (
     Segment,
     SoundOnClock,
     Span,
-    Video,
     VideoOnClock,
     VideoRow,
 )
 
-PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
 MAX_FACES = 20  # of a span are told of by name; a crowd has more, who are counted
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
-
-
-def choice_of(video: Video, config: Config) -> Choice:
-    """Which person of a stream is followed: the one its labels are of, else by the configured rule."""
-    return PERSONS.get(video.person, config.faces.choose)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +119,11 @@ class SpanBuild:
     def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
         if not self.row.labelled_frames:
-            self._learn_labels(self._labels_without_frames())
+            self.row = with_labels(self.row, self._labels_without_frames())
         return replace(self.row, status="rejected", stage=stage or self.stage, reason=reason, detail=detail[:2000])
 
     def _fetch(self) -> Path:
+        begin = perf_counter()
         try:
             path = self.tools.copies.path_of(self.video.uri)
         except FileNotFoundError as error:
@@ -139,6 +133,7 @@ class SpanBuild:
         found = identity_of_file(path)
         if found != self.video.identity:
             raise Rejection("source", "changed", f"planned with identity {self.video.identity}, now it has {found}")
+        self._learn(seconds_fetch=perf_counter() - begin)
         return path
 
     def _probe(self, path: Path) -> Probe:
@@ -159,13 +154,13 @@ class SpanBuild:
     def _annotations(self, facts: Probe) -> Annotations:
         self.stage = "labels"
         try:
-            rows = read_labels(self.video, self.config.source)
+            rows = self._label_rows()
         except LabelError as error:
             raise Rejection("labels", "bad_labels", str(error)) from error
         except FileNotFoundError as error:
             raise Rejection("labels", "missing", f"they were there when the plan was made: {error}") from error
         annotations = annotations_of(rows, frame_times_s=facts.frame_times_s)
-        self._learn_labels(np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
+        self.row = with_labels(self.row, np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
         return annotations
 
     def _see(self, path: Path, facts: Probe) -> VideoOnClock:
@@ -215,7 +210,11 @@ class SpanBuild:
             covered_s=covered_s,
             face_fraction=fraction,
             seconds_decode=seen.seconds_decode,
+            seconds_detect=seen.seconds_detect,
+            seconds_crop=seen.seconds_crop,
+            seconds_encode=seen.seconds_encode,
             seconds_faces=seen.seconds_faces,
+            num_cuts=seen.num_cuts,
             followed=seen.followed,
             num_faces=len(seen.faces),
             faces=seen.faces[:MAX_FACES],
@@ -270,24 +269,23 @@ class SpanBuild:
             own = frames[self.span.start_frame - self.first_frame :]
             self._learn(gaps=gaps_of(own, self.config.media.frame_rate_hz, ("picture", "face")))
 
-    def _learn_labels(self, values: NDArray[np.float32]) -> None:
-        """Number and sums of (n, 2) labels."""
-        valence, arousal = values.astype(np.float64).T
-        self._learn(
-            labelled_frames=len(values),
-            valence_sum=float(valence.sum()),
-            valence_squares=float(valence @ valence),
-            arousal_sum=float(arousal.sum()),
-            arousal_squares=float(arousal @ arousal),
-        )
-
     def _labels_without_frames(self) -> NDArray[np.float32]:
         """Valid rows of the label file of a stream whose frames nobody saw; none when the file itself is at fault."""
         try:
-            rows = read_labels(self.video, self.config.source)
+            rows = self._label_rows()
             return rows.values[rows.valid]
         except (LabelError, FileNotFoundError, Rejection):
             return np.zeros((0, 2), np.float32)  # the row has its reason already
+
+    def _label_rows(self) -> LabelRows:
+        begin = perf_counter()
+        rows = read_labels(self.video, self.config.source)
+        self._learn(
+            seconds_fetch=self.row.seconds_fetch + perf_counter() - begin,
+            num_label_rows=len(rows.places),
+            num_invalid_labels=rows.num_invalid,
+        )
+        return rows
 
 
 def _version(path: Path) -> tuple[int, int]:

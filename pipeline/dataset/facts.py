@@ -12,15 +12,21 @@ import av
 
 from pipeline import storage
 from pipeline.config import Config, fingerprint
-from pipeline.dataset.build import choice_of
 from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.plan import Facts, needs_cutting
 from pipeline.media.faces import Detector
 from pipeline.media.people import scan_people
 from pipeline.media.probe import probe
+from pipeline.media.tracks import Choice
 from pipeline.records import AnchorPoint, Probe, Rejection, Video
 
+PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
 _FOLDER = "cache"
+
+
+def choice_of(video: Video, config: Config) -> Choice:
+    """Which person of a stream is followed: the one its labels are of, else by the configured rule."""
+    return PERSONS.get(video.person, config.faces.choose)
 
 
 def look(

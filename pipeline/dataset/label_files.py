@@ -1,11 +1,16 @@
-"""The label file of one stream, as it was when the plan was made."""
+"""The label file of one stream, as it was when the plan was made, and what a stream's row tells of its labels."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.dataset.identity import identity_of_bytes
 from pipeline.dataset.labels import LabelRows, label_text, parse, parse_gold
-from pipeline.records import Rejection, Video
+from pipeline.records import Rejection, Video, VideoRow
 from pipeline.sections import SourceConfig
 
 
@@ -28,3 +33,16 @@ def read_labels(video: Video, source: SourceConfig) -> LabelRows:
     if len(texts) == 1:
         return parse(texts[0], name=uris[0])
     return parse_gold(texts, names=uris, delays_s=(source.valence_delay_s, source.arousal_delay_s))
+
+
+def with_labels(row: VideoRow, values: NDArray[np.float32]) -> VideoRow:
+    """The row of a stream with the number and the sums of its (n, 2) labels."""
+    valence, arousal = values.astype(np.float64).T
+    return replace(
+        row,
+        labelled_frames=len(values),
+        valence_sum=float(valence.sum()),
+        valence_squares=float(valence @ valence),
+        arousal_sum=float(arousal.sum()),
+        arousal_squares=float(arousal @ arousal),
+    )

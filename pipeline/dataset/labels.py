@@ -47,6 +47,11 @@ class LabelRows:
         """(rows,) True where both values are given."""
         return np.isfinite(self.values[:, 0]) & np.isfinite(self.values[:, 1])
 
+    @property
+    def num_invalid(self) -> int:
+        """Rows that are not valid."""
+        return int((~self.valid).sum())
+
 
 def label_text(data: bytes, *, name: str) -> str:
     """The text of a label file's bytes; LabelError when it is not UTF-8."""
@@ -145,7 +150,7 @@ def annotations_of(rows: LabelRows, *, frame_times_s: NDArray[np.float64]) -> An
     table["frame"], table["time_s"] = frames[kept], times[kept]
     table["valence"], table["arousal"] = rows.values[kept].T
     order = np.lexsort((table["frame"], table["time_s"]))
-    return Annotations(table[order], num_rows=len(rows.places), num_invalid=int((~rows.valid).sum()))
+    return Annotations(table[order])
 
 
 def onto_clock(annotations: Annotations, times_s: NDArray[np.float64]) -> NDArray[np.float32]:

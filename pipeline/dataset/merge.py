@@ -9,18 +9,15 @@ from typing import Any
 from pipeline.dataset.gaps import joined
 from pipeline.media.faces import Box
 from pipeline.media.tracks import distance, near
-from pipeline.records import Gap, SeenFace, VideoRow
+from pipeline.records import STAGE_SECONDS, Gap, SeenFace, VideoRow
 
 _SUMS = (
     "duration_s",
     "covered_s",
     "num_segments",
     "num_faces",
-    "seconds_probe",
-    "seconds_decode",
-    "seconds_faces",
-    "seconds_audio",
-    "seconds_write",
+    "num_cuts",
+    *STAGE_SECONDS,
 )
 PARTIAL_SLACK_S = 0.25  # less than this missing at the end is how containers end
 _MEANS = ("score", "x0", "y0", "x1", "y1")

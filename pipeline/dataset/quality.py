@@ -21,11 +21,16 @@ MAX_ROWS = 20  # of a table of videos
 MAX_SHEETS = 60
 MIN_OTHERS_SHARE = 0.1  # of the time; less is somebody who passes by
 STAGES = (
+    ("fetch", "seconds_fetch", "the video and its labels onto the worker"),
     ("probe", "seconds_probe", "container and packet timestamps"),
     ("decode", "seconds_decode", "pictures onto the clock"),
-    ("faces", "seconds_faces", "detecting, following, cropping, JPEG"),
+    ("detect", "seconds_detect", "faces on every few frames"),
+    ("crop", "seconds_crop", "cutting faces out"),
+    ("encode", "seconds_encode", "crops to JPEG"),
+    ("faces", "seconds_faces", "following, choosing, the contact sheet"),
     ("audio", "seconds_audio", "sound and its log-mel spectrogram"),
     ("write", "seconds_write", "segments into the tar"),
+    ("publish", "seconds_publish", "tars and sheets onto the storage"),
 )
 COVERAGE = (("face", "face_ratio"), ("sound", "audio_ratio"), ("labels", "label_ratio"))
 DURATIONS = (("under 10 s", 10.0), ("10 s to 1 min", 60.0), ("1 to 10 min", 600.0), ("10 min to 1 h", 3600.0))

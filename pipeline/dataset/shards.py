@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, TypeVar
 
 from pipeline import storage
@@ -67,10 +68,18 @@ def sheet_uri(dataset_uri: str, span: Span, config: Config) -> str:
     return storage.join(dataset_uri, "sheets", f"{name}.jpg")
 
 
-def write_shard(tar: Path, record: ShardRecord, dataset_uri: str) -> None:
-    """Publish a finished tar, then the sidecar that says it is complete."""
+def write_shard(tar: Path, record: ShardRecord, dataset_uri: str) -> ShardRecord:
+    """Publish a finished tar, then the sidecar that says it is complete; the record that lies there.
+
+    What publishing the tar takes is shared out among its videos by their segments.
+    """
+    begin = perf_counter()
     storage.publish(tar, shard_uri(dataset_uri, record.name))
+    each_s = (perf_counter() - begin) / max(1, sum(row.num_segments for row in record.videos))
+    videos = (replace(row, seconds_publish=row.seconds_publish + each_s * row.num_segments) for row in record.videos)
+    record = replace(record, videos=tuple(videos))
     storage.publish_bytes(record_to_json(record).encode(), shard_uri(dataset_uri, record.name, "json"))
+    return record
 
 
 def record_to_json(record: ShardRecord) -> str:

@@ -160,8 +160,7 @@ def _without(record: ShardRecord, removed: Collection[str], parent_uri: str, uri
             spans=spans,
             label_grid=tuple(tar.label_grid.ravel().tolist()),
         )
-        shards.write_shard(path, made, uri)
-    return made
+        return shards.write_shard(path, made, uri)
 
 
 def numbered_after(plans: Sequence[ShardPlan], records: Sequence[ShardRecord]) -> list[ShardPlan]:

@@ -18,7 +18,7 @@ from pipeline.dataset.scratch import remove_abandoned, scratch_folder
 from pipeline.dataset.tars import ShardFile
 from pipeline.media.decode import ffmpeg_version, find_ffmpeg
 from pipeline.media.faces import Detector, make_detector
-from pipeline.records import Rejection, ShardPlan, ShardRecord, Span, VideoRow
+from pipeline.records import STAGE_SECONDS, Rejection, ShardPlan, ShardRecord, Span, VideoRow
 
 MAX_DEATHS = 2  # of workers on one span, before it is taken for what kills them
 NOT_THE_VIDEO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -91,8 +91,7 @@ class ShardBuilder:
                 label_grid=tuple(tar.label_grid.ravel().tolist()),
                 spans=plan.spans,
             )
-            shards.write_shard(path, record, self.dataset_uri)
-        return record
+            return shards.write_shard(path, record, self.dataset_uri)
 
     def _build_spans(
         self, plan: ShardPlan, tar: ShardFile, directory: Path, attempt: attempts.Attempt
@@ -124,14 +123,16 @@ class ShardBuilder:
                 if isinstance(error, OSError) and (error.errno in NOT_THE_VIDEO or build.reads_storage):
                     raise
                 return build.rejected("error", f"{type(error).__name__}: {error}")
-            spent = build.row.seconds_probe + build.row.seconds_decode + build.row.seconds_faces
-            spent += build.row.seconds_audio
-            self._publish_sheet(build.sheet, span)
-            return replace(build.row, num_segments=len(rows), seconds_write=max(0.0, perf_counter() - begin - spent))
+            spent = sum(getattr(build.row, name) for name in STAGE_SECONDS)
+            row = replace(build.row, num_segments=len(rows), seconds_write=max(0.0, perf_counter() - begin - spent))
+            return replace(row, seconds_publish=self._publish_sheet(build.sheet, span))
 
-    def _publish_sheet(self, sheet: bytes, span: Span) -> None:
+    def _publish_sheet(self, sheet: bytes, span: Span) -> float:
+        """Publish the contact sheet of a span, if there is one; how many seconds it takes."""
+        begin = perf_counter()
         if sheet:
             storage.publish_bytes(sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
+        return perf_counter() - begin
 
 
 def load_detector(config: Config) -> Detector:

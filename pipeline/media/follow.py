@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class CropSpool:
 
     def __init__(self, directory: Path, style: CropStyle) -> None:
         self.style = style
+        self.seconds_crop = self.seconds_encode = 0.0
         self._jpegs = (directory / "crops.spool").open("w+b")
         self._rows = (directory / "crops.rows").open("w+b")
 
@@ -43,8 +45,12 @@ class CropSpool:
         """Cut box `index` of `known` out of `picture`, which is shown at `frame`, and keep it."""
         style, box = self.style, known.boxes[index]
         roll_rad = self._roll_rad(known, index) if style.align else 0.0
+        started_s = time.perf_counter()
         crop = cut_face(picture, box, margin=style.margin, crop_px=style.crop_px, roll_rad=roll_rad)
+        cut_s = time.perf_counter()
         jpeg = encode_jpeg(crop, style.jpeg_quality)
+        self.seconds_crop += cut_s - started_s
+        self.seconds_encode += time.perf_counter() - cut_s
         row = np.array((known.track, frame, box, known.scores[index], self._jpegs.tell(), len(jpeg)), CROP_DTYPE)
         self._jpegs.write(jpeg)
         self._rows.write(row.tobytes())
@@ -95,6 +101,7 @@ class FaceFollower:
         self.detector, self.joiner, self.spool = detector, joiner, spool
         self.detect_every, self.min_score, self.first_frame = detect_every, min_score, first_frame
         self.cuts: list[int] = []
+        self.seconds_detect = 0.0
         self._cut_finder = CutFinder()
         self._held: deque[Picture] = deque(maxlen=joiner.max_gap + detect_every)
         self._num_pictures = 0
@@ -128,7 +135,10 @@ class FaceFollower:
         self._looked_at = now
 
     def _detect(self, frame: int) -> list[Detection]:
-        return [found for found in self.detector.detect(self._picture(frame)) if found.score >= self.min_score]
+        started_s = time.perf_counter()
+        detections = self.detector.detect(self._picture(frame))
+        self.seconds_detect += time.perf_counter() - started_s
+        return [found for found in detections if found.score >= self.min_score]
 
     def _keep(self, stretches: list[Stretch]) -> None:
         for known in stretches:

@@ -69,6 +69,7 @@ def read_video(
         sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), shown)
         _refuse_nobody(frames, problem, sheet, anchor)
         spool.copy(rows, directory / "faces.mjpeg")
+    known_s = reader.seconds_waiting + follower.seconds_detect + spool.seconds_crop + spool.seconds_encode
     return VideoOnClock(
         frames=frames,
         mjpeg_path=directory / "faces.mjpeg",
@@ -76,7 +77,10 @@ def read_video(
         covered_s=decoded.end_s,
         problem=problem,
         seconds_decode=reader.seconds_waiting,
-        seconds_faces=time.perf_counter() - started_s - reader.seconds_waiting,
+        seconds_detect=follower.seconds_detect,
+        seconds_crop=spool.seconds_crop,
+        seconds_encode=spool.seconds_encode,
+        seconds_faces=time.perf_counter() - started_s - known_s,
         followed=f"{choose} by anchor" if anchor else choose,
         num_cuts=len(follower.cuts),
         sheet=sheet,

@@ -31,15 +31,15 @@ def test_rows_by_time_take_the_frame_that_is_shown():
 
 
 def test_affwild2_rows_count_frames_from_the_first():
-    annotations = read("valence,arousal\n0.1,0.2\n-5,-5\n0.3,-5.0\n0.4,0.5\n")
-    assert annotations.rows["frame"].tolist() == [0, 3]
-    assert (annotations.num_rows, annotations.num_invalid) == (4, 2)
+    text = "valence,arousal\n0.1,0.2\n-5,-5\n0.3,-5.0\n0.4,0.5\n"
+    assert read(text).rows["frame"].tolist() == [0, 3]
+    assert (len(parse(text, name="").places), parse(text, name="").num_invalid) == (4, 2)
 
 
 def test_more_rows_than_frames_keep_the_shorter():
     text = "valence,arousal\n" + "0.1,0.2\n" * 14
     assert len(read(text).rows) == 10
-    assert read(text).num_rows == 14
+    assert len(parse(text, name="").places) == 14
     assert len(read("time_s,valence,arousal\n-0.5,0,0\n0.2,0,0\n7,0,0\n").rows) == 1
 
 
@@ -50,9 +50,9 @@ def test_fewer_rows_than_frames_leave_the_rest_unlabelled():
 
 def test_byte_order_mark_windows_lines_and_blank_lines():
     data = "\ufeffframe,valence,arousal\r\n\r\n0, 0.5 ,0.25\r\n\r\n1,nan,0.5\r\n\r\n".encode()
-    annotations = read(label_text(data, name="talk.csv"))
-    assert annotations.rows[["valence", "arousal"]].tolist() == [(0.5, 0.25)]
-    assert (annotations.num_rows, annotations.num_invalid) == (2, 1)
+    text = label_text(data, name="talk.csv")
+    assert read(text).rows[["valence", "arousal"]].tolist() == [(0.5, 0.25)]
+    assert (len(parse(text, name="").places), parse(text, name="").num_invalid) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,9 @@ def test_what_is_written_is_read(values):
     st.lists(st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(SPOILT, NUMBER), st.tuples(NUMBER, SPOILT)), max_size=10)
 )
 def test_every_row_is_kept_or_counted(pairs):
-    annotations = read("frame,valence,arousal\n" + "".join(f"{i},{v},{a}\n" for i, (v, a) in enumerate(pairs)))
-    assert len(annotations.rows) + annotations.num_invalid == annotations.num_rows == len(pairs)
+    text = "frame,valence,arousal\n" + "".join(f"{i},{v},{a}\n" for i, (v, a) in enumerate(pairs))
+    rows = parse(text, name="")
+    assert len(read(text).rows) + rows.num_invalid == len(rows.places) == len(pairs)
 
 
 def outcome(text):

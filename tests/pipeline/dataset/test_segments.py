@@ -29,7 +29,7 @@ def material(tmp_path, num_frames, rate_hz=25.0, hop_s=0.01, faceless=(), annota
     mel = np.arange(hops, dtype=np.float16)[:, None].repeat(2, axis=1)
     rows = np.zeros(len(annotation_times), ANNOTATION_DTYPE)
     rows["time_s"], rows["valence"] = annotation_times, np.arange(len(rows)) / 100
-    return Material(frames, path, mel, np.ones(hops, bool), Annotations(rows, len(rows)))
+    return Material(frames, path, mel, np.ones(hops, bool), Annotations(rows))
 
 
 def face_of(segment, frame):

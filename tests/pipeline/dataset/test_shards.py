@@ -37,8 +37,7 @@ def build(folder, uri, name="train-00000", videos=("a", "b"), attempts=1):
     rows = tuple(video_row(video_id, num_segments=3) for video_id in videos)
     size, sha256 = path.stat().st_size, shards.sha256_of(path)
     record = ShardRecord(name, sha256, size, f"plan of {name}", tuple(tar.rows), rows, {"ffmpeg": "9"}, attempts)
-    shards.write_shard(path, record, uri)
-    return record
+    return shards.write_shard(path, record, uri)
 
 
 def test_the_same_segments_give_the_same_bytes(tmp_path):

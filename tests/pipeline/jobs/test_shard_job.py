@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from preprocessing import (
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, load
-from pipeline.dataset import attempts, shards
+from pipeline.dataset import attempts, quality, shards
 from pipeline.dataset.facts import Memory, look
 from pipeline.dataset.identity import identity_of_bytes
 from pipeline.dataset.plan import Facts, plan_shards, plan_to_json
@@ -32,6 +33,7 @@ from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, making, shard, verify
 from pipeline.media.decode import find_ffmpeg
+from pipeline.records import STAGE_SECONDS
 
 
 def test_every_input_is_a_row_with_its_reason(undisturbed):
@@ -67,7 +69,20 @@ def test_rows_tell_what_was_measured(undisturbed, talkers):
     kept = table[~np.isnan(table).any(axis=1)]
     assert row.labelled_frames == len(kept)
     assert row.valence_sum == pytest.approx(kept[:, 1].sum(), abs=1e-3)
+    assert (row.num_label_rows, row.num_invalid_labels) == (len(table), len(table) - len(kept))
+    assert row.num_cuts == 0
     assert row.arousal_squares == pytest.approx((kept[:, 2] ** 2).sum(), abs=1e-3)
+
+
+def test_every_stage_is_measured_by_itself(undisturbed):
+    rows = [row for row in shards.read_videos(undisturbed.uri) if row.status == "ok"]
+    assert all(getattr(row, name) > 0 for row in rows for name in STAGE_SECONDS)
+    stages = {f"seconds_{name}" for name in ("decode", "detect", "crop", "encode", "audio", "write", "publish")}
+    assert stages < {field for _, field, _ in quality.STAGES} == set(STAGE_SECONDS)
+    card = storage.read_text(storage.join(undisturbed.uri, "README.md"))
+    shares = [float(share) for share in re.findall(r"^\| \w+ \| .* \| [\d.]+ \| ([\d.]+)% \| [\d.]+ \|$", card, re.M)]
+    assert len(shares) == len(STAGE_SECONDS) + 1
+    assert sum(shares[:-1]) == pytest.approx(100, abs=1)
 
 
 def test_labels_of_a_rejected_video_are_counted(undisturbed):
