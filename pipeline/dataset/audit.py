@@ -98,7 +98,7 @@ def _parts(faces: Sequence[SeenFace], tell: Callable[[SeenFace], str]) -> tuple[
 def _face(face: SeenFace) -> str:
     box = f"{face.x0:.0f},{face.y0:.0f} to {face.x1:.0f},{face.y1:.0f} px"
     when = f"{_clock(face.start_s)} to {_clock(face.stop_s)}"
-    return f"{when}, {face.num_frames:,} frames, box {box}, score {face.score:.2f}"
+    return f"{when}, {face.num_frames:,} clock frames, box {box}, score {face.score:.2f}"
 
 
 def _clock(time_s: float) -> str:

@@ -118,7 +118,7 @@ def test_a_video_is_told_of_with_its_frames_its_faces_and_all_its_sheets():
     row = video("a", duration_s=100.0, num_spans=2, face_fraction=0.4, followed="longest", gaps=gaps, faces=faces)
     text = page([row], sheets=["sheets/a.jpg", "sheets/a_000051200.jpg", "sheets/b_000051200.jpg"])
     assert "0:32.50 to 0:41.60, frames 812 to 1040" in text
-    assert "0:00.00 to 0:32.50, 812 frames, box 10,20 to 110,120 px, score 0.93" in text
+    assert "0:00.00 to 0:32.50, 812 clock frames, box 10,20 to 110,120 px, score 0.93" in text
     assert "&lt;b&gt;not longer" in text
     assert '<a href="sheets/a_000051200.jpg">0:51.2</a>' in text
     assert "chosen by: longest" in text
