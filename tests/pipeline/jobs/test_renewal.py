@@ -3,15 +3,17 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from preprocessing import build_in_process, config_of, plans_of, result_of, rows_of, start_job
 
 from pipeline import storage
 from pipeline.config import UsageError, dataset_fingerprint
-from pipeline.dataset import attempts, shards
+from pipeline.dataset import attempts, shards, versions
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, shard, verify
+from pipeline.media.crops import encode_jpeg
 from pipeline.records import ShardRecord, Span, Video, VideoRow
 from pipeline.sections import SourceConfig
 
@@ -117,6 +119,30 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     old = {s.name for s in parent.shards}
     new = {row.video_id for row in shards.read_index(info.uri) if row.shard.removesuffix(".tar") not in old}
     assert new == {"person00_clip0", "person01_clip1"}
+
+
+def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
+    for clip in ("person00_clip0", "person00_clip1", "person01_clip0"):
+        for number in range(1, 51):
+            jpeg = encode_jpeg(np.full((48, 48, 3), number, np.uint8), 90)
+            storage.publish_bytes(jpeg, str(own_source / f"crops/{clip}/{number:05d}.jpg"))
+    for path in own_source.glob("videos/*"):
+        if not (own_source / "crops" / path.stem).exists():
+            path.unlink()
+    config = config_of(own_source, tmp_path / "root")
+    config = config.model_copy(update={"source": replace(config.source, crops=str(own_source / "crops"))})
+    parent = build_in_process(config)
+    assert {row.status for row in shards.read_videos(parent.uri)} == {"ok"}
+    records = versions.read_records(parent)
+    same = versions.compare(records, list_videos(config).videos)
+    assert (same.added, same.removed, len(same.kept)) == ([], set(), 3)
+    storage.publish_bytes(jpeg + b"another picture", str(own_source / "crops/person00_clip0/00007.jpg"))
+    storage.delete(str(own_source / "crops/person00_clip1/00050.jpg"))
+    changed = versions.compare(records, list_videos(config).videos)
+    assert [video.key for video in changed.added] == ["person00_clip0", "person00_clip1"]
+    assert (changed.removed, changed.kept) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
+    (own_source / "labels/person01_clip0.csv").write_text("frame,valence,arousal\n0,0.5,0.5\n")
+    assert versions.compare(records, list_videos(config).videos).kept == set()
 
 
 def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_source, tmp_path):
