@@ -11,6 +11,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>on purpose</Message></Error>'
+ANSWERS = {"error in 200": (200, "InternalError"), "403": (403, "AccessDenied"), "gone": (404, "NoSuchUpload")}
 HOP_BY_HOP = ("connection", "expect", "transfer-encoding")
 
 
@@ -21,7 +22,8 @@ class Fault:
     Kinds: "silent" (neither read nor answered), "drip" (answered with 1 kB a second), "reset" (the connection ends
     unanswered), "lost" (carried out, its answer never sent), "error in 200" (not carried out, and 200 says so in its
     body), "flip" (carried out, one bit of the answer's body turned over), "short" (its body breaks off in the middle),
-    "403" (refused, as to one who may only do other things).
+    "403" (refused, as to one who may only do other things), "gone" (there is no such upload, as some servers say when
+    an earlier attempt has completed it).
     """
 
     kind: str
@@ -83,8 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if fault in ("error in 200", "403"):
-            status, code = (403, "AccessDenied") if fault == "403" else (200, "InternalError")
+        if fault in ANSWERS:
+            status, code = ANSWERS[fault]
             self._answer(status, {"Content-Type": "application/xml"}, ERROR.format(code).encode())
             return
         status, headers, answer = self._hand_on(body)

@@ -10,8 +10,9 @@ import errno
 import io
 import mimetypes
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -45,7 +46,10 @@ def filesystem() -> s3fs.S3FileSystem:
 
 
 def _timeout_s() -> float:
-    return float(os.environ.get("IACA_STORAGE_TIMEOUT_S", "30"))
+    given = os.environ.get("IACA_STORAGE_TIMEOUT_S", "30")
+    if re.fullmatch(r"\d+(\.\d+)?", given) and float(given) > 0:
+        return float(given)
+    raise ValueError(f"IACA_STORAGE_TIMEOUT_S is {given!r}: give seconds above 0, such as 30")
 
 
 def _deadline_s(size: int = 0) -> float:
@@ -86,7 +90,8 @@ def list_files(path: str) -> list[Entry]:
     A page of the listing has a deadline, not the whole, which may have any length.
     """
     bucket, _, key = path.partition("/")
-    request, found = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}, list[Entry]()
+    request: dict[str, Any] = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+    found = list[Entry]()
     while True:
         page = _ask("list_objects_v2", **request)
         for item in page.get("Contents", []):
@@ -98,8 +103,9 @@ def list_files(path: str) -> list[Entry]:
 
 
 def _itself(path: str) -> list[Entry]:
-    info = filesystem().info(path, timeout=_deadline_s()) if exists(path) else {"type": ""}
-    return [_entry(info)] if info["type"] == "file" else []
+    with suppress(FileNotFoundError, IsADirectoryError):
+        return [entry(path)]
+    return []
 
 
 def _entry(info: dict[str, Any]) -> Entry:

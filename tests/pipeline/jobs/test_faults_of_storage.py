@@ -19,7 +19,7 @@ from pipeline.jobs import builder, shard, verify
 def proxy(s3_server, monkeypatch):
     with FakeFaultyProxy(s3_server["AWS_ENDPOINT_URL"]) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
-        monkeypatch.setenv("IACA_STORAGE_TIMEOUT_S", "1")
+        monkeypatch.setenv("IACA_STORAGE_TIMEOUT_S", "3")
         yield between
 
 
@@ -57,7 +57,7 @@ def test_a_bad_network_changes_no_byte(talkers, undisturbed, undamaged, proxy, s
 def test_a_store_that_stays_silent_stops_the_shard_in_one_line_and_a_rerun_goes_on(
     talkers, undisturbed, undamaged, proxy, s3_bucket, monkeypatch
 ):
-    monkeypatch.setenv("IACA_STORAGE_TIMEOUT_S", "0.3")
+    monkeypatch.setenv("IACA_STORAGE_TIMEOUT_S", "2")
     config = config_of(talkers, f"{s3_bucket}/root")
     plan, uri = plans_of(config)[0], f"{s3_bucket}/root/datasets/talk"
     proxy.faults = [Fault("silent", "PUT", ".tar", times=1000)]
