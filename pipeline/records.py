@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.findings import Gap as Gap
 from pipeline.findings import SeenFace as SeenFace
+from pipeline.rejection import Reason as Reason
+from pipeline.rejection import Rejection as Rejection
 
 FRAME_DTYPE = np.dtype(
     [
@@ -28,20 +29,6 @@ FRAME_DTYPE = np.dtype(
 ANNOTATION_DTYPE = np.dtype([("frame", "<i4"), ("time_s", "<f8"), ("valence", "<f4"), ("arousal", "<f4")])
 LABEL_NAMES = ("valence", "arousal")
 NUM_LABEL_BINS = 20  # from -1 to 1, of each label, in a ShardRecord
-
-Reason = Literal[
-    "missing",  # source: gone since the plan was made
-    "changed",  # source: other bytes than the plan was made for
-    "unreadable",  # probe: no media container that is allowed
-    "no_video",  # probe: no stream of moving pictures
-    "too_long",  # probe: longer than is allowed
-    "too_large",  # probe: larger pictures or more streams than are allowed
-    "undecodable",  # decode: not one frame came out
-    "timeout",  # probe, decode, audio: not done in the time that is allowed
-    "no_face",  # faces: nobody in any frame, or in too few
-    "bad_labels",  # labels: the file is not what it should be
-    "poison",  # worker: whoever worked on it died, and died again
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,21 +231,6 @@ class VideoRow:
 
 
 STAGE_SECONDS = tuple(each.name for each in fields(VideoRow) if each.name.startswith("seconds_"))
-
-
-class Rejection(Exception):  # noqa: N818 - it is an outcome that travels as an exception, not an error of the program
-    """A video that cannot be used, with the stage, a reason from a fixed vocabulary and a detail for people."""
-
-    sheet = b""  # contact sheet of what was looked at, where there is one
-    frames: NDArray[np.void] | None = None  # FRAME_DTYPE of what was looked at
-
-    def __init__(self, stage: str, reason: Reason, detail: str) -> None:
-        super().__init__(f"{stage}: {reason}: {detail}")
-        self.stage, self.detail = stage, detail
-        self.reason: Reason = reason
-
-    def __reduce__(self) -> tuple[type[Rejection], tuple[str, Reason, str]]:
-        return Rejection, (self.stage, self.reason, self.detail)
 
 
 @dataclass(frozen=True, slots=True)

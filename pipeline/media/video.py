@@ -69,23 +69,29 @@ def read_video(
         sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), shown)
         _refuse_nobody(frames, problem, sheet, anchor)
         spool.copy(rows, directory / "faces.mjpeg")
-    known_s = reader.seconds_waiting + follower.seconds_detect + spool.seconds_crop + spool.seconds_encode
     return VideoOnClock(
         frames=frames,
         mjpeg_path=directory / "faces.mjpeg",
         duration_s=probe.duration_s,
         covered_s=decoded.end_s,
         problem=problem,
-        seconds_decode=reader.seconds_waiting,
-        seconds_detect=follower.seconds_detect,
-        seconds_crop=spool.seconds_crop,
-        seconds_encode=spool.seconds_encode,
-        seconds_faces=time.perf_counter() - started_s - known_s,
         followed=f"{choose} by anchor" if anchor else choose,
         num_cuts=len(follower.cuts),
         sheet=sheet,
         faces=faces,
+        **_seconds(time.perf_counter() - started_s, reader, follower, spool),
     )
+
+
+def _seconds(all_s: float, reader: PictureReader, follower: FaceFollower, spool: CropSpool) -> dict[str, float]:
+    """What each stage took; finding faces is what the others leave over."""
+    known = {
+        "seconds_decode": reader.seconds_waiting,
+        "seconds_detect": follower.seconds_detect,
+        "seconds_crop": spool.seconds_crop,
+        "seconds_encode": spool.seconds_encode,
+    }
+    return {**known, "seconds_faces": all_s - sum(known.values())}
 
 
 def _look_through(reader: PictureReader, follower: FaceFollower, timeout_s: float) -> Thumbnails:
