@@ -34,6 +34,7 @@ from pipeline.records import (
     Segment,
     SoundOnClock,
     Span,
+    Video,
     VideoOnClock,
     VideoRow,
 )
@@ -119,7 +120,8 @@ class SpanBuild:
     def rejected(self, reason: str, detail: str, stage: str = "") -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
         if not self.row.labelled_frames:
-            self.row = with_labels(self.row, self._labels_without_frames())
+            values = self._labels_without_frames()  # which learns of the file, too
+            self.row = with_labels(self.row, values)
         return replace(self.row, status="rejected", stage=stage or self.stage, reason=reason, detail=detail[:2000])
 
     def _fetch(self) -> Path:
@@ -127,9 +129,7 @@ class SpanBuild:
         try:
             path = self.tools.copies.path_of(self.video.uri)
         except FileNotFoundError as error:
-            raise Rejection(
-                "source", "missing", f"{self.video.uri} was there when the plan was made: {error}"
-            ) from error
+            raise Rejection("source", "missing", _missing(self.video, error)) from error
         found = identity_of_file(path)
         if found != self.video.identity:
             raise Rejection("source", "changed", f"planned with identity {self.video.identity}, now it has {found}")
@@ -286,6 +286,12 @@ class SpanBuild:
             num_invalid_labels=rows.num_invalid,
         )
         return rows
+
+
+def _missing(video: Video, error: FileNotFoundError) -> str:
+    """What to do about a video that is gone."""
+    need = "its crops alone do not tell when they are shown, nor the sound; " if video.crops_uri else ""
+    return f"{video.uri} was there when the plan was made: {error}; {need}put it back and use --retry-rejected"
 
 
 def _version(path: Path) -> tuple[int, int]:

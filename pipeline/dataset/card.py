@@ -92,6 +92,7 @@ def card_text(
         *_history(lineage or {}),
         "## Videos",
         _table(["status", "stage", "reason", "videos"], _outcomes(videos)),
+        _labels(videos),
         "What was lost and why, how the labels lie and which videos to look at first: `quality.html`.",
         "## Throughput",
         _table(["stage", "what", "core seconds", "share", "x real time"], _throughput(videos)),
@@ -131,6 +132,19 @@ def _history(lineage: Mapping[str, Any]) -> list[str]:
         parts.append("Groups stay in the split they had, though the source names another:")
         parts.append(_table(["group", "split", "the source says"], ([group, *pair] for group, pair in splits.items())))
     return parts
+
+
+def _labels(videos: Sequence[VideoRow]) -> str:
+    """What became of the rows of all label files, and how often following had to begin anew."""
+    used = sum(row.labelled_frames for row in videos if row.status == "ok")
+    lost = sum(row.labelled_frames for row in videos if row.status != "ok")
+    invalid = sum(row.num_invalid_labels for row in videos)
+    cuts = sum(row.num_cuts for row in videos)
+    beyond = sum(max(0, row.num_label_rows - row.num_invalid_labels - row.labelled_frames) for row in videos)
+    return (
+        f"Rows of label files: {used:,} used, {lost:,} of rejected videos, {invalid:,} not valid (a sentinel or NaN), "
+        f"{beyond:,} before or beyond the frames of their video. Nobody is followed across the {cuts:,} scene cuts."
+    )
 
 
 def _percent(share: float) -> str:

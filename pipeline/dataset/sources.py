@@ -58,8 +58,10 @@ def list_videos(config: Config) -> Listing:
     files = _files_below(config.source.videos, "source.videos")
     media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
     if not media:
+        need = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
         raise UsageError(
-            f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media extension)"
+            f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media "
+            f"extension){need}"
         )
     manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""
     labels = [file for file in _label_files(config.source.labels) if file.entry.uri != manifest]

@@ -85,6 +85,18 @@ def test_every_stage_is_measured_by_itself(undisturbed):
     assert sum(shares[:-1]) == pytest.approx(100, abs=1)
 
 
+def test_the_card_accounts_for_every_row_of_labels(undisturbed, talkers):
+    rows = shards.read_videos(undisturbed.uri)
+    card = storage.read_text(storage.join(undisturbed.uri, "README.md"))
+    told = re.search(r"label files: (.*) used, (.*) of rejected videos, (.*) not valid .*, (.*) before or beyond", card)
+    used, lost, invalid, beyond = (int(number.replace(",", "")) for number in told.groups())
+    assert (lost, invalid) == (2, sum(row.num_invalid_labels for row in rows))
+    assert invalid > 0
+    files = [talkers / "labels" / f"{row.video_id}.csv" for row in rows if row.num_label_rows]
+    num_rows = sum(len(file.read_text().splitlines()) - 1 for file in files)
+    assert used + lost + invalid + beyond == num_rows == sum(row.num_label_rows for row in rows)
+
+
 def test_labels_of_a_rejected_video_are_counted(undisturbed):
     rows = {row.video_id: row for row in shards.read_videos(undisturbed.uri)}
     assert rows["broken"].labelled_frames == 2
