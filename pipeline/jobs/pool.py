@@ -143,8 +143,8 @@ def build_shards(
                 del left[record.name]
                 num_losses = 0
                 yield record
-        except Exception as error:
-            if num_losses == MAX_LOSSES or not _is_loss(error):
+        except _losses():
+            if num_losses == MAX_LOSSES:
                 raise
             num_losses += 1
             print(f"a worker was lost with its machine; {len(left)} shards are asked for again", flush=True)
@@ -156,11 +156,11 @@ def _record_of(row: dict[str, str]) -> ShardRecord:
     return shards.record_from_json(row["record"])
 
 
-def _is_loss(error: Exception) -> bool:
-    """Whether Ray lost what it worked with; what a worker itself raised is none."""
-    import ray
+def _losses() -> tuple[type[Exception], ...]:
+    """What Ray raises when a worker, or its answer, went with its machine."""
+    from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 
-    return isinstance(error, ray.exceptions.RayError) and not isinstance(error, ray.exceptions.RayTaskError)
+    return NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 
 
 def repair_shards(
@@ -196,4 +196,18 @@ def _on_actors(
             max_restarts=MAX_RESTARTS,
             max_task_retries=MAX_DEATHS * (most_spans + 1),
         )
-    yield from built.iter_rows()
+    with _own_words():
+        yield from built.iter_rows()
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Let a worker that refuses to begin say why, without Ray's account of where."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.ActorDiedError as error:
+        if not error.actor_init_failed:
+            raise
+        raise RuntimeError(entry.message_of(error.args[0])) from error
