@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,23 @@ def test_another_root_gives_the_same_bytes(talkers, undisturbed, tmp_path):
 def test_a_bucket_gets_the_same_bytes(talkers, undisturbed, s3_bucket):
     info = build_in_process(config_of(talkers, f"{s3_bucket}/root"))
     require_invariants(info.uri, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_source_in_a_bucket_gives_the_same_bytes_and_leaves_no_copies(talkers, undisturbed, s3_bucket, monkeypatch):
+    for path in (path for path in talkers.rglob("*") if path.is_file()):
+        storage.publish(path, storage.join(s3_bucket, "source", str(path.relative_to(talkers))))
+    with tempfile.TemporaryDirectory() as folder:  # with a short name, for Ray's sockets
+        monkeypatch.setenv("TMPDIR", folder)
+        config = config_of(talkers, f"{folder}/root", cluster={"num_workers": 2})
+        places = {name: f"{s3_bucket}/source/{name}" for name in ("videos", "labels")}
+        source = replace(config.source, **places, manifest=f"{s3_bucket}/source/manifest.csv")
+        job = start_job(config.model_copy(update={"source": source}), Path(folder) / "job")
+        result = result_of(job, Path(folder) / "job")
+        assert shards.read_dataset(result.output_uri).digest == undisturbed.digest
+        assert "a worker keeps one video at a time on its own disk" in (Path(folder) / "job/output.txt").read_text()
+        assert not list(Path(folder).rglob("*.mp4"))
+        assert all(row.seconds_fetch > 0 for row in shards.read_videos(result.output_uri) if row.status == "ok")
 
 
 def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_path):
