@@ -2,6 +2,8 @@ import io
 import json
 import subprocess
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -170,6 +172,30 @@ def test_a_run_goes_on_whose_marks_another_run_took_away(tmp_path):
     late.note(span)
     assert shards.finish_dataset(uri, Config(), [record], {}).digest == info.digest
     assert not (tmp_path / "d/attempts").exists()
+
+
+def test_runs_that_commit_at_once_find_one_dataset_and_leave_no_marks(tmp_path):
+    uri = str(tmp_path / "d")
+    record = build(tmp_path, uri)
+    for run in "abcd":
+        attempts.begin(uri, record.name, run).note(Span(Video("a", "a.mp4", "/a.mp4", 1, "1")))
+    start = threading.Barrier(4)
+
+    def finish(_):
+        start.wait()
+        return shards.finish_dataset(uri, Config(), [record], {})
+
+    with ThreadPoolExecutor(4) as runs:
+        infos = list(runs.map(finish, range(4)))
+    assert {info.digest for info in infos} == {shards.read_dataset(uri).digest}
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [
+        "README.md",
+        "dataset.json",
+        "index.parquet",
+        "quality.html",
+        "shards",
+        "videos.parquet",
+    ]
 
 
 def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
