@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -88,14 +89,18 @@ class Config(BaseModel):
 
     @property
     def input_spec(self) -> InputSpec:
-        """The model's input as this configuration makes it."""
-        span_s = self.sequence.subclip_frames / self.media.frame_rate_hz
+        """The model's input as this configuration makes it.
+
+        The sound of a sub-clip is that from its first frame's time to its last one's, both hops included: 1.03 s and
+        104 hops for 32 frames at 30 Hz. So a segment's preroll of `subclip_frames - 1` frames holds all that is heard.
+        """
+        span_s = (self.sequence.subclip_frames - 1) / self.media.frame_rate_hz
         return InputSpec(
             num_steps=self.sequence.num_subclips,
             num_frames=self.sequence.num_thinned,
             crop_px=self.media.crop_px,
             num_mels=self.sound.num_mels,
-            num_hops=round(span_s / self.sound.hop_s),
+            num_hops=math.floor(span_s / self.sound.hop_s + 1e-9) + 1,
         )
 
 

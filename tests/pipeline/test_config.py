@@ -78,6 +78,15 @@ def test_a_missing_file_points_to_the_ready_ones(tmp_path):
         load(tmp_path / "none.toml")
 
 
+@pytest.mark.parametrize(("run_file", "num_hops"), [("affwild2.toml", 104), ("talking_faces.toml", 125)])
+def test_the_sound_of_a_subclip_begins_with_its_first_frame(run_file, num_hops):
+    # 44.1 kHz, 30 Hz: the 45570 samples of 31 frames are 104 centred hops of 441; at 25 Hz they are 1.24 s
+    config = load(RUNS[0].parent / run_file)
+    assert config.input_spec.num_hops == num_hops
+    first_own = round(config.segments.num_preroll / config.media.frame_rate_hz / config.sound.hop_s)
+    assert config.input_spec.num_hops <= first_own + 1  # the preroll holds all that its first own frame hears
+
+
 def test_json_round_trip():
     config = load(RUNS[0])
     assert Config.model_validate_json(config.to_json()) == config

@@ -8,6 +8,7 @@ from pipeline.dataset.samples import SampleError
 from pipeline.sections import SequenceConfig
 from pipeline.training import views
 from tests.fake_dataset import CROP_PX, NUM_MELS, make_segment
+from tests.fake_run import small_config
 
 VIEW = SequenceConfig(num_subclips=4, subclip_frames=8, subclip_dilation=2, subclip_stride=8)
 SPEC = InputSpec(num_steps=4, num_frames=4, crop_px=CROP_PX, num_mels=NUM_MELS, num_hops=32)
@@ -87,6 +88,18 @@ def test_sound_ends_with_the_hop_of_the_last_frame():
     mel = views.cut(segment, (3,), VIEW, SPEC).mel_BLSM[0, 1]
     final = 18 * 4  # stored frame 18 at 25 Hz, hops of 10 ms
     assert np.array_equal(mel, segment.mel_db[final - 31 : final + 1].astype(np.float32))
+
+
+def test_a_frame_sounds_the_same_wherever_its_segment_begins():
+    spec = small_config().input_spec
+    whole = make_segment(num_frames=64)
+    later = dataclasses.replace(
+        whole, frames=whole.frames[32:], mel_db=whole.mel_db[32 * 4 :], labels=whole.labels[32:]
+    )  # its preroll is the end of what came before
+    view = dataclasses.replace(VIEW, num_subclips=8)
+    in_whole = views.cut(whole, ALL_PHASES, view, dataclasses.replace(spec, num_steps=8))
+    in_later = views.cut(later, ALL_PHASES, VIEW, spec)
+    assert np.array_equal(in_whole.mel_BLSM[:, 4:], in_later.mel_BLSM)
 
 
 @pytest.mark.parametrize(("num_silent", "audio_ok"), [(4, True), (5, False)])
