@@ -1,9 +1,9 @@
-"""Batch, the one data format that the network reads."""
+"""Batch, the one data format that the network reads, with crops and sound or with features made of them."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,8 +11,34 @@ from torch import Tensor
 from iaca_model.config import InputSpec
 
 
+class _Sequences:
+    """What can be done with B sequences of L steps, whatever stands for their pictures and their sound."""
+
+    video_ok_BL: Tensor  # of the classes below
+
+    def __len__(self) -> int:
+        return len(self.video_ok_BL)
+
+    @property
+    def num_steps(self) -> int:
+        """L."""
+        return self.video_ok_BL.shape[1]
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """The same batch on `device`."""
+        return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
+
+    def slice(self, start: int, stop: int) -> Self:
+        """Sequences `start` up to, not including, `stop`, as views."""
+        return type(self)(*(tensor[start:stop] for tensor in self.tensors()))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The fields in order."""
+        return tuple(vars(self).values())
+
+
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(_Sequences):
     """B sequences of L steps; a step is one sub-clip that ends at the frame whose label is the target.
 
                        step 0        step 1                    step L-1
@@ -40,25 +66,27 @@ class Batch:
     target_BL2: Tensor
     target_ok_BL: Tensor
 
-    def __len__(self) -> int:
-        return len(self.video_ok_BL)
 
-    @property
-    def num_steps(self) -> int:
-        """L."""
-        return self.video_ok_BL.shape[1]
+@dataclass(frozen=True, eq=False)
+class FeatureBatch(_Sequences):
+    """A Batch after its backbones: what they gave for each sub-clip stands in place of its crops and its sound.
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
-        """The same batch on `device`."""
-        return Batch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
+    field         dtype    shape         content
+    video_BLD     float32  (B, L, D_v)   features of the face, not normalised
+    audio_BLD     float32  (B, L, D_a)   features of the sound, not normalised
 
-    def slice(self, start: int, stop: int) -> Batch:
-        """Sequences `start` up to, not including, `stop`, as views."""
-        return Batch(*(tensor[start:stop] for tensor in self.tensors()))
+    Masks and targets are those of Batch.
+    """
 
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The fields in order."""
-        return tuple(getattr(self, field.name) for field in dataclasses.fields(self))
+    video_BLD: Tensor
+    audio_BLD: Tensor
+    video_ok_BL: Tensor
+    audio_ok_BL: Tensor
+    target_BL2: Tensor
+    target_ok_BL: Tensor
+
+
+AnyBatch = Batch | FeatureBatch
 
 
 def fake_batch(spec: InputSpec, batch_size: int, seed: int = 0) -> Batch:

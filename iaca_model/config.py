@@ -40,6 +40,15 @@ class InputSpec:
 
 
 @dataclass(frozen=True)
+class FeatureSpec:
+    """What one sequence holds where the backbones have run already: L steps of video and of audio features."""
+
+    num_steps: int  # L
+    video_dim: int  # D_v
+    audio_dim: int  # D_a
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """One base and one gate; see `iaca_model.fusion` for what each computes.
 

@@ -1,4 +1,4 @@
-"""What one step of training and one pass of evaluation are, over any iterable of Batch."""
+"""What one step of training and one pass of evaluation are, over any iterable of batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from iaca_model.batch import Batch
+from iaca_model.batch import AnyBatch
 from iaca_model.loss import concordance_loss, identity
 from iaca_model.metrics import ConcordanceMeter
 
@@ -48,7 +48,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 
 def train_step(
     model: nn.Module,
-    batch: Batch,
+    batch: AnyBatch,
     optimizer: torch.optim.Optimizer,
     *,
     clip_norm: float,
@@ -85,7 +85,7 @@ def train_step(
     return loss.item()
 
 
-def evaluate(model: nn.Module, batches: Iterable[Batch]) -> ConcordanceMeter:
+def evaluate(model: nn.Module, batches: Iterable[AnyBatch]) -> ConcordanceMeter:
     """CCC over every labelled step where at least one modality was there; predictions are clipped to [-1, 1].
 
     The model is in evaluation mode meanwhile and left as it was.
@@ -108,7 +108,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def hide_spans(batch: Batch, chance: float, generator: torch.Generator) -> Batch:
+def hide_spans(batch: AnyBatch, chance: float, generator: torch.Generator) -> AnyBatch:
     """Augmentation: with `chance` per sequence, mask one modality over a random contiguous span of steps.
 
     Modality, length (1 to L) and place are uniform. A step that has only one modality keeps it. The outcome is a

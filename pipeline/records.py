@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.features import SegmentFeatures as SegmentFeatures
 from pipeline.findings import Gap as Gap
 from pipeline.findings import SeenFace as SeenFace
 from pipeline.rejection import Reason as Reason
@@ -142,6 +143,7 @@ class Segment:
     labels: NDArray[np.float32]  # (num_preroll + n, 2) valence, arousal; NaN where there is no label
     annotations: NDArray[np.void]  # ANNOTATION_DTYPE, those within the tile
     followed: str = ""  # how the person was chosen: "longest", ...; with " by anchor" where an anchor told
+    features: SegmentFeatures | None = None  # then crops and sound are empty, whatever the frames say of their places
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from iaca_model.batch import Batch
+from iaca_model.batch import AnyBatch
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import EmotionModel
 from iaca_model.training import (
@@ -116,7 +116,7 @@ class Fit:
         self._save(history)
         return measured
 
-    def _step(self, batch: Batch, history: History | NoHistory) -> None:
+    def _step(self, batch: AnyBatch, history: History | NoHistory) -> None:
         step, train = self.progress.step, self.train
         noise = np.random.SeedSequence([train.seed, step, self.ranks.rank]).generate_state(2)
         torch.manual_seed(int(noise[0]))

@@ -12,15 +12,15 @@ from itertools import islice
 import numpy as np
 import torch
 
-from iaca_model.batch import Batch
-from iaca_model.config import InputSpec
+from iaca_model.batch import AnyBatch, Batch, FeatureBatch
+from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
 from pipeline.dataset.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
 from pipeline.sections import SequenceConfig
 from pipeline.training import views
 from pipeline.training.order import Visit, part
-from pipeline.training.views import Sequences
+from pipeline.training.views import FeatureSequences, Sequences
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,15 @@ def read_segment(dataset_uri: str, row: SampleRow) -> Segment:
     return segment
 
 
-def to_batch(parts: Sequence[Sequences]) -> Batch:
-    """Sequences one after another as a Batch."""
-    joined = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(Sequences)}
-    return Batch(**{name: torch.from_numpy(array) for name, array in joined.items()})
+Cut = Sequences | FeatureSequences
+
+
+def to_batch(parts: Sequence[Cut]) -> AnyBatch:
+    """Sequences of one kind, one after another, as a batch of that kind."""
+    kind = type(parts[0])
+    joined = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(kind)}
+    tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
+    return FeatureBatch(**tensors) if kind is FeatureSequences else Batch(**tensors)
 
 
 @dataclass
@@ -57,7 +62,7 @@ class Loader:
 
     dataset_uri: str
     view: SequenceConfig
-    spec: InputSpec
+    spec: InputSpec | FeatureSpec
     rank: int = 0
     world_size: int = 1
     num_threads: int = 2
@@ -68,13 +73,13 @@ class Loader:
     def __post_init__(self) -> None:
         self._bad_in_a_row = 0
 
-    def read(self, global_batches: Iterable[Sequence[Visit]]) -> Iterator[Batch]:
+    def read(self, global_batches: Iterable[Sequence[Visit]]) -> Iterator[AnyBatch]:
         """This rank's part of each global batch, padded with masked sequences to the length of the longest part.
 
         Raises:
             RuntimeError: more than `max_bad_samples` visits in a row could not be read.
         """
-        waiting: deque[tuple[list[Future[Sequences]], list[Visit], int]] = deque()
+        waiting: deque[tuple[list[Future[Cut]], list[Visit], int]] = deque()
         remaining = iter(global_batches)
         with ThreadPoolExecutor(self.num_threads, thread_name_prefix="loader") as threads:
             try:
@@ -88,14 +93,14 @@ class Loader:
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _cut(self, visit: Visit) -> Sequences:
+    def _cut(self, visit: Visit) -> Cut:
         return views.cut(read_segment(self.dataset_uri, visit.row), visit.phases, self.view, self.spec)
 
-    def _collect(self, futures: list[Future[Sequences]], visits: list[Visit], padding: int) -> Batch:
+    def _collect(self, futures: list[Future[Cut]], visits: list[Visit], padding: int) -> AnyBatch:
         parts = [self._result(future, visit) for future, visit in zip(futures, visits, strict=True)]
         return to_batch([*parts, views.masked(padding, self.spec)])
 
-    def _result(self, future: Future[Sequences], visit: Visit) -> Sequences:
+    def _result(self, future: Future[Cut], visit: Visit) -> Cut:
         try:
             sequences = future.result()
         except (SampleError, OSError) as error:

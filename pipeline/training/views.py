@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from iaca_model.config import InputSpec
+from iaca_model.config import FeatureSpec, InputSpec
 from pipeline.dataset.samples import SampleError
 from pipeline.records import Segment
 from pipeline.sections import SequenceConfig
@@ -29,17 +29,27 @@ class Sequences:
     target_ok_BL: NDArray[np.bool_]
 
 
-def masked(count: int, spec: InputSpec) -> Sequences:
+@dataclass(frozen=True, slots=True)
+class FeatureSequences:
+    """Sequences as above whose sub-clips have been through the backbones."""
+
+    video_BLD: NDArray[np.float32]
+    audio_BLD: NDArray[np.float32]
+    video_ok_BL: NDArray[np.bool_]
+    audio_ok_BL: NDArray[np.bool_]
+    target_BL2: NDArray[np.float32]
+    target_ok_BL: NDArray[np.bool_]
+
+
+def masked(count: int, spec: InputSpec | FeatureSpec) -> Sequences | FeatureSequences:
     """`count` sequences that hold nothing: zeros, and every mask False."""
-    length, px = spec.num_steps, spec.crop_px
-    return Sequences(
-        np.zeros((count, length, spec.num_frames, px, px, 3), np.uint8),
-        np.zeros((count, length, spec.num_hops, spec.num_mels), np.float32),
-        np.zeros((count, length), bool),
-        np.zeros((count, length), bool),
-        np.zeros((count, length, 2), np.float32),
-        np.zeros((count, length), bool),
-    )
+    steps = (count, spec.num_steps)
+    nothing = (np.zeros(steps, bool), np.zeros(steps, bool), np.zeros((*steps, 2), np.float32), np.zeros(steps, bool))
+    if isinstance(spec, FeatureSpec):
+        video, audio = (np.zeros((*steps, dim), np.float32) for dim in (spec.video_dim, spec.audio_dim))
+        return FeatureSequences(video, audio, *nothing)
+    crops = np.zeros((*steps, spec.num_frames, spec.crop_px, spec.crop_px, 3), np.uint8)
+    return Sequences(crops, np.zeros((*steps, spec.num_hops, spec.num_mels), np.float32), *nothing)
 
 
 def ends(phases: NDArray[np.int_] | tuple[int, ...], view: SequenceConfig) -> NDArray[np.int_]:
@@ -47,8 +57,21 @@ def ends(phases: NDArray[np.int_] | tuple[int, ...], view: SequenceConfig) -> ND
     return np.asarray(phases)[:, None] + np.arange(view.num_subclips) * view.subclip_stride
 
 
-def cut(segment: Segment, phases: tuple[int, ...], view: SequenceConfig, spec: InputSpec) -> Sequences:
-    """The sequences of `phases` (each 0 .. stride - 1); every crop that they use is decoded once.
+def cut(
+    segment: Segment, phases: tuple[int, ...], view: SequenceConfig, spec: InputSpec | FeatureSpec
+) -> Sequences | FeatureSequences:
+    """The sequences of `phases` (each 0 .. stride - 1), of features where `spec` says so.
+
+    Raises:
+        SampleError: what the segment holds is damaged, or not what `spec` says.
+    """
+    if isinstance(spec, FeatureSpec):
+        return cut_features(segment, phases, view, spec)
+    return cut_clips(segment, phases, view, spec)
+
+
+def cut_clips(segment: Segment, phases: tuple[int, ...], view: SequenceConfig, spec: InputSpec) -> Sequences:
+    """The sequences of `phases`; every crop that they use is decoded once.
 
     Steps past the end of a short segment have every mask False.
 
@@ -60,9 +83,37 @@ def cut(segment: Segment, phases: tuple[int, ...], view: SequenceConfig, spec: I
     last = np.minimum(own, segment.num_frames - 1) + segment.num_preroll
     pictures, video_ok = _pictures(segment, last, inside, view, spec)
     mel, audio_ok = _sound(segment, last, inside, spec)
+    return Sequences(pictures, mel, video_ok, audio_ok, *_targets(segment, last, inside))
+
+
+def cut_features(
+    segment: Segment, phases: tuple[int, ...], view: SequenceConfig, spec: FeatureSpec
+) -> FeatureSequences:
+    """The sequences of `phases` of a segment whose sub-clips have been through the backbones.
+
+    Raises:
+        SampleError: the segment holds no features, or of other widths than `spec` says.
+    """
+    features = segment.features
+    found = (features.video_ND.shape[1], features.audio_ND.shape[1]) if features else None
+    if features is None or found != (spec.video_dim, spec.audio_dim):
+        wanted = f"{spec.video_dim} video and {spec.audio_dim} audio features"
+        raise SampleError(f"{segment.key} holds {found or 'no'} features, the model takes {wanted}")
+    own = ends(phases, view)
+    inside = own < segment.num_frames
+    row = np.minimum(own, segment.num_frames - 1)
+    ok = features.ok_N2[row] & inside[..., None]
+    video, audio = (array[row].astype(np.float32) for array in (features.video_ND, features.audio_ND))
+    targets = _targets(segment, row + segment.num_preroll, inside)
+    return FeatureSequences(video, audio, ok[..., 0], ok[..., 1], *targets)
+
+
+def _targets(
+    segment: Segment, last: NDArray[np.int_], inside: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     target = segment.labels[last]
     target_ok = inside & ~np.isnan(target).any(-1)
-    return Sequences(pictures, mel, video_ok, audio_ok, np.where(target_ok[..., None], target, 0.0), target_ok)
+    return np.where(target_ok[..., None], target, np.float32(0)), target_ok
 
 
 def thinned(last: NDArray[np.int_], seen: NDArray[np.bool_], view: SequenceConfig) -> tuple[NDArray[np.int_], NDArray]:

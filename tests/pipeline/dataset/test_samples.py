@@ -8,8 +8,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from pipeline.dataset.samples import MEMBERS, SampleError, decode, decode_slice, encode
-from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Segment
+from pipeline.dataset.samples import FEATURE_MEMBERS, MEMBERS, SampleError, decode, decode_slice, encode
+from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Segment, SegmentFeatures
 
 
 @pytest.fixture
@@ -173,3 +173,35 @@ def test_a_member_that_stands_there_twice_is_refused(segment):
     data = tar_of({"k.mel.npy": b"one", "other.mel.npy": b"two"})
     with pytest.raises(SampleError, match="stands there twice"):
         decode_slice(data)
+
+
+def with_features(segment, num_frames=3, video_dim=4, audio_dim=2):
+    video, audio = (np.arange(num_frames * dim).reshape(num_frames, dim) for dim in (video_dim, audio_dim))
+    ok = np.array([(True, False), (True, True), (False, False), (True, True)])[:num_frames]
+    features = SegmentFeatures(video.astype(np.float16), audio.astype(np.float16), ok)
+    return dataclasses.replace(segment, faces_mjpeg=b"", mel_db=np.zeros((0, 0), np.float16), features=features)
+
+
+def test_features_stand_in_place_of_crops_and_sound(segment):
+    precomputed = with_features(segment)
+    members = encode(precomputed)
+    assert tuple(members) == FEATURE_MEMBERS
+    read = decode_slice(tar_of({f"{segment.key}.{name}": content for name, content in members.items()}))
+    for name in ("video_ND", "audio_ND", "ok_N2"):
+        left, right = getattr(read.features, name), getattr(precomputed.features, name)
+        assert left.dtype == right.dtype
+        assert np.array_equal(left, right)
+    assert_equal(dataclasses.replace(read, features=None), dataclasses.replace(precomputed, features=None))
+    assert encode(read) == members
+
+
+def test_half_of_the_features_is_refused(segment):
+    members = encode(with_features(segment))
+    del members["audio_features.npy"]
+    with pytest.raises(SampleError, match=r"lacks audio_features\.npy"):
+        decode(members)
+
+
+def test_features_of_more_frames_than_there_are_are_refused(segment):
+    with pytest.raises(SampleError, match=r"shapes \(4, 4\), \(4, 2\) and \(4, 2\); 3 own frames need \(3, D_v\)"):
+        decode(encode(with_features(segment, num_frames=4)))
