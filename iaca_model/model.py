@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 
 from iaca_model.attention import hide, linear
 from iaca_model.backbone import TinyAudio, TinyVideo
-from iaca_model.batch import Batch
-from iaca_model.config import FusionConfig, InputSpec, ModelConfig
+from iaca_model.batch import Batch, FeatureBatch
+from iaca_model.config import FeatureSpec, FusionConfig, InputSpec, ModelConfig
 from iaca_model.fusion import Fusion
 from iaca_model.residual import ResidualAudio, ResidualVideo
 from iaca_model.temporal import temporal_block
@@ -121,3 +122,37 @@ class EmotionModel(nn.Module):
                 f"the batch has frames {found[0]} and mel {found[1]} per sequence, the model was made for {frames} and "
                 f"{mel}; pad a shorter sequence on the right with masks False"
             )
+
+
+class PrecomputedModel(nn.Module):
+    """EmotionModel without its backbones, over features that they gave earlier; parameters are called as there."""
+
+    def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
+        super().__init__()
+        self.spec, self.config = spec, config
+        fusion = config.fusion(spec.num_steps)
+        fusion = dataclasses.replace(fusion, video_dim=spec.video_dim, audio_dim=spec.audio_dim)
+        self.features = FeatureModel(fusion, config)
+
+    def forward(self, batch: FeatureBatch) -> Prediction:
+        """Predict every step of every sequence.
+
+        Raises:
+            ValueError: the batch does not have the shapes of the model's FeatureSpec.
+        """
+        spec = self.spec
+        wanted = ((spec.num_steps, spec.video_dim), (spec.num_steps, spec.audio_dim))
+        found = (tuple(batch.video_BLD.shape[1:]), tuple(batch.audio_BLD.shape[1:]))
+        if found != wanted:
+            raise ValueError(
+                f"the batch has video features {found[0]} and audio features {found[1]} per sequence, the model was "
+                f"made for {wanted[0]} and {wanted[1]}"
+            )
+        video_ok_BL = batch.video_ok_BL & (self.config.modalities != "audio")
+        audio_ok_BL = batch.audio_ok_BL & (self.config.modalities != "video")
+        return self.features(batch.video_BLD, batch.audio_BLD, video_ok_BL, audio_ok_BL)
+
+
+def model_of(spec: InputSpec | FeatureSpec, config: ModelConfig) -> EmotionModel | PrecomputedModel:
+    """The network for sequences of crops and sound, or for those of features."""
+    return PrecomputedModel(spec, config) if isinstance(spec, FeatureSpec) else EmotionModel(spec, config)

@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.dataset.quality import frame_share, stage_costs
 from pipeline.dataset.splits import SPLITS
+from pipeline.features import FeatureOrigin
 from pipeline.records import SampleRow, VideoRow
 
 _SECTIONS = ("media", "faces", "sound", "segments", "splits", "shards")
@@ -59,6 +60,19 @@ for video in pq.read_table("videos.parquet").to_pylist():
     for face in video["faces"]:
         print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["why"])
 ```"""
+_FEATURES_OPENING = """## How to open it
+
+The shards are plain WebDataset tars; row i of the features is of the sub-clip that ends at a sample's own frame i:
+
+```python
+import io, numpy as np, webdataset as wds
+for sample in wds.WebDataset("shards/train-00000.tar", shardshuffle=False):
+    read = lambda name: np.load(io.BytesIO(sample[f"{name}.npy"]))
+    video, audio, ok = read("video_features"), read("audio_features"), read("features_ok")  # ok: video, audio
+    labels = read("labels")[-len(video):]  # valence, arousal; NaN where there is no label; without the context
+```
+
+`frames.npy` is the parent's: the crops and the sound that it tells of lie there, and so do the contact sheets."""
 _CHANGES = {
     "added": "videos added or changed",
     "removed": "removed or replaced",
@@ -79,11 +93,13 @@ def card_text(
     samples: Sequence[SampleRow],
     toolchain: dict[str, str],
     lineage: Mapping[str, Any] | None = None,
+    features: FeatureOrigin | None = None,
 ) -> str:
     """The card of a dataset as Markdown; the same rows give the same text."""
     parts = [
         f"# {name}",
-        f"Face crops and log-mel spectrograms of {len(videos)} videos. Digest `{digest}`.",
+        f"{_content(features)} of {len(videos)} videos. Digest `{digest}`.",
+        *_origin(features),
         "## Splits",
         _table(
             ["split", "videos", "groups", "samples", "hours", "with face", "with sound", "labelled"],
@@ -96,7 +112,7 @@ def card_text(
         "What was lost and why, how the labels lie and which videos to look at first: `quality.html`.",
         "## Throughput",
         _table(["stage", "what", "core seconds", "share", "x real time"], _throughput(videos)),
-        _OPENING,
+        _FEATURES_OPENING if features else _OPENING,
         "## Settings",
         _table(["setting", "value"], _settings(config)),
         "## Made with",
@@ -104,6 +120,25 @@ def card_text(
         _NOTICE,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _content(features: FeatureOrigin | None) -> str:
+    """What the samples hold."""
+    if features is None:
+        return "Face crops and log-mel spectrograms"
+    return f"What {features.backbone} backbones give for the face crops and log-mel spectrograms"
+
+
+def _origin(features: FeatureOrigin | None) -> list[str]:
+    """What features were made of and with; nothing for a dataset that has none."""
+    if features is None:
+        return []
+    weights = f"the best checkpoint of the run `{features.run}`" if features.run else "published weights"
+    return [
+        f"Features for sub-clips of {features.subclip_frames} frames, every {features.subclip_dilation}th seen: "
+        f"{features.video_dim} of the picture, {features.audio_dim} of the sound, with {weights}, from the dataset "
+        f"`{features.parent}` (digest `{features.parent_digest}`)."
+    ]
 
 
 def outcome_lines(videos: Sequence[VideoRow]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from pipeline.config import FORMAT_VERSION, Config, UsageError
 from pipeline.dataset import attempts, card, quality, tables
 from pipeline.dataset.merge import merge_spans
 from pipeline.dataset.plan import span_from
+from pipeline.features import FeatureOrigin
 from pipeline.records import SampleRow, ShardRecord, Span, VideoRow
 
 CHUNK_BYTES = 1 << 24
@@ -48,6 +49,7 @@ class DatasetInfo:
     shards: tuple[ShardEntry, ...]
     toolchain: dict[str, str]
     lineage: dict[str, Any] = field(default_factory=dict)  # the parent of a new version, and what changed, in numbers
+    features: FeatureOrigin | None = None  # where samples hold features instead of crops and sound
 
 
 def sha256_of(path: Path) -> str:
@@ -136,6 +138,7 @@ def finish_dataset(
     records: Sequence[ShardRecord],
     toolchain: dict[str, str],
     lineage: dict[str, Any] | None = None,
+    features: FeatureOrigin | None = None,
 ) -> DatasetInfo:
     """Write the index, the rows of all videos, the card and the data-quality page, then commit by `dataset.json`.
 
@@ -146,14 +149,14 @@ def finish_dataset(
     rows = [row for record in records for row in record.samples]
     videos = merge_spans(row for record in records for row in record.videos)
     info = _info(dataset_uri, config, records, toolchain, counts_of(videos, records))
-    info = replace(info, lineage=lineage or {})
+    info = replace(info, lineage=lineage or {}, features=features)
     if storage.exists(storage.join(dataset_uri, "dataset.json")):  # then what lies beside it must stay
         info = _same_as_committed(info)
         attempts.forget(dataset_uri)
         return info
     storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
-    text = card.card_text(info.name, info.digest, config, videos, rows, toolchain, lineage)
+    text = card.card_text(info.name, info.digest, config, videos, rows, toolchain, lineage, features)
     storage.publish_bytes(text.encode(), storage.join(dataset_uri, "README.md"))
     sheets = [entry.uri.removeprefix(f"{dataset_uri}/") for entry in storage.list_files(f"{dataset_uri}/sheets")]
     html = quality.page(info.name, info.digest, videos, rows, records, sheets)
@@ -226,6 +229,8 @@ def _info_to_json(info: DatasetInfo) -> str:
         "shards": [asdict(shard) for shard in info.shards],
         "lineage": info.lineage,
     }
+    if info.features:
+        values["features"] = asdict(info.features)
     return json.dumps(values, indent=1)
 
 
@@ -257,7 +262,8 @@ def _info_from(uri: str, values: dict[str, Any]) -> DatasetInfo:
     shards = tuple(ShardEntry(**shard) for shard in values["shards"])
     config = Config.model_validate(values["config"])
     counts, tools, lineage = values["counts"], values["toolchain"], values.get("lineage", {})
-    return DatasetInfo(values["name"], uri, values["digest"], config, counts, shards, tools, lineage)
+    features = FeatureOrigin(**values["features"]) if "features" in values else None
+    return DatasetInfo(values["name"], uri, values["digest"], config, counts, shards, tools, lineage, features)
 
 
 def read_index(dataset_uri: str) -> list[SampleRow]:

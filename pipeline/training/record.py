@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
+from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
 from pipeline.config import Config, UsageError, require_view, run_fingerprint
+from pipeline.features import FeatureOrigin
 
 CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
 
@@ -29,6 +31,7 @@ class RunRecord:
     num_epochs: int
     attempts: int  # times that training was started: more than one after a lost worker or a rerun
     counts: dict[str, int] = field(default_factory=dict)  # segments, parameters, unreadable samples, ...
+    features: FeatureOrigin | None = None  # what stood in place of backbones; None: they are part of the model
 
 
 def run_uri(config: Config, dataset_digest: str) -> str:
@@ -52,6 +55,35 @@ def on_dataset(config: Config, dataset_config: Config) -> Config:
     return fitted
 
 
+def require_features_fit(config: Config, features: FeatureOrigin | None) -> None:
+    """Raise UsageError where the model or its view is not what the features of a dataset were made for."""
+    if features is None:
+        return
+    view, train = config.sequence, config.train
+    compared: list[tuple[str, object, object]] = [
+        ("model.feature_dim", config.model.feature_dim, features.video_dim),
+        ("sequence.subclip_frames", view.subclip_frames, features.subclip_frames),
+        ("sequence.subclip_dilation", view.subclip_dilation, features.subclip_dilation),
+    ]
+    if train.video_weights:
+        compared.append(("train.video_weights_sha256", train.video_weights_sha256, features.video_weights_sha256))
+    if train.audio_weights:
+        compared.append(("train.audio_weights_sha256", train.audio_weights_sha256, features.audio_weights_sha256))
+    for name, asked, made in compared:
+        if asked != made:
+            raise UsageError(
+                f"{name} is {asked}, but the features of this dataset were made with {made or 'none'}: set it to "
+                f"that, or make others with iaca extract"
+            )
+
+
+def spec_of(config: Config, features: FeatureOrigin | None) -> InputSpec | FeatureSpec:
+    """What a sequence of the dataset holds: crops and sound, or features of them."""
+    if features is None:
+        return config.input_spec
+    return FeatureSpec(config.sequence.num_subclips, features.video_dim, features.audio_dim)
+
+
 def folder_name(uri: str) -> str:
     """The last part of a URI."""
     return storage.normalise(uri).rsplit("/", 1)[-1]
@@ -60,9 +92,11 @@ def folder_name(uri: str) -> str:
 def read_record(uri: str) -> RunRecord | None:
     """The record of the run at `uri`, or None while it is not finished."""
     try:
-        return RunRecord(**json.loads(storage.read_bytes(storage.join(uri, RECORD))))
+        values = json.loads(storage.read_bytes(storage.join(uri, RECORD)))
     except FileNotFoundError:
         return None
+    features = values.get("features")
+    return RunRecord(**{**values, "features": FeatureOrigin(**features) if features else None})
 
 
 def write_record(uri: str, record: RunRecord) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -55,6 +56,16 @@ def masked(count: int, spec: InputSpec | FeatureSpec) -> Sequences | FeatureSequ
 def ends(phases: NDArray[np.int_] | tuple[int, ...], view: SequenceConfig) -> NDArray[np.int_]:
     """(B, L) own frames at which the sub-clips of `phases` end; over all phases each frame occurs exactly once."""
     return np.asarray(phases)[:, None] + np.arange(view.num_subclips) * view.subclip_stride
+
+
+def chunks(segment: Segment, view: SequenceConfig, num_at_once: int) -> Iterator[tuple[int, ...]]:
+    """All phases of a segment, `num_at_once` at a time.
+
+    Phases a whole number of dilations apart share their crops: in this order few are decoded twice.
+    """
+    phases = sorted(range(min(view.subclip_stride, segment.num_frames)), key=lambda p: (p % view.subclip_dilation, p))
+    for start in range(0, len(phases), num_at_once):
+        yield tuple(phases[start : start + num_at_once])
 
 
 def cut(
