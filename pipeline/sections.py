@@ -254,15 +254,18 @@ class EvaluateConfig:
     dataset: str = ""  # URI; empty: the one the run was trained on
     split: Literal["train", "val", "test"] = "test"
     hide: Literal["none", "video", "audio"] = "none"  # a modality masked at every step
+    smooth: Literal["off", "fixed", "tuned"] = "off"  # predictions scored smoothed, too; tuned: on the val split
+    smooth_valence_s: float = 20 / 30  # width of the mean filter where it is fixed: 20 and 50 frames at 30 Hz
+    smooth_arousal_s: float = 50 / 30
     num_threads: int = 0  # of torch; 0: its own choice
 
     def __post_init__(self) -> None:
-        require_at_least(0, "evaluate", self, "num_threads")
+        require_at_least(0, "evaluate", self, "smooth_valence_s", "smooth_arousal_s", "num_threads")
 
 
 @dataclass(frozen=True)
 class AblateConfig:
-    """Which variants of the fusion are compared, on how many seeds, and how each is trained.
+    """Which variants of the fusion are compared, on what data and how many seeds, and how each is trained.
 
     Lists are comma-separated. Every base meets every gate (concat only none); extras are IACA's variants, tried on
     `extra_bases`. `pipeline.ablation.variants` says what each name stands for.
@@ -273,13 +276,18 @@ class AblateConfig:
     extras: str = "faithful,frozen,sharp,soft,agreement,augmented,taught,agreement_taught"
     extra_bases: str = "ca,jca"
     encoder: Literal["none", "mlp"] = "none"  # a trained network between the features and the fusion
+    data: Literal["benchmark", "source"] = "benchmark"  # built in, or features of the videos of [source]
+    dataset: str = ""  # URI of a dataset of features to learn from, instead
     num_seeds: int = 5
     first_seed: int = 200  # those below were used for choosing
-    num_steps: int = 16
-    feature_dim: int = 24
-    num_train: int = 4096  # sequences
+    num_steps: int = 16  # of the benchmark's sequences
+    feature_dim: int = 24  # of the benchmark's
+    num_train: int = 4096  # sequences of the benchmark
     num_test: int = 384
     corrupted: float = 0.8  # chance per sequence and modality that a span of it is spoilt, in training and test
+    train_corrupted: float | None = None  # the same chance in training; None: as `corrupted`
+    phases: int = 8  # of each training segment of a dataset, evenly spaced; what is measured has all of them
+    memory_gb: float = 4.0  # that a dataset's features may take in each worker process
     updates: int = 1000  # at 300 batches of 16 the gates are still on their way
     batch_size: int = 32
     learning_rate: float = 5e-3
@@ -290,4 +298,11 @@ class AblateConfig:
         require(self.num_steps >= 4, f"ablate.num_steps is {self.num_steps}; it must be at least 4")
         sizes = (self.feature_dim, self.num_train, self.num_test, self.updates, self.batch_size)
         require(min(sizes) >= 1, f"the sizes and counts of [ablate] must be at least 1, found {vars(self)}")
-        require_share("ablate", self, "corrupted")
+        require(self.phases >= 1, f"ablate.phases is {self.phases}; it must be at least 1")
+        require_positive("ablate", self, "memory_gb")
+        require_share("ablate", self, "corrupted", "chance_in_training")
+
+    @property
+    def chance_in_training(self) -> float:
+        """Chance per sequence and modality that training spoils a span of it."""
+        return self.corrupted if self.train_corrupted is None else self.train_corrupted

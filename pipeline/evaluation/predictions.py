@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from iaca_model.batch import Batch
-from iaca_model.config import InputSpec
-from pipeline.records import SampleRow, Segment
+from iaca_model.batch import AnyBatch
+from iaca_model.config import FeatureSpec, InputSpec
+from pipeline.records import LABEL_NAMES, SampleRow, Segment
 from pipeline.sections import SequenceConfig
 from pipeline.training import views
-from pipeline.training.loader import read_segment, to_batch
-from pipeline.training.views import Sequences
+from pipeline.training.loader import Cut, read_segment, to_batch
 
 SEQUENCES_AT_ONCE = 8
 Hide = Literal["none", "video", "audio"]
@@ -39,6 +38,7 @@ class OnClock:
     face_ok: NDArray[np.bool_]  # (n,) of the frame itself
     audio_ok: NDArray[np.bool_]  # (n,)
     gates: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (n,) weights by column name
+    smoothed: NDArray[np.float32] | None = None  # (n, 2) `values` as pipeline.evaluation.smoothing makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,12 @@ class Stream:
 
 
 def predict(
-    model: nn.Module, dataset_uri: str, rows: Iterable[SampleRow], view: SequenceConfig, spec: InputSpec, hide: Hide
+    model: nn.Module,
+    dataset_uri: str,
+    rows: Iterable[SampleRow],
+    view: SequenceConfig,
+    spec: InputSpec | FeatureSpec,
+    hide: Hide,
 ) -> Iterator[Stream]:
     """Every stream of `rows` in the order of its name, each frame predicted exactly once.
 
@@ -74,7 +79,7 @@ def predict(
 
 @torch.no_grad()
 def predict_segment(
-    model: nn.Module, segment: Segment, view: SequenceConfig, spec: InputSpec, hide: Hide = "none"
+    model: nn.Module, segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec, hide: Hide = "none"
 ) -> OnClock:
     """The segment's own frames, through all phases; invalid steps hold whatever the model says there."""
     count = segment.num_frames
@@ -93,7 +98,7 @@ def predict_segment(
     return OnClock(frames["time_s"], np.clip(values, -1, 1), valid, face_ok, frames["audio_ok"], gates)
 
 
-def hidden(batch: Batch, hide: Hide) -> Batch:
+def hidden(batch: AnyBatch, hide: Hide) -> AnyBatch:
     """`batch` with one modality masked at every step."""
     if hide == "video":
         return replace(batch, video_ok_BL=torch.zeros_like(batch.video_ok_BL))
@@ -111,20 +116,24 @@ def joined(clocks: list[OnClock]) -> OnClock:
 
 def carried(clock: OnClock) -> OnClock:
     """`clock` with the last valid prediction wherever there is none, and 0 before the first."""
-    last = np.maximum.accumulate(np.where(clock.valid, np.arange(len(clock.valid)), -1))
-    values = np.where((last >= 0)[:, None], clock.values[np.maximum(last, 0)], np.float32(0))
-    return replace(clock, values=values)
+    return replace(clock, values=carry(clock.values, clock.valid))
+
+
+def carry(values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(n, 2) values with the last valid one wherever `valid` (n,) is False, and 0 before the first."""
+    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
+    return np.where((last >= 0)[:, None], values[np.maximum(last, 0)], np.float32(0))
 
 
 def at_annotations(stream: Stream) -> dict[str, NDArray]:
     """Columns of predictions.parquet for one stream, a row per annotation.
 
-    Predictions are interpolated between the two neighbouring frames of the clock and held at its ends; masks and
-    gates are those of the nearest frame.
+    Predictions, and smoothed ones where the clock has them, are interpolated between the two neighbouring frames of
+    the clock and held at its ends; masks and gates are those of the nearest frame.
     """
     clock, rows = stream.clock, stream.annotations
     nearest = _nearest(clock.times_s, rows["time_s"])
-    predicted = [np.interp(rows["time_s"], clock.times_s, clock.values[:, i]) for i in range(2)]
+    smoothed = {} if clock.smoothed is None else _at_times(rows["time_s"], clock, clock.smoothed, "smoothed")
     return {
         "video_id": np.full(len(rows), stream.video_id, object),
         "person": np.full(len(rows), stream.person, object),
@@ -132,8 +141,8 @@ def at_annotations(stream: Stream) -> dict[str, NDArray]:
         "time_s": rows["time_s"],
         "valence": rows["valence"],
         "arousal": rows["arousal"],
-        "valence_pred": predicted[0].astype(np.float32),
-        "arousal_pred": predicted[1].astype(np.float32),
+        **_at_times(rows["time_s"], clock, clock.values, "pred"),
+        **smoothed,
         "valid": clock.valid[nearest],
         "face_ok": clock.face_ok[nearest],
         "audio_ok": clock.audio_ok[nearest],
@@ -147,13 +156,20 @@ def joined_columns(streams: Iterable[Stream]) -> dict[str, NDArray]:
     return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
+def _at_times(times_s: NDArray, clock: OnClock, values: NDArray[np.float32], suffix: str) -> dict[str, NDArray]:
+    columns = {name: np.interp(times_s, clock.times_s, values[:, i]) for i, name in enumerate(LABEL_NAMES)}
+    return {f"{name}_{suffix}": column.astype(np.float32) for name, column in columns.items()}
+
+
 def _nearest(sorted_times: NDArray, times: NDArray) -> NDArray[np.int_]:
     after = np.clip(np.searchsorted(sorted_times, times), 1, max(len(sorted_times) - 1, 1))
     before_is_nearer = times - sorted_times[after - 1] <= sorted_times[np.minimum(after, len(sorted_times) - 1)] - times
     return np.minimum(np.where(before_is_nearer, after - 1, after), len(sorted_times) - 1)
 
 
-def _chunks(segment: Segment, view: SequenceConfig, spec: InputSpec) -> Iterator[tuple[tuple[int, ...], Sequences]]:
+def _chunks(
+    segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec
+) -> Iterator[tuple[tuple[int, ...], Cut]]:
     # Phases a whole number of dilations apart share their crops: in this order few are decoded twice.
     phases = sorted(range(min(view.subclip_stride, segment.num_frames)), key=lambda p: (p % view.subclip_dilation, p))
     for start in range(0, len(phases), SEQUENCES_AT_ONCE):

@@ -31,7 +31,7 @@ def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, str
     true, predicted = (np.stack([columns[n + suffix] for n in LABEL_NAMES], 1) for suffix in ("", "_pred"))
     return page.render(
         TEMPLATE,
-        {"ccc": _ccc, "share": _share, "interval": _interval},
+        {"ccc": in_digits, "share": _share, "interval": _interval},
         facts=facts,
         metrics=metrics,
         videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),
@@ -65,8 +65,9 @@ def _share(part: float, whole: float) -> str:
 
 
 def _interval(bounds: Sequence[float]) -> str:
-    return " to ".join(map(_ccc, bounds))
+    return " to ".join(map(in_digits, bounds))
 
 
-def _ccc(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}".replace("-", "−")
+def in_digits(ccc: float | None) -> str:
+    """A CCC as the page shows it."""
+    return "–" if ccc is None else f"{ccc:.3f}".replace("-", "−")

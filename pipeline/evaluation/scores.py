@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pipeline.records import LABEL_NAMES, VideoRow
 
 Columns = dict[str, NDArray]
 Values = dict[str, float | None]
+Kind = Literal["pred", "smoothed"]  # the suffix of a column: as the model says, or smoothed
 NUM_DRAWS, SEED, INTERVAL = 2000, 0, (0.025, 0.975)  # of the bootstrap
 
 
@@ -25,19 +26,15 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     that have a CCC (two scored frames at least), beside the number of those that have none.
     `pooled_rejected_as_zero` also counts every labelled frame that was lost, in rejected videos and behind a damaged
     place, as predicted 0; null where the dataset does not hold the sums of its labels. A constant prediction or
-    annotation has CCC 0 by definition; `constant` names the predictions that are.
+    annotation has CCC 0 by definition; `constant` names the predictions that are. All of this is of predictions as
+    the model makes them; `ccc_smoothed` is what `ccc` is of the smoothed ones, null where there are none.
     """
     rows = list(videos)
     by_video = [_video(columns, row) for row in rows]
     scored, labelled = len(columns["time_s"]), sum(row.labelled_frames for row in rows)
-    pooled = _meter(columns)
     return {
-        "ccc": {
-            "pooled": pooled.compute(),
-            "pooled_interval": _interval(columns),
-            "per_video": _mean_over(by_video),
-            "pooled_rejected_as_zero": _lost_as_zero(pooled, rows, labelled - scored),
-        },
+        "ccc": _ccc(columns, rows, "pred"),
+        "ccc_smoothed": _ccc(columns, rows, "smoothed") if "valence_smoothed" in columns else None,
         "frames": {
             "labelled": labelled,
             "scored": scored,
@@ -57,21 +54,41 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     }
 
 
-def _meter(columns: Columns, chosen: NDArray[np.bool_] | slice = slice(None)) -> ConcordanceMeter:
+def pooled_ccc(columns: Columns, kind: Kind) -> Values:
+    """CCC over all frames of all videos, of raw or of smoothed predictions."""
+    return _meter(columns, kind).compute()
+
+
+def _ccc(columns: Columns, rows: Sequence[VideoRow], kind: Kind) -> dict[str, Any]:
+    pooled, lost = _meter(columns, kind), sum(row.labelled_frames for row in rows) - len(columns["time_s"])
+    return {
+        "pooled": pooled.compute(),
+        "pooled_interval": _interval(columns, kind),
+        "per_video": _mean_over([_meter(columns, kind, _of_video(columns, row)).compute() for row in rows]),
+        "pooled_rejected_as_zero": _lost_as_zero(pooled, rows, lost),
+    }
+
+
+def _of_video(columns: Columns, row: VideoRow) -> NDArray[np.bool_]:
+    of_video: NDArray[np.bool_] = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
+    return of_video
+
+
+def _meter(columns: Columns, kind: Kind, chosen: NDArray[np.bool_] | slice = slice(None)) -> ConcordanceMeter:
     predicted, true = (
-        np.stack([columns[name + suffix][chosen] for name in LABEL_NAMES], 1) for suffix in ("_pred", "")
+        np.stack([columns[name + suffix][chosen] for name in LABEL_NAMES], 1) for suffix in (f"_{kind}", "")
     )
     meter = ConcordanceMeter()
     meter.update(torch.from_numpy(predicted), torch.from_numpy(true), torch.ones(len(true), dtype=torch.bool))
     return meter
 
 
-def _interval(columns: Columns) -> dict[str, list[float]] | None:
+def _interval(columns: Columns, kind: Kind) -> dict[str, list[float]] | None:
     """Bounds by dimension: videos drawn with replacement, their sums added, each draw's CCC computed once."""
     names = sorted(set(columns["video_id"]))
     if len(names) < 2:
         return None
-    sums_V62 = torch.stack([_meter(columns, columns["video_id"] == name).state() for name in names])
+    sums_V62 = torch.stack([_meter(columns, kind, columns["video_id"] == name).state() for name in names])
     times_drawn = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), NUM_DRAWS)
     ccc_R2 = concordance(torch.einsum("rv,vkd->krd", torch.from_numpy(times_drawn).double(), sums_V62))
     drawn = {**dict(zip(LABEL_NAMES, ccc_R2.T, strict=True)), "mean": ccc_R2.mean(1)}
@@ -79,7 +96,7 @@ def _interval(columns: Columns) -> dict[str, list[float]] | None:
 
 
 def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
-    chosen = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
+    chosen = _of_video(columns, row)
     count = int(chosen.sum())
     return {
         "video_id": row.video_id,
@@ -92,11 +109,11 @@ def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
         "frames": count,
         "face_ok": float(columns["face_ok"][chosen].mean()) if count else 0.0,
         "audio_ok": float(columns["audio_ok"][chosen].mean()) if count else 0.0,
-        **_meter(columns, chosen).compute(),
+        **_meter(columns, "pred", chosen).compute(),
     }
 
 
-def _mean_over(by_video: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _mean_over(by_video: Sequence[Values]) -> dict[str, Any]:
     known = [video for video in by_video if video["mean"] is not None]
     names = (*LABEL_NAMES, "mean")
     means = {name: float(np.mean([video[name] for video in known])) if known else None for name in names}

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
@@ -21,6 +23,7 @@ from pipeline.training.record import RunRecord, folder_name
 if TYPE_CHECKING:
     from pipeline.evaluation.predictions import Stream
     from pipeline.evaluation.scores import Columns
+    from pipeline.evaluation.smoothing import Windows
 
 # With other settings crops or spectrograms would look different to the model, though their shapes may be the same.
 SEEN_AND_HEARD = {
@@ -34,8 +37,10 @@ METRICS, PREDICTIONS, REPORT, MANIFEST = "metrics.json", "predictions.parquet", 
 def run(config: Config) -> JobResult:
     """Evaluate `config.evaluate.run` on the dataset it was trained on, or on `config.evaluate.dataset`.
 
+    Where smoothing is to be tuned and another split than val is evaluated, val is predicted, too.
+
     Raises:
-        UsageError: the run is not finished, the dataset does not fit it, or its split has no labels.
+        UsageError: the run is not finished, the dataset does not fit it, or a split that is needed has no labels.
     """
     started = time.monotonic()
     finished = _finished_run(config.evaluate.run)
@@ -45,10 +50,11 @@ def run(config: Config) -> JobResult:
     skipped = storage.exists(storage.join(uri, MANIFEST))
     if not skipped:
         rows = shards.read_index(dataset.uri)
-        order.labelled(rows, config.evaluate.split, dataset.uri)
-        of_split = [row for row in rows if row.split == config.evaluate.split]
-        streams = _predict(config, run_config, finished, dataset, of_split)
-        _publish(config, run_config, finished, dataset, uri, streams)
+        split, smooth = config.evaluate.split, config.evaluate.smooth
+        by_split = {name: _rows_of(name, rows, dataset) for name in (split, *["val"] * (smooth == "tuned"))}
+        streams = {name: _predict(config, run_config, finished, dataset, of) for name, of in by_split.items()}
+        windows = _windows(config, run_config, streams)
+        _publish(config, run_config, finished, dataset, uri, streams[split], windows)
     return _result(uri, skipped=skipped, seconds=time.monotonic() - started)
 
 
@@ -104,18 +110,42 @@ def _predict(
     return streams
 
 
+def _rows_of(split: str, rows: Sequence[SampleRow], dataset: DatasetInfo) -> list[SampleRow]:
+    order.labelled(rows, split, dataset.uri)
+    return [row for row in rows if row.split == split]
+
+
+def _windows(config: Config, run_config: Config, streams: dict[str, list[Stream]]) -> Windows | None:
+    from pipeline.evaluation import smoothing
+
+    wanted = config.evaluate
+    if wanted.smooth == "tuned":
+        return smoothing.tuned(streams["val"], "val", run_config.media.frame_rate_hz)
+    fixed = smoothing.Windows(wanted.smooth_valence_s, wanted.smooth_arousal_s)
+    return fixed if wanted.smooth == "fixed" else None
+
+
 def _publish(
-    config: Config, run_config: Config, finished: RunRecord, dataset: DatasetInfo, uri: str, streams: list[Stream]
+    config: Config,
+    run_config: Config,
+    finished: RunRecord,
+    dataset: DatasetInfo,
+    uri: str,
+    streams: list[Stream],
+    windows: Windows | None,
 ) -> None:
     """Write everything, the manifest last."""
-    from pipeline.evaluation import predictions, report, scores
+    from pipeline.evaluation import predictions, report, scores, smoothing
 
     split, hide = config.evaluate.split, config.evaluate.hide
+    if windows:
+        streams = [smoothing.smoothed(stream, windows, run_config.media.frame_rate_hz) for stream in streams]
     columns = predictions.joined_columns(streams)
     videos = [row for row in shards.read_videos(dataset.uri) if row.split == split]
     about = {"run": folder_name(config.evaluate.run), "dataset": folder_name(dataset.uri), "split": split, "hide": hide}
     identity = {"weights_sha256": finished.weights_sha256, "dataset_digest": dataset.digest}
-    metrics = {**about, **identity, **scores.measure(columns, videos)}
+    smooth = asdict(windows) if windows else None
+    metrics = {**about, **identity, "smoothing": smooth, **scores.measure(columns, videos)}
     facts = {**about, "settings": _settings(config, run_config, finished, dataset)}
     files = {
         METRICS: json.dumps(metrics, indent=2).encode(),
@@ -156,15 +186,29 @@ def _result(uri: str, *, skipped: bool, seconds: float) -> JobResult:
     metrics = json.loads(storage.read_bytes(storage.join(uri, METRICS)))
     pooled, frames = metrics["ccc"]["pooled"], metrics["frames"]
     known = {f"ccc_{name}": value for name, value in pooled.items() if value is not None}
-    numbers = ", ".join(f"{name} {value:.3f}" for name, value in pooled.items() if value is not None)
+    numbers = _in_words(pooled)
     hidden = "" if metrics["hide"] == "none" else f" with {metrics['hide']} hidden"
     scored = f"{frames['scored']} of {frames['labelled']} labelled frames"
     lines = (
         f"{metrics['split']} CCC{hidden}: {numbers or 'undefined'}, over {scored}",
+        *_smoothed_line(metrics),
         f"report: {storage.join(uri, REPORT)}",
     )
     counts = {**known, "frames_scored": frames["scored"], "rejected": metrics["videos"]["rejected"]}
     return JobResult("evaluate", uri, skipped, seconds, counts, lines)
+
+
+def _smoothed_line(metrics: dict[str, Any]) -> list[str]:
+    smooth = metrics["smoothing"]
+    if not smooth:
+        return []
+    widths = f"{smooth['valence_s']:.2f} s (valence) and {smooth['arousal_s']:.2f} s (arousal)"
+    chosen = f", chosen on the {smooth['tuned_on']} split" if smooth["tuned_on"] else ""
+    return [f"smoothed over {widths}{chosen}: {_in_words(metrics['ccc_smoothed']['pooled']) or 'undefined'}"]
+
+
+def _in_words(ccc: dict[str, float | None]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in ccc.items() if value is not None)
 
 
 if __name__ == "__main__":

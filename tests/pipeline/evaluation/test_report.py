@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.evaluation import plots, report, scores
 from pipeline.evaluation.predictions import OnClock, Stream, joined_columns
+from pipeline.evaluation.smoothing import Windows, smoothed
 from pipeline.records import ANNOTATION_DTYPE, VideoRow
 
 VOID = {"meta", "link", "br"}
@@ -89,6 +90,25 @@ def test_a_lost_video_is_listed_with_its_reason_and_a_split_that_was_learnt_from
     assert "207: 200 scored, 7 lost" in text
     assert "The checkpoint was chosen on this split" in text
     assert "The checkpoint was chosen" not in page(streams)
+
+
+@pytest.mark.parametrize(("split", "tuned_on", "flatters"), [("val", "val", True), ("test", "val", False)])
+def test_raw_and_smoothed_scores_stand_side_by_side_and_windows_tuned_on_what_is_scored_are_pointed_out(
+    split, tuned_on, flatters
+):
+    windows = Windows(0.4, 1.2, tuned_on)
+    streams = [smoothed(stream(f"v{i}", i), windows, 25.0) for i in range(2)]
+    metrics = scores.measure(joined_columns(streams), [])
+    raw, smooth = metrics["ccc"]["pooled"], metrics["ccc_smoothed"]["pooled"]
+    assert raw["mean"] != smooth["mean"]
+    metrics["smoothing"] = dataclasses.asdict(windows)
+    text = report.render({**FACTS, "split": split}, metrics, joined_columns(streams), streams)
+    for name, ccc in (("raw", raw), ("smoothed", smooth)):
+        cells = "".join(f"<td>{report.in_digits(ccc[key])}</td>" for key in ("valence", "arousal", "mean"))
+        assert f"<tr><td>{name}</td>{cells}" in text
+    assert "0.40 s for valence, 1.20 s for arousal" in text
+    assert ("so the smoothed numbers flatter the model" in text) is flatters
+    assert "smoothed" not in page([stream("v0", 0)])
 
 
 def test_a_constant_prediction_is_pointed_out():

@@ -97,6 +97,32 @@ def test_a_hidden_modality_makes_another_evaluation(result, run_uri, hide):
     assert f"with {hide} hidden" in other.lines[0]
 
 
+def test_smoothed_scores_stand_beside_the_raw_ones_which_stay_as_they_are(result, run_uri):
+    root = result.output_uri.split("/evaluations/")[0]
+    found = evaluate.run(configured(run_uri, root, smooth="fixed", smooth_valence_s=0.4, smooth_arousal_s=0.0))
+    metrics, plain = (json.loads(read(of.output_uri, "metrics.json")) for of in (found, result))
+    assert (plain["smoothing"], plain["ccc_smoothed"]) == (None, None)
+    assert metrics["ccc"] == plain["ccc"]
+    assert metrics["smoothing"] == {"valence_s": 0.4, "arousal_s": 0.0, "tuned_on": None}
+    table = pq.read_table(io.BytesIO(read(found.output_uri, "predictions.parquet")))
+    x, y = (table[column].to_numpy().astype(float) for column in ("valence_smoothed", "valence"))
+    ccc = 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    assert metrics["ccc_smoothed"]["pooled"]["valence"] == pytest.approx(ccc, abs=1e-6)
+    assert metrics["ccc_smoothed"]["pooled"]["arousal"] == metrics["ccc"]["pooled"]["arousal"]
+    assert "smoothed over 0.40 s (valence) and 0.00 s (arousal): valence" in found.lines[1]
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_windows_are_tuned_on_the_validation_split_whichever_is_scored(tmp_path, run_uri, split):
+    found = evaluate.run(configured(run_uri, tmp_path, smooth="tuned", split=split))
+    metrics = json.loads(read(found.output_uri, "metrics.json"))
+    on_val = evaluate.run(configured(run_uri, tmp_path, smooth="tuned", split="val"))
+    assert metrics["smoothing"] == json.loads(read(on_val.output_uri, "metrics.json"))["smoothing"]
+    assert metrics["smoothing"]["tuned_on"] == "val"
+    flattering = "so the smoothed numbers flatter the model" in read(found.output_uri, "report.html").decode()
+    assert flattering is (split == "val")
+
+
 def test_rejected_videos_are_in_the_denominator_and_in_the_report(tmp_path, run_uri):
     lost = VideoRow("<script>lost", "", "x.mp4", "g", "test", "rejected", "faces", "no_face", "", labelled_frames=50)
     dataset = write_dataset(tmp_path / "other", small_config(), {"test": small_segments("test", 1)}, rejected=[lost])
@@ -119,6 +145,9 @@ def test_what_cannot_be_evaluated_is_said_before_any_work(tmp_path, run_uri, dat
     only_train = small_dataset(tmp_path / "train", val=0, test=0)
     with pytest.raises(UsageError, match=r"the test split .* has no samples"):
         evaluate.run(configured(run_uri, tmp_path, dataset=only_train.uri))
+    without_val = small_dataset(tmp_path / "without_val", val=0)
+    with pytest.raises(UsageError, match=r"the val split .* has no samples"):
+        evaluate.run(configured(run_uri, tmp_path, dataset=without_val.uri, smooth="tuned"))
     unfinished = tmp_path / "unfinished"
     storage.publish_bytes(read(run_uri, "config.json"), str(unfinished / "config.json"))
     with pytest.raises(UsageError, match=r"is not finished: it has no run\.json"):
