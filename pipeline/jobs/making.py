@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,7 +69,7 @@ def build(
 
     Shards `beside` them belong to the same dataset: its videos bear the rejections together.
     """
-    records = finished(plans, uri)
+    records = finished({plan.name: digest(plan) for plan in plans}, uri)
     left = [plan for plan in plans if plan.name not in records]
     if records:
         print(f"{len(records)} of {len(plans)} shards are there from an earlier run", flush=True)
@@ -101,10 +101,15 @@ class Budget:
         refuse_rejections(self.rejected, self.total, self.config)
 
 
-def finished(plans: Iterable[ShardPlan], uri: str) -> dict[str, ShardRecord]:
-    """The records of those shards that an earlier build has published, by their names."""
+def finished(digests: Mapping[str, str], uri: str) -> dict[str, ShardRecord]:
+    """The records of those shards that an earlier build has published, by their names.
+
+    Args:
+        digests: by the name of each shard, that of the plan it must have been made by.
+        uri: of the dataset.
+    """
     with ThreadPoolExecutor(NUM_READERS) as readers:
-        found = readers.map(lambda plan: shards.finished_shard(uri, plan.name, digest(plan)), plans)
+        found = readers.map(lambda name: shards.finished_shard(uri, name, digests[name]), digests)
         return {record.name: record for record in found if record}
 
 

@@ -6,8 +6,9 @@ import functools
 import os
 import uuid
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, UsageError
@@ -135,10 +136,20 @@ def build_shards(
     Raises:
         RuntimeError: something that is no video's fault stopped a shard.
     """
-    left, run, num_losses = {plan.name: plan for plan in plans}, uuid.uuid4().hex, 0
+    by_name, run = {plan.name: plan for plan in plans}, uuid.uuid4().hex
+
+    def ask(names: list[str]) -> Iterator[dict[str, str]]:
+        return _on_actors([by_name[name] for name in names], config, uri, toolchain, {}, run)
+
+    return records_of(list(by_name), ask)
+
+
+def records_of(names: Sequence[str], ask: Callable[[list[str]], Iterator[dict[str, str]]]) -> Iterator[ShardRecord]:
+    """The records of shards from the answers to `ask`, which is asked again for those that were lost on the way."""
+    left, num_losses = dict.fromkeys(names), 0
     while left:
         try:
-            for row in _on_actors(list(left.values()), config, uri, toolchain, {}, run):
+            for row in ask(list(left)):
                 record = _record_of(row)
                 del left[record.name]
                 num_losses = 0
@@ -178,23 +189,52 @@ def _on_actors(
     if not plans:
         return
     load_detector(config)  # a wrong model is better refused here than by every worker
+    most_spans = max(len(plan.spans) for plan in plans)
+    items = [{"plan": plan_to_json(plan), "sha256": sha256.get(plan.name, "")} for plan in plans]
+    given, patience_s = (config.to_json(), uri, toolchain, run), 2 * config.media.timeout_s * most_spans
+    yield from answers(ShardBuilder, given, items, config, Limits(MAX_DEATHS * (most_spans + 1), patience_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call of an actor may cost."""
+
+    num_retries: int  # after its actor died
+    patience_s: float  # without any answer
+    use_gpu: bool = False  # besides its core, each actor has a GPU
+
+
+def answers(
+    worker: type, given: tuple[Any, ...], items: list[dict[str, str]], config: Config, limits: Limits
+) -> Iterator[dict[str, str]]:
+    """What actors answer to `items`, one call for each, in the order in which they are done.
+
+    Args:
+        worker: the class of the actors, whose instances are called.
+        given: what they are made with.
+        items: small rows of text.
+        config: says how many actors there are.
+        limits: what a call may cost.
+    """
     ray = _connect(config)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its message is for people
-    most_spans = max(len(plan.spans) for plan in plans)
-    context.execution_no_progress_timeout_s = 2 * config.media.timeout_s * most_spans
-    num_workers = min(len(plans), config.cluster.num_workers or int(ray.cluster_resources()["CPU"]))
-    items = [{"plan": plan_to_json(plan), "sha256": sha256.get(plan.name, "")} for plan in plans]
+    context.execution_no_progress_timeout_s = limits.patience_s
+    places = int(ray.cluster_resources().get("GPU" if limits.use_gpu else "CPU", 0))
+    if not places:
+        raise UsageError("train.use_gpu is set, but Ray sees no GPU here")
+    num_workers = min(len(items), config.cluster.num_workers or places)
     with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
         warnings.simplefilter("ignore", DeprecationWarning)
         built = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            ShardBuilder,  # type: ignore[arg-type]  # a class whose instances are called
-            fn_constructor_args=(config.to_json(), uri, toolchain, run),
+            worker,  # type: ignore[arg-type]  # a class whose instances are called
+            fn_constructor_args=given,
             compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
             num_cpus=1,
+            num_gpus=1 if limits.use_gpu else None,
             max_restarts=MAX_RESTARTS,
-            max_task_retries=MAX_DEATHS * (most_spans + 1),
+            max_task_retries=limits.num_retries,
         )
     with _own_words():
         yield from built.iter_rows()
