@@ -72,6 +72,15 @@ COMMANDS = {
             made=STAGES,
         ),
         Command(
+            "extract",
+            "Run frozen backbones over a dataset once, and keep what they give as a dataset of features.",
+            LEARNING,
+            {"dataset": "train.dataset", "run": "evaluate.run"},
+            required=("train.dataset",),
+            inputs={"train.dataset": DATASET, "evaluate.run": RUN},
+            strict=False,
+        ),
+        Command(
             "ablate",
             "Compare every attention base and gate on the inconsistency benchmark.",
             ("storage", "ablate", "cluster"),
@@ -233,6 +242,10 @@ def _start(name: str, config: Config) -> list[JobResult]:
         from flows.dataset import preprocess
 
         return [preprocess(config)]
+    if name == "extract":
+        from flows.extraction import extract
+
+        return [extract(config)]
     if name == "ablate":
         from flows.ablation import ablate
 

@@ -18,6 +18,7 @@ TITLES = {
     "synthesize": "Synthetic talkers",
     "shard": "Dataset",
     "verify": "Verification",
+    "extract": "Features",
     "train": "Training run",
     "evaluate": "Evaluation",
     "ablate": "Ablation",
@@ -26,6 +27,7 @@ NEXT = {
     "synthesize": "iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
     "--source.manifest {uri}/manifest.csv",
     "shard": "iaca train --dataset {uri}",
+    "extract": "iaca train --dataset {uri}",
     "train": "iaca evaluate --run {uri}",
     "evaluate": "open {uri}/report.html",
     "ablate": "open {uri}/report.html",

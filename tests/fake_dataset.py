@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.dataset.shards import DatasetInfo, finish_dataset, sha256_of
+from pipeline.dataset.shards import DatasetInfo, finish_dataset, record_to_json, sha256_of
 from pipeline.dataset.tars import ShardFile
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, SampleRow, Segment, ShardRecord, VideoRow
 
@@ -84,6 +84,7 @@ def write_dataset(directory: Path, config, segments_of_split, rejected=()) -> Da
         videos += tuple(row for row in rejected if row.split == split)
         tar = directory / "shards" / f"{split}-00000.tar"
         records.append(ShardRecord(f"{split}-00000", sha256_of(tar), tar.stat().st_size, "", tuple(rows), videos))
+        tar.with_suffix(".json").write_text(record_to_json(records[-1]))
     return finish_dataset(str(directory), config, records, {})
 
 

@@ -71,10 +71,12 @@ def small_dataset(directory, **splits):
 def finished_run(root, dataset, **train):
     """A run trained in this process and closed as the job does it; returns its URI."""
     config = record.on_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
+    record.require_features_fit(config, dataset.features)
     uri = record.run_uri(config, dataset.digest)
     rows = {split: order.labelled(read_index(dataset.uri), split, dataset.uri) for split in ("train", "val")}
     storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
-    Fit(Plan(config, dataset.uri, uri, rows["train"], rows["val"]), Ranks()).run(record.count_attempt(uri))
+    plan = Plan(config, dataset.uri, uri, rows["train"], rows["val"], dataset.features)
+    Fit(plan, Ranks()).run(record.count_attempt(uri))
     counts = {split: len(found) for split, found in rows.items()}
-    record.write_record(uri, record_of(config, dataset.uri, dataset.digest, uri, counts))
+    record.write_record(uri, record_of(config, dataset, uri, counts))
     return uri

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from pipeline.evaluation.scores import Columns
     from pipeline.evaluation.smoothing import Windows
 
-# With other settings crops or spectrograms would look different to the model, though their shapes may be the same.
-SEEN_AND_HEARD = {
-    "media": ("frame_rate_hz", "crop_px", "sample_rate_hz"),
-    "faces": ("margin",),
-    "sound": ("n_fft", "window_s", "hop_s", "num_mels"),
-}
 METRICS, PREDICTIONS, REPORT, MANIFEST = "metrics.json", "predictions.parquet", "report.html", "manifest.json"
 
 
@@ -43,9 +37,11 @@ def run(config: Config) -> JobResult:
         UsageError: the run is not finished, the dataset does not fit it, or a split that is needed has no labels.
     """
     started = time.monotonic()
-    finished = _finished_run(config.evaluate.run)
+    if not config.evaluate.run:
+        raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
+    finished = record.read_finished(config.evaluate.run)
     dataset = shards.read_dataset(config.evaluate.dataset or finished.dataset_uri)
-    run_config = _fitting(record.read_config(config.evaluate.run), dataset)
+    run_config = record.fitted_to(record.read_config(config.evaluate.run), dataset, finished.features)
     uri = evaluation_uri(config, finished, dataset)
     skipped = storage.exists(storage.join(uri, MANIFEST))
     if not skipped:
@@ -65,42 +61,19 @@ def evaluation_uri(config: Config, finished: RunRecord, dataset: DatasetInfo) ->
     return storage.join(config.storage.root, *parts)
 
 
-def _finished_run(uri: str) -> RunRecord:
-    if not uri:
-        raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
-    record.read_config(uri)
-    finished = record.read_record(uri)
-    if finished is None:
-        raise UsageError(f"the run {uri} is not finished: it has no {record.RECORD}; iaca train goes on with it")
-    return finished
-
-
-def _fitting(run_config: Config, dataset: DatasetInfo) -> Config:
-    """The run's configuration, if the dataset holds what its model was trained on."""
-    fitted = record.on_dataset(run_config, dataset.config)
-    for section, names in SEEN_AND_HEARD.items():
-        for name in names:
-            trained, there = (getattr(getattr(c, section), name) for c in (run_config, fitted))
-            if trained != there:
-                raise UsageError(
-                    f"{dataset.uri} has {section}.{name} {there}, the run was trained with {trained}: preprocess alike"
-                )
-    return fitted
-
-
 def _predict(
     config: Config, run_config: Config, finished: RunRecord, dataset: DatasetInfo, rows: list[SampleRow]
 ) -> list[Stream]:
     import torch
 
-    from iaca_model.model import EmotionModel
+    from iaca_model.model import model_of
     from pipeline.evaluation.predictions import predict
     from pipeline.training import checkpoint
 
     if config.evaluate.num_threads:
         torch.set_num_threads(config.evaluate.num_threads)
-    spec = run_config.input_spec
-    model = EmotionModel(spec, run_config.model)
+    spec = record.spec_of(run_config, finished.features)
+    model = model_of(spec, run_config.model)
     model.load_state_dict(checkpoint.load_weights(config.evaluate.run, finished.best_step))
     model.eval()
     count, streams = len({(row.video_id, row.person) for row in rows}), []

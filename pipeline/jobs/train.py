@@ -32,7 +32,8 @@ def run(config: Config) -> JobResult:
     """Train on `config.train.dataset`, from the newest checkpoint where an earlier attempt stopped.
 
     Raises:
-        UsageError: there is no dataset, it has no labels, or a split is empty.
+        UsageError: there is no dataset, it has no labels, a split is empty, or it holds features that the model or its
+            view was not made for.
         DatasetError: a shard's bytes are not those that were committed.
         RuntimeError: training failed, or lost a worker more often than `train.max_failures`.
     """
@@ -41,6 +42,7 @@ def run(config: Config) -> JobResult:
         raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
     dataset = shards.read_dataset(config.train.dataset)
     config = record.on_dataset(config, dataset.config)
+    record.require_features_fit(config, dataset.features)
     uri = record.run_uri(config, dataset.digest)
     if finished := record.read_record(uri):
         return _result(uri, finished, time.monotonic() - started, skipped=True)
@@ -50,7 +52,7 @@ def run(config: Config) -> JobResult:
         _require_undamaged(dataset, {row.shard for rows_of in chosen.values() for row in rows_of})
     storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
     _train_with_ray(config, dataset.uri, uri)
-    done = record_of(config, dataset.uri, dataset.digest, uri, {name: len(found) for name, found in chosen.items()})
+    done = record_of(config, dataset, uri, {name: len(found) for name, found in chosen.items()})
     record.write_record(uri, done)
     return _result(uri, done, time.monotonic() - started, skipped=False)
 
@@ -128,7 +130,8 @@ def train_worker(settings: dict[str, str]) -> None:
     chosen = [order.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     attempt = record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
-    plan = Plan(config, settings["dataset_uri"], settings["run_uri"], *chosen)
+    features = shards.read_dataset(settings["dataset_uri"]).features
+    plan = Plan(config, settings["dataset_uri"], settings["run_uri"], chosen[0], chosen[1], features)
     try:
         Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
     except RuntimeError:
@@ -137,7 +140,7 @@ def train_worker(settings: dict[str, str]) -> None:
         raise
 
 
-def record_of(config: Config, dataset_uri: str, digest: str, uri: str, segments: dict[str, int]) -> RunRecord:
+def record_of(config: Config, dataset: DatasetInfo, uri: str, segments: dict[str, int]) -> RunRecord:
     """What `run.json` says of the run at `uri`, whose last epoch is done; `segments` are counted by split."""
     from pipeline.training import checkpoint
 
@@ -153,7 +156,8 @@ def record_of(config: Config, dataset_uri: str, digest: str, uri: str, segments:
     }
     weights = checkpoint.weights_sha256(uri, progress.best_step)
     done = (progress.best_step, progress.best_ccc, weights, progress.step, progress.epoch)
-    return RunRecord(config.name, dataset_uri, digest, *done, record.read_attempts(uri), counts)
+    attempts = record.read_attempts(uri)
+    return RunRecord(config.name, dataset.uri, dataset.digest, *done, attempts, counts, dataset.features)
 
 
 def _result(uri: str, done: RunRecord, seconds: float, *, skipped: bool) -> JobResult:

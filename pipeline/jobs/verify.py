@@ -43,6 +43,7 @@ def run(config: Config) -> JobResult:
     listed = {shard.name for shard in info.shards}
     damaged += [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
     if broken and config.repair:
+        _refuse_features(info)
         return _repaired(info, broken, rows_of, config, begin)
     if damaged:
         raise DatasetError(
@@ -50,6 +51,15 @@ def run(config: Config) -> JobResult:
         )
     line = f"{len(info.shards)} shards and {int(info.counts['samples'])} samples of {info.uri} are as they were written"
     return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
+
+
+def _refuse_features(info: DatasetInfo) -> None:
+    """Raise UsageError where a shard was not built from videos."""
+    if info.features:
+        raise UsageError(
+            f"{info.uri} holds features, which no video gives: remove its damaged shards and dataset.json, and run the "
+            f"same iaca extract again; only those are extracted anew"
+        )
 
 
 def _repaired(

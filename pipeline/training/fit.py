@@ -12,7 +12,7 @@ from torch import nn
 
 from iaca_model.batch import AnyBatch
 from iaca_model.metrics import ConcordanceMeter
-from iaca_model.model import EmotionModel
+from iaca_model.model import EmotionModel, model_of
 from iaca_model.training import (
     build_optimizer,
     cosine_schedule,
@@ -22,6 +22,7 @@ from iaca_model.training import (
     train_step,
 )
 from pipeline.config import Config
+from pipeline.features import FeatureOrigin
 from pipeline.records import SampleRow
 from pipeline.training import checkpoint, order, pretrained, record
 from pipeline.training.checkpoint import Checkpoint, Progress
@@ -39,6 +40,7 @@ class Plan:
     run_uri: str
     train_rows: Sequence[SampleRow]
     val_rows: Sequence[SampleRow]
+    features: FeatureOrigin | None = None  # where the dataset holds features: then the backbones are no part of it
 
 
 class Fit:
@@ -52,10 +54,11 @@ class Fit:
         self.plan, self.ranks, self.train = plan, ranks, plan.config.train
         found, self.passed_over = checkpoint.load_newest(plan.run_uri)
         torch.manual_seed(self.train.seed)
-        self._bare = EmotionModel(plan.config.input_spec, plan.config.model)
+        spec = record.spec_of(plan.config, plan.features)
+        self._bare = model_of(spec, plan.config.model)
         if found:
             self._bare.load_state_dict(found.model)
-        else:
+        elif isinstance(self._bare, EmotionModel):
             pretrained.start_from(self._bare, self.train)
         self._model = wrap(self._bare) if wrap else self._bare
         self._optimizer = build_optimizer(
@@ -65,8 +68,7 @@ class Fit:
             self._optimizer.load_state_dict(found.optimizer)
         self.progress = found.progress if found else Progress()
         self._attempt = 1
-        view, spec = plan.config.sequence, plan.config.input_spec
-        limits = {"max_bad_samples": self.train.max_bad_samples}
+        view, limits = plan.config.sequence, {"max_bad_samples": self.train.max_bad_samples}
         self._loader = Loader(plan.dataset_uri, view, spec, ranks.rank, ranks.world_size, **limits)
         self.num_steps = self.train.epochs * len(self._batches(epoch=0))
 

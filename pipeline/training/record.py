@@ -8,8 +8,15 @@ from dataclasses import asdict, dataclass, field
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
 from pipeline.config import Config, UsageError, require_view, run_fingerprint
+from pipeline.dataset.shards import DatasetInfo
 from pipeline.features import FeatureOrigin
 
+# With other settings crops or spectrograms would look different to the model, though their shapes may be the same.
+SEEN_AND_HEARD = {
+    "media": ("frame_rate_hz", "crop_px", "sample_rate_hz"),
+    "faces": ("margin",),
+    "sound": ("n_fft", "window_s", "hop_s", "num_mels"),
+}
 CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
 
 
@@ -55,6 +62,34 @@ def on_dataset(config: Config, dataset_config: Config) -> Config:
     return fitted
 
 
+def fitted_to(run_config: Config, dataset: DatasetInfo, features: FeatureOrigin | None) -> Config:
+    """The configuration of a run on a dataset that holds what its model was trained on.
+
+    Args:
+        run_config: of the run.
+        dataset: the one its model is to see.
+        features: what the run was trained on in place of crops and sound, if it was.
+
+    Raises:
+        UsageError: the dataset holds something else, or made with other settings.
+    """
+    if (features and features.backbones) != (dataset.features and dataset.features.backbones):
+        trained, there = ("features" if given else "crops and sound" for given in (features, dataset.features))
+        others = " of other backbones or sub-clips" if trained == there else ""
+        raise UsageError(
+            f"the run was trained on {trained}, but {dataset.uri} holds {there}{others}; iaca extract makes features"
+        )
+    fitted = on_dataset(run_config, dataset.config)
+    for section, names in SEEN_AND_HEARD.items():
+        for name in names:
+            trained, there = (getattr(getattr(c, section), name) for c in (run_config, fitted))
+            if trained != there:
+                raise UsageError(
+                    f"{dataset.uri} has {section}.{name} {there}, the run was trained with {trained}: preprocess alike"
+                )
+    return fitted
+
+
 def require_features_fit(config: Config, features: FeatureOrigin | None) -> None:
     """Raise UsageError where the model or its view is not what the features of a dataset were made for."""
     if features is None:
@@ -97,6 +132,19 @@ def read_record(uri: str) -> RunRecord | None:
         return None
     features = values.get("features")
     return RunRecord(**{**values, "features": FeatureOrigin(**features) if features else None})
+
+
+def read_finished(uri: str) -> RunRecord:
+    """The record of the finished run at `uri`.
+
+    Raises:
+        UsageError: there is no run, or it is not finished.
+    """
+    read_config(uri)
+    finished = read_record(uri)
+    if finished is None:
+        raise UsageError(f"the run {uri} is not finished: it has no {RECORD}; iaca train goes on with it")
+    return finished
 
 
 def write_record(uri: str, record: RunRecord) -> None:

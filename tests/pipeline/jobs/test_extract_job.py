@@ -1,0 +1,184 @@
+"""Features of a whole dataset: extracted, verified, trained on, evaluated; on one worker, on two, and after a kill."""
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from preprocessing import result_of, start_job, survivors, wait_for
+
+from pipeline import storage
+from pipeline.config import UsageError
+from pipeline.dataset import shards
+from pipeline.dataset.shards import DatasetError
+from pipeline.jobs import evaluate, extract, train, verify
+from pipeline.jobs.extractor import Extractor
+from pipeline.training import record
+from pipeline.training.loader import read_segment
+from tests.fake_run import finished_run, small_config, small_dataset
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory):
+    return small_dataset(tmp_path_factory.mktemp("data") / "talkers")
+
+
+@pytest.fixture(scope="module")
+def run_uri(tmp_path_factory, raw):
+    return finished_run(tmp_path_factory.mktemp("root"), raw, epochs=1)
+
+
+def configured(root, dataset_uri, run_uri="", **changes):
+    config = small_config(root, dataset=dataset_uri)
+    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri), **changes})
+
+
+def extracted(config, uri):
+    """The dataset of features, made in this process without Ray."""
+    parent = shards.read_dataset(config.train.dataset)
+    task = extract.task_of(config, parent)
+    worker = Extractor(task, uri)
+    records = [worker.extract(shard.name, shard.sha256) for shard in parent.shards]
+    return shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, raw, run_uri):
+    root = tmp_path_factory.mktemp("features")
+    return extracted(configured(root, raw.uri, run_uri), str(root / "datasets/small-0"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, features):
+    return finished_run(tmp_path_factory.mktemp("trained"), features, epochs=1)
+
+
+def evaluated(root, run_uri, **evaluation):
+    config = small_config(root)
+    changed = dataclasses.replace(config.evaluate, run=run_uri, **evaluation)
+    return evaluate.run(config.model_copy(update={"evaluate": changed}))
+
+
+def predictions(result):
+    return pq.read_table(io.BytesIO(storage.read_bytes(storage.join(result.output_uri, "predictions.parquet"))))
+
+
+def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
+    found = shards.read_dataset(features.uri)
+    assert found.features == features.features
+    assert (found.features.parent, found.features.parent_digest) == ("talkers", raw.digest)
+    assert found.features.run == Path(run_uri).name
+    assert found.features.run_weights_sha256 == record.read_finished(run_uri).weights_sha256
+    assert [shard.name for shard in found.shards] == [shard.name for shard in raw.shards]
+    before, after = (shards.read_index(info.uri) for info in (raw, found))
+    assert [dataclasses.replace(row, offset=0, size=0) for row in after] == [
+        dataclasses.replace(row, offset=0, size=0) for row in before
+    ]
+    assert sum(row.size for row in after) < sum(row.size for row in before)
+    videos = [[(v.video_id, v.status, v.labelled_frames) for v in shards.read_videos(i.uri)] for i in (raw, found)]
+    assert videos[0] == videos[1]
+    for one, two in zip(before, after, strict=True):
+        assert read_segment(raw.uri, one).frames.tobytes() == read_segment(found.uri, two).frames.tobytes()
+    card = storage.read_text(storage.join(found.uri, "README.md"))
+    assert f"from the dataset `talkers` (digest `{raw.digest}`)" in card
+    assert "faces.mjpeg" not in card
+
+
+def test_verify_reads_it_and_finds_what_is_damaged(features, tmp_path):
+    config = small_config(dataset=features.uri)
+    assert verify.run(config).lines[0].startswith("3 shards and 10 samples")
+    copy = shutil.copytree(features.uri, tmp_path / "copy")
+    tar = copy / "shards/val-00000.tar"
+    tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
+    with pytest.raises(DatasetError, match="1 of 3 shards"):
+        verify.run(small_config(dataset=str(copy)))
+    with pytest.raises(UsageError, match="run the same iaca extract again"):
+        verify.run(small_config(dataset=str(copy)).model_copy(update={"repair": True}))
+
+
+def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
+    done = record.read_finished(trained)
+    assert done.features == features.features
+    whole = evaluated(tmp_path, trained)
+    metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
+    assert metrics["frames"]["labelled"] == metrics["frames"]["scored"] == 128
+    deaf = predictions(evaluated(tmp_path, trained, hide="audio"))
+    changed = np.abs(deaf["valence_pred"].to_numpy() - predictions(whole)["valence_pred"].to_numpy())
+    assert changed.max() > 1e-4
+    assert (deaf["gate_modality_video"].to_numpy()[deaf["valid"].to_numpy()] == 1).all()
+
+
+def test_a_model_for_other_features_is_refused_before_anything_starts(features, tmp_path):
+    for section, changes, why in (
+        ("model", {"feature_dim": 16}, "model.feature_dim is 16, but the features of this dataset were made with 8"),
+        ("sequence", {"subclip_dilation": 4}, "sequence.subclip_dilation is 4, .* were made with 2"),
+    ):
+        config = configured(tmp_path, features.uri)
+        other = config.model_copy(update={section: dataclasses.replace(getattr(config, section), **changes)})
+        with pytest.raises(UsageError, match=why):
+            train.run(other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_does_not_fit_together_is_refused(raw, features, run_uri, trained, tmp_path):
+    with pytest.raises(UsageError, match=r"trained on crops and sound, but .* holds features"):
+        evaluated(tmp_path, run_uri, dataset=features.uri)
+    with pytest.raises(UsageError, match=r"trained on features, but .* holds crops and sound"):
+        evaluated(tmp_path, trained, dataset=raw.uri)
+    with pytest.raises(UsageError, match="holds features already"):
+        extract.run(configured(tmp_path, features.uri, run_uri))
+    with pytest.raises(UsageError, match="has no backbones"):
+        extract.run(configured(tmp_path, raw.uri, trained))
+    with pytest.raises(UsageError, match=r"model\.backbone is tiny"):
+        extract.run(configured(tmp_path, raw.uri))
+
+
+def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
+    damaged = small_dataset(tmp_path / "talkers")
+    tar = Path(damaged.uri, "shards/val-00000.tar")
+    tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
+    task = extract.task_of(configured(tmp_path, damaged.uri, run_uri), damaged)
+    shard = next(shard for shard in damaged.shards if shard.name == "val-00000")
+    answer = Extractor(task, str(tmp_path / "features"))({"name": shard.name, "sha256": shard.sha256})
+    assert answer["error"].startswith(f"val-00000: {tar} has sha256 ")
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.slow
+def test_one_worker_and_two_give_the_same_bytes_and_a_rerun_finds_them(raw, run_uri, features, tmp_path):
+    for num_workers in (1, 2):
+        root = tmp_path / f"{num_workers}"
+        config = configured(root, raw.uri, run_uri)
+        cluster = dataclasses.replace(config.cluster, num_workers=num_workers)
+        config = config.model_copy(update={"cluster": cluster})
+        result = result_of(start_job(config, root / "job", "extract"), root / "job")
+        assert shards.read_dataset(result.output_uri).digest == features.digest
+        assert not result.skipped
+    again = extract.run(config)
+    assert (again.skipped, again.output_uri) == (True, result.output_uri)
+
+
+@pytest.mark.chaos
+def test_a_killed_extraction_goes_on_with_the_shards_that_are_there(tmp_path, run_uri):
+    raw = small_dataset(tmp_path / "talkers", train=24, val=12)
+    config = configured(tmp_path, raw.uri, run_uri)
+    whole = extracted(config, str(tmp_path / "undisturbed"))
+    process = start_job(config, tmp_path / "job", "extract")
+    found = wait_for(lambda: list(tmp_path.glob("datasets/*/shards/*.json")))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for(lambda: not survivors(tmp_path / "job"))
+    uri = found[0].parents[1]
+    assert not (uri / "dataset.json").exists(), "it was killed too late to tell anything"
+    first = {path.name: path.stat().st_mtime_ns for path in uri.glob("shards/*.json")}
+    result = result_of(start_job(config, tmp_path / "again", "extract"), tmp_path / "again")
+    assert result.output_uri == str(uri)
+    assert shards.read_dataset(result.output_uri).digest == whole.digest
+    assert {name: (uri / "shards" / name).stat().st_mtime_ns for name in first} == first
+    assert f"{len(first)} of 3 shards are there from an earlier run" in (tmp_path / "again/output.txt").read_text()
