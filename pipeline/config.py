@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from iaca_model.config import InputSpec, ModelConfig
+from pipeline.bounds import require
 from pipeline.sections import (
     AblateConfig,
     ClusterConfig,
@@ -30,7 +31,6 @@ from pipeline.sections import (
     StorageConfig,
     SynthesisConfig,
     TrainConfig,
-    require,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
