@@ -67,6 +67,7 @@ def absolute(config: Config) -> Config:
         "faces": ("model_uri",),
         "train": ("dataset",),
         "evaluate": ("run", "dataset"),
+        "ablate": ("dataset",),
     }
     changes = {section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
     return config.model_copy(update={**changes, "extend": _absolute_uri("extend", config.extend)})

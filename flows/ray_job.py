@@ -70,7 +70,7 @@ def refuse_local_paths(kind: str, config: Config) -> None:
     """Raise UsageError for a path of this machine that a cluster's job is to use and that is not declared shared."""
     outputs = {"storage.root": config.storage.root, "train.dataset": config.train.dataset}
     outputs |= {"evaluate.run": config.evaluate.run, "evaluate.dataset": config.evaluate.dataset}
-    outputs |= {"extend": config.extend}
+    outputs |= {"ablate.dataset": config.ablate.dataset, "extend": config.extend}
     source, model = config.source, {"faces.model_uri": config.faces.model_uri}
     inputs = {
         "source.videos": source.videos,

@@ -11,21 +11,20 @@ from torch import Tensor
 
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
-from pipeline.ablation.benchmark import HEALTHY, KINDS, Sequences
+from pipeline.ablation.sequences import HEALTHY, KINDS, Sequences
 
 PERCENTS = (0, 10, 20, 30, 50, 70, 90, 100)
 PATTERNS = ("random", "block")
 MASKS = ("unknown", "known")
 HIDING_SEED = 3_000_003
-NUM_CURVE = 128  # sequences of the curve, which is 32 passes over them
 
 Predict = Callable[[Sequences, Tensor | None], Prediction]
 
 
 def ccc(found: Prediction, sequences: Sequences) -> dict[str, float | None]:
-    """CCC of valence, arousal and their mean over every step; predictions clipped to [-1, 1]."""
+    """CCC of valence, arousal and their mean over every labelled step; predictions clipped to [-1, 1]."""
     meter = ConcordanceMeter()
-    meter.update(found.values_BL2.clamp(-1, 1), sequences.target_NL2, found.valid_BL)
+    meter.update(found.values_BL2.clamp(-1, 1), sequences.target_NL2, found.valid_BL & sequences.labelled_NL)
     return meter.compute()
 
 
@@ -63,9 +62,10 @@ def missing_audio(predict: Predict, clean: Sequences, seed: int) -> list[dict[st
     """CCC on healthy sequences whose sound is replaced by zeros at a share of the steps, at test time only.
 
     A row per percentage, pattern (`random` steps, or one `block` per sequence) and mask (`unknown` to the model, or
-    `known`); every variant meets the same holes on the same seed.
+    `known`); every variant meets the same holes on the same seed. Measured are steps that have a picture, so that there
+    is a prediction without sound too.
     """
-    clean, rows = clean.take(torch.arange(min(NUM_CURVE, len(clean)))), []
+    clean, rows = replace(clean, labelled_NL=clean.labelled_NL & clean.ok_NL2[..., 0]), []
     for pattern in PATTERNS:
         order_NL = _order(clean, pattern, torch.Generator().manual_seed(HIDING_SEED + seed))
         for percent in PERCENTS:

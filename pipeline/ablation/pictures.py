@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.ablation.benchmark import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
+from pipeline.ablation.sequences import KINDS
 from pipeline.ablation.table import Row, Spread
 
 CORRUPTED, CLEAN, MUTED = "#b3421f", "#2f6db5", "#8a92a0"
@@ -30,7 +31,7 @@ MAX_CURVES = 10  # a picture with more is not read; curves.csv has all
 _PATTERN_TITLES = {"random": "random steps", "block": "one block"}
 
 
-def gains(rows: Sequence[Row]) -> bytes:
+def gains(rows: Sequence[Row], data: str) -> bytes:
     """Each variant's paired difference to its base, with twice the standard error, on corrupted and on clean data."""
     compared = [row for row in rows if row.gain_corrupted]
     with mpl.rc_context(STYLE):
@@ -44,31 +45,31 @@ def gains(rows: Sequence[Row]) -> bytes:
             axis.errorbar(means, places, xerr=errors, fmt="o", markersize=4, color=colour, label=name)
         axis.axvline(0, color=MUTED, linewidth=1)
         axis.set_yticks(range(len(compared)), [row.variant for row in compared])
-        axis.set(xlabel="CCC gained over the base without a gate (± 2 standard errors)")
+        axis.set(xlabel="CCC gained over the base without a gate (± 2 standard errors)", title=data)
         axis.set_ylim(len(compared) - 0.5, -0.5)
         if compared:
             figure.legend(*axis.get_legend_handles_labels(), loc="outside upper right", ncols=2)
         return _png(figure)
 
 
-def detection(rows: Sequence[Row]) -> bytes:
+def detection(rows: Sequence[Row], data: str) -> bytes:
     """AUROC of the modality gate by kind of corruption, and its weight gap."""
     names = (*KINDS, "all", "gap")
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((6.0, 1.0 + 0.3 * len(rows)))
         axis = figure.subplots()
-        values = [[*(row.auroc[kind].mean for kind in names[:-1]), _known(row.gap).mean] for row in rows]
+        values = [[_mean(row.auroc.get(kind)) for kind in names[:-1]] + [_mean(row.gap)] for row in rows]
         axis.imshow(values, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
         for place, line in enumerate(values):
             for column, value in enumerate(line):
-                axis.text(column, place, f"{value:.2f}", ha="center", va="center")
+                axis.text(column, place, "" if math.isnan(value) else f"{value:.2f}", ha="center", va="center")
         axis.set_xticks(range(len(names)), names)
         axis.set_yticks(range(len(rows)), [row.variant for row in rows])
-        axis.set_title("which modality is spoilt: AUROC of the gate, and its weight gap")
+        axis.set_title(f"{data}\nwhich modality is spoilt: AUROC of the gate, and its weight gap")
         return _png(figure)
 
 
-def curves(points: Sequence[dict[str, Any]]) -> bytes:
+def curves(points: Sequence[dict[str, Any]], data: str) -> bytes:
     """CCC against the share of steps without sound; a panel per pattern and mask."""
     names = list(dict.fromkeys(point["variant"] for point in points))
     preferred = [name for name in names if name.partition("+")[2] in ("", "iaca")]
@@ -81,6 +82,7 @@ def curves(points: Sequence[dict[str, Any]]) -> bytes:
                 found = [point for point in points if (point["pattern"], point["mask"]) == (pattern, mask)]
                 _panel(axes[i, j], found, chosen)
                 axes[i, j].set_title(f"{_PATTERN_TITLES[pattern]}, mask {mask}")
+        figure.suptitle(data, x=0.01, horizontalalignment="left", fontsize="medium")
         figure.supxlabel("steps without sound, %")
         figure.supylabel("CCC")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
@@ -99,6 +101,10 @@ def _panel(axis: Axes, points: Sequence[dict[str, Any]], names: Sequence[str]) -
 def _known(spread: Spread | None) -> Spread:
     assert spread is not None
     return spread
+
+
+def _mean(spread: Spread | None) -> float:
+    return math.nan if spread is None else spread.mean
 
 
 def _png(figure: Figure) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -49,11 +50,10 @@ class Variant:
         """For one of IACA's variations, IACA as it is by default; "" for the others."""
         return name_of(self.base, "iaca") if ":" in self.name else ""
 
-    def fusion_config(self, settings: AblateConfig) -> FusionConfig:
-        """The fusion at the benchmark's sizes."""
-        sizes: dict[str, Any] = {"video_dim": settings.feature_dim, "audio_dim": settings.feature_dim}
-        own = {"num_steps": settings.num_steps, "num_recursions": NUM_RECURSIONS, "dropout": 0.0}
-        return FusionConfig(base=self.base, gate=self.gate, **(sizes | own | self.fusion))  # type: ignore[arg-type]
+    def fusion_config(self, plain: FusionConfig) -> FusionConfig:
+        """This base and this gate at the sizes of `plain`."""
+        own: dict[str, Any] = {"base": self.base, "gate": self.gate, "num_recursions": NUM_RECURSIONS}
+        return dataclasses.replace(plain, **(own | self.fusion))
 
 
 def name_of(base: str, gate: str, extra: str = "") -> str:
@@ -76,7 +76,7 @@ def variants(settings: AblateConfig) -> list[Variant]:
         rows += list(_grid(base, gates))
         if base in extra_bases:
             own = [Variant(name_of(base, "iaca", extra), base, "iaca", **EXTRAS[extra]) for extra in extras]
-            rows += [row for row in own if not _is_default(row, settings)]
+            rows += [row for row in own if not _is_default(row)]
     return rows
 
 
@@ -88,9 +88,9 @@ def _grid(base: str, gates: tuple[str, ...]) -> Iterator[Variant]:
             yield Variant(name_of(base, gate), base, gate, {} if gate == "iaca" else RELEASED)
 
 
-def _is_default(row: Variant, settings: AblateConfig) -> bool:
+def _is_default(row: Variant) -> bool:
     """Whether an extra says what the base's default is already, as `soft` does of ca."""
-    plain = Variant(row.name, row.base, row.gate).fusion_config(settings)
+    plain = FusionConfig(base=row.base, gate=row.gate)  # type: ignore[arg-type]
     same = plain.gate_temperature == row.fusion.get("temperature")
     return same and tuple(row.fusion) == ("temperature",)
 

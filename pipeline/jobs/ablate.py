@@ -7,13 +7,16 @@ import os
 import shutil
 import tempfile
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.ablation.variants import Variant, variants
-from pipeline.config import Config, fingerprint
+from pipeline.config import Config, UsageError, fingerprint
 from pipeline.jobs import entry
 from pipeline.progress import JobResult, Progress, emit
+
+if TYPE_CHECKING:
+    from pipeline.ablation.trial import Trial
 
 MARKER = "ablation.json"
 
@@ -25,16 +28,14 @@ def run(config: Config) -> JobResult:
     or a larger grid, does only what is missing.
 
     Raises:
-        UsageError: a base, gate or extra has no such name.
+        UsageError: a base, gate or extra has no such name, or the dataset cannot be learnt from.
         RuntimeError: a trial failed; the others' results are kept.
     """
     from pipeline.ablation import report
-    from pipeline.ablation.trial import Trial
 
     begin = perf_counter()
     rows = variants(config.ablate)
-    first, num = config.ablate.first_seed, config.ablate.num_seeds
-    trials = [Trial(row, seed, config.ablate) for seed in range(first, first + num) for row in rows]
+    trials = _trials(config, rows)
     digests = [trial.digest for trial in trials]
     uri = storage.join(config.storage.root, "ablations", f"{config.name}-{fingerprint(*digests)}")
     if storage.exists(storage.join(uri, MARKER)):
@@ -48,16 +49,32 @@ def run(config: Config) -> JobResult:
     return _result(uri, rows, len(trials), len(missing), perf_counter() - begin)
 
 
-def _missing(kept: str, trials: list[Any]) -> list[Any]:
+def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
+    """Every variant on every seed, of the benchmark or of the dataset of features."""
+    from pipeline.ablation import recordings
+    from pipeline.ablation.trial import SMALL, Trial
+
+    settings = config.ablate
+    if settings.data == "source" and not settings.dataset:
+        raise UsageError(
+            "ablate.data is source, but nobody has made features yet: say ablate.dataset, or use iaca ablate"
+        )
+    found = recordings.find(config) if settings.dataset else None
+    model = config.model if found else SMALL
+    seeds = range(settings.first_seed, settings.first_seed + settings.num_seeds)
+    return [Trial(row, seed, settings, model, found) for seed in seeds for row in rows]
+
+
+def _missing(kept: str, trials: list[Trial]) -> list[Trial]:
     done = {entry.uri.rsplit("/", 1)[-1] for entry in storage.list_files(kept)}
     return [trial for trial in trials if f"{trial.digest}.json" not in done]
 
 
-def _place(kept: str, trial: Any) -> str:
+def _place(kept: str, trial: Trial) -> str:
     return storage.join(kept, f"{trial.digest}.json")
 
 
-def _tune(config: Config, kept: str, trials: list[Any], num_all: int) -> None:
+def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
     """Run the trials through Ray Tune, one CPU each."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1

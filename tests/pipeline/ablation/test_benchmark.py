@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from pipeline.ablation.benchmark import HEALTHY, KINDS, Sequences, World, corrupt
+from pipeline.ablation.benchmark import World
+from pipeline.ablation.corruption import corrupt
+from pipeline.ablation.sequences import HEALTHY, KINDS, Sequences
 
 MISSING, NOISY, SWAPPED = range(len(KINDS))
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from iaca_model.model import Prediction
-from pipeline.ablation.benchmark import HEALTHY, KINDS, World, corrupt
+from pipeline.ablation.benchmark import World
+from pipeline.ablation.corruption import corrupt
 from pipeline.ablation.measures import MASKS, PATTERNS, PERCENTS, auroc, ccc, detection, missing_audio
+from pipeline.ablation.sequences import HEALTHY, KINDS
 
 
 def naive_auroc(scores, positive):

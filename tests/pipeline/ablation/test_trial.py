@@ -6,21 +6,14 @@ import json
 import pytest
 import torch
 
-from pipeline.ablation.benchmark import HEALTHY, World
+from pipeline.ablation.benchmark import World
+from pipeline.ablation.sequences import HEALTHY
 from pipeline.ablation.trial import Encoded, Trial, loss_of, run_trial
 from pipeline.ablation.variants import variants
 from pipeline.sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in variants(SMALL)}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_taught"])

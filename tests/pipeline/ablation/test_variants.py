@@ -4,9 +4,12 @@ import dataclasses
 
 import pytest
 
+from iaca_model.config import FusionConfig
 from pipeline.ablation.variants import EXTRAS, variants
 from pipeline.config import UsageError
 from pipeline.sections import AblateConfig
+
+PLAIN = FusionConfig(video_dim=12, audio_dim=8, base="concat", gate="none")
 
 
 def names(**changes) -> list[str]:
@@ -33,12 +36,12 @@ def test_the_reference_is_there_whatever_was_asked_for():
 
 def test_every_fusion_can_be_built_and_recurs_alike():
     for row in variants(AblateConfig()):
-        assert row.fusion_config(AblateConfig()).depth == (0 if row.base == "concat" else 2)
+        assert row.fusion_config(PLAIN).depth == (0 if row.base == "concat" else 2)
 
 
 def test_the_extras_are_what_their_names_say():
     rows = {row.name: row for row in variants(AblateConfig())}
-    fusions = {name: row.fusion_config(AblateConfig()) for name, row in rows.items()}
+    fusions = {name: row.fusion_config(PLAIN) for name, row in rows.items()}
     literal = fusions["jca+iaca:faithful"]
     assert (literal.gate_relu, literal.gate_init, literal.temperature) == (True, "xavier", 0.1)
     assert not fusions["jca+iaca:frozen"].gate_trainable

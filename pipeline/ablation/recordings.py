@@ -1,0 +1,194 @@
+"""Features of real recordings as a trial's material: read once per process, into memory whose size is known before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from iaca_model.config import FeatureSpec
+from pipeline.ablation.corruption import Spoilt
+from pipeline.ablation.sequences import HEALTHY, Material, Sequences, Source, spread
+from pipeline.config import Config, UsageError
+from pipeline.dataset import shards
+from pipeline.records import SampleRow
+from pipeline.sections import AblateConfig, SequenceConfig
+from pipeline.training import order, views
+from pipeline.training.loader import read_segment
+from pipeline.training.order import Visit
+from pipeline.training.record import on_dataset
+from pipeline.training.views import FeatureSequences
+
+NUM_READ_AT_ONCE = 16  # segments
+NUM_CURVE = NUM_CHOOSING = 1024  # sequences of the missing-sound curve, and of those that choose
+FEATURE_BYTES = 2  # float16, as stored
+CORRUPTION_SEED, TEST_SEED, CHOOSING_SEED = 1_000_003, 4_000_003, 5_000_003  # added to the trial's own
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """A dataset of features, as far as a trial depends on it."""
+
+    uri: str
+    digest: str
+    view: SequenceConfig
+    spec: FeatureSpec
+    phases: int  # of each training segment
+    measured: str  # the split: test, or val where there is no test
+    choosing: str  # the split that chooses the moment of training: val, or "" where there is none
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that are read."""
+        return tuple(dict.fromkeys(split for split in ("train", self.choosing, self.measured) if split))
+
+    def visits(self, rows: Sequence[SampleRow], split: str) -> list[Visit]:
+        """What is read of a split, group after group."""
+        stride = self.view.subclip_stride
+        num_phases = self.phases if split == "train" else stride
+        visits = order.validation_visits(order.labelled(rows, split, self.uri), stride=stride, num_phases=num_phases)
+        return sorted(visits, key=lambda visit: visit.row.group)
+
+    def num_bytes(self, rows: Sequence[SampleRow]) -> int:
+        """Memory that the features take at most in a process that has read them."""
+        num_sequences = sum(len(visit.phases) for split in self.splits for visit in self.visits(rows, split))
+        return num_sequences * self.spec.num_steps * (self.spec.video_dim + self.spec.audio_dim) * FEATURE_BYTES
+
+
+def find(config: Config) -> Recordings:
+    """The features at `config.ablate.dataset`, none of them read yet.
+
+    Raises:
+        UsageError: it is no dataset of features, lacks labels, a split or a second group in one, its segments are not
+            what the sequence section says, or it does not fit into `ablate.memory_gb`.
+    """
+    dataset = shards.read_dataset(config.ablate.dataset)
+    if (origin := dataset.features) is None:
+        raise UsageError(
+            f"{dataset.uri} holds crops and sound; an ablation learns from features: "
+            f"make them with iaca extract --dataset {dataset.uri}"
+        )
+    if {config.model.modalities, origin.modalities} != {"both"}:
+        raise UsageError(
+            f"model.modalities is {config.model.modalities}, the features of {dataset.uri} are of {origin.modalities}; "
+            f"an ablation of the fusion needs both"
+        )
+    view = on_dataset(config, dataset.config).sequence
+    view = replace(view, subclip_frames=origin.subclip_frames, subclip_dilation=origin.subclip_dilation)
+    spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), shards.read_index(dataset.uri)
+    labelled = {row.split for row in rows if row.label_ratio > 0}
+    measured, choosing = "test" if "test" in labelled else "val", "val" if "val" in labelled else ""
+    found = Recordings(dataset.uri, dataset.digest, view, spec, config.ablate.phases, measured, choosing)
+    for split in found.splits:
+        _require_two_groups(found.visits(rows, split), split, found.uri)
+    _require_memory(found, rows, config.ablate.memory_gb)
+    return found
+
+
+def _require_two_groups(visits: Sequence[Visit], split: str, uri: str) -> None:
+    groups = {visit.row.group for visit in visits}
+    if len(groups) < 2:
+        raise UsageError(
+            f"the {split} split of {uri} has labels of one group only ({groups.pop()}), but swapped features come from "
+            f"somebody else; give it more videos"
+        )
+
+
+def _require_memory(found: Recordings, rows: Sequence[SampleRow], allowed_gb: float) -> None:
+    needed_gb = found.num_bytes(rows) / 1e9
+    if needed_gb > allowed_gb:
+        raise UsageError(
+            f"the features of {found.uri} take {needed_gb:.3g} GB in each worker process, ablate.memory_gb allows "
+            f"{allowed_gb:g}: raise it if ablate.num_workers times that is there, or lower ablate.phases "
+            f"({found.phases} of each training segment)"
+        )
+
+
+def material(found: Recordings, settings: AblateConfig, seed: int) -> Material:
+    """What the dataset gives to the trial of `seed`: the recordings are the same for all, their corruption is not."""
+    parts = read(found)
+    clean = parts[found.measured].sequences
+    choosing: tuple[Source, ...] = ()
+    if found.choosing:
+        val = spread(parts[found.choosing].sequences, NUM_CHOOSING)
+        choosing = (val, Spoilt.of(val, settings.corrupted, CHOOSING_SEED + seed))
+    return Material(
+        train=Spoilt.of(parts["train"].sequences, settings.chance_in_training, CORRUPTION_SEED + seed),
+        clean=clean,
+        corrupted=Spoilt.of(clean, settings.corrupted, TEST_SEED + seed),
+        curve=spread(clean, NUM_CURVE),
+        choosing=choosing,
+        facts={split: part.facts for split, part in parts.items()},
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The sequences of one split that have a label, their features in float16."""
+
+    sequences: Sequences
+    num_videos: int
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """How much it is; each labelled frame is the last of one step's sub-clip."""
+        labelled_frames = int(self.sequences.labelled_NL.sum())
+        return {"sequences": len(self.sequences), "videos": self.num_videos, "labelled_frames": labelled_frames}
+
+
+@lru_cache(maxsize=1)
+def read(found: Recordings) -> dict[str, Part]:
+    """Every split; kept until others are asked for.
+
+    Raises:
+        SampleError, OSError: a sample cannot be read; an ablation leaves none out.
+    """
+    rows = shards.read_index(found.uri)
+    return {split: _read_split(found, found.visits(rows, split)) for split in found.splits}
+
+
+def _read_split(found: Recordings, visits: Sequence[Visit]) -> Part:
+    """Every sequence is written to its place at once, so that nothing is held twice."""
+    whole, stop = _room(found.spec, sum(len(visit.phases) for visit in visits)), 0
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(visit.row.group for visit in visits))}
+    for visit, cut in _cuts(found, visits):
+        part = _sequences(cut, numbers[visit.row.group])
+        start, stop = stop, stop + len(part)
+        for name, tensor in vars(part).items():
+            getattr(whole, name)[start:stop] = tensor
+    sequences = Sequences(*(tensor[:stop] for tensor in vars(whole).values()))
+    return Part(sequences, len({visit.row.video_id for visit in visits}))
+
+
+def _cuts(found: Recordings, visits: Sequence[Visit]) -> Iterator[tuple[Visit, FeatureSequences]]:
+    def cut(visit: Visit) -> FeatureSequences:
+        return views.cut_features(read_segment(found.uri, visit.row), visit.phases, found.view, found.spec)
+
+    with ThreadPoolExecutor(NUM_READ_AT_ONCE) as threads:
+        for start in range(0, len(visits), NUM_READ_AT_ONCE):
+            some = visits[start : start + NUM_READ_AT_ONCE]
+            yield from zip(some, threads.map(cut, some), strict=True)
+
+
+def _sequences(cut: FeatureSequences, group: int) -> Sequences:
+    """Those of the cut that have a label."""
+    video_BLD, audio_BLD = torch.from_numpy(cut.video_BLD), torch.from_numpy(cut.audio_BLD)
+    target_BL2, labelled_BL = torch.from_numpy(cut.target_BL2), torch.from_numpy(cut.target_ok_BL)
+    ok_BL2 = torch.from_numpy(np.stack([cut.video_ok_BL, cut.audio_ok_BL], axis=-1))
+    healthy_BL2 = torch.full(ok_BL2.shape, HEALTHY, dtype=torch.uint8)
+    group_B = torch.full((len(target_BL2),), group)
+    whole = Sequences(video_BLD, audio_BLD, target_BL2, healthy_BL2, ok_BL2, labelled_BL, group_B)
+    return whole.take(labelled_BL.any(-1).nonzero()[:, 0])
+
+
+def _room(spec: FeatureSpec, num: int) -> Sequences:
+    """N sequences of zeros, their features in float16."""
+    steps = (num, spec.num_steps)
+    video_NLD, audio_NLD = (torch.zeros(*steps, dim, dtype=torch.float16) for dim in (spec.video_dim, spec.audio_dim))
+    kind_NL2, ok_NL2 = torch.zeros(*steps, 2, dtype=torch.uint8), torch.zeros(*steps, 2, dtype=torch.bool)
+    labelled_NL, group_N = torch.zeros(steps, dtype=torch.bool), torch.zeros(num, dtype=torch.long)
+    return Sequences(video_NLD, audio_NLD, torch.zeros(*steps, 2), kind_NL2, ok_NL2, labelled_NL, group_N)
