@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from types import FrameType, TracebackType
 from typing import NoReturn
 
@@ -82,8 +83,10 @@ COMMANDS = {
         ),
         Command(
             "ablate",
-            "Compare every attention base and gate on the inconsistency benchmark.",
-            ("storage", "ablate", "cluster"),
+            "Compare every attention base and gate, on the inconsistency benchmark or on features of recordings.",
+            ("storage", "sequence", "model", "ablate", "cluster"),
+            {"dataset": "ablate.dataset"},
+            inputs={"ablate.dataset": DATASET},
             strict=False,
         ),
         Command(
@@ -167,6 +170,7 @@ def _obey(command: Command, request: Request) -> int:
     from flows.launch import absolute
 
     config = absolute(config)
+    command = _from_source(command, config)
     _require(command, config)
     _settle("verbose" in request.flags)
     results = _start(command.name, config)
@@ -175,6 +179,15 @@ def _obey(command: Command, request: Request) -> int:
     summarise(results, config.dry_run)
     rejected = sum(result.counts.get("rejected", 0) for result in results)
     return REJECTED if rejected and "strict" in request.flags else DONE
+
+
+def _from_source(command: Command, config: Config) -> Command:
+    """The command itself, or the same with all that making features of videos needs where it is going to do that."""
+    if command.name != "ablate" or not config.ablate.makes_features:
+        return command
+    weights = () if config.evaluate.run else ("train.video_weights", "train.audio_weights")
+    required, inputs = ("source.videos", *weights), {**RAW, "evaluate.run": RUN}
+    return replace(command, sections=EVERYTHING, required=required, inputs=inputs, made=("train.dataset",))
 
 
 def _require(command: Command, config: Config) -> None:
@@ -249,7 +262,7 @@ def _start(name: str, config: Config) -> list[JobResult]:
     if name == "ablate":
         from flows.ablation import ablate
 
-        return [ablate(config)]
+        return ablate(config)
     from flows import experiment
 
     if name == "train":

@@ -278,6 +278,11 @@ class AblateConfig:
         require_share("ablate", self, "corrupted", "chance_in_training")
 
     @property
+    def makes_features(self) -> bool:
+        """Whether there is a dataset of features to be made of the source first."""
+        return self.data == "source" and not self.dataset
+
+    @property
     def chance_in_training(self) -> float:
         """Chance per sequence and modality that training spoils a span of it."""
         return self.corrupted if self.train_corrupted is None else self.train_corrupted

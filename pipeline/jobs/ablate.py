@@ -55,7 +55,7 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
     from pipeline.ablation.trial import SMALL, Trial
 
     settings = config.ablate
-    if settings.data == "source" and not settings.dataset:
+    if settings.makes_features:
         raise UsageError(
             "ablate.data is source, but nobody has made features yet: say ablate.dataset, or use iaca ablate"
         )
