@@ -69,6 +69,11 @@ def key_of(row: VideoRow | SampleRow) -> str:
 
 def refuse_other_settings(config: Config, parent: DatasetInfo) -> None:
     """Raise UsageError when new shards would not fit beside those of the parent."""
+    if parent.features:
+        raise UsageError(
+            f"{parent.uri} holds features; extend the dataset {parent.features.parent} that they are of, and run iaca "
+            f"extract on its new version"
+        )
     ours, theirs = (_settings(c) for c in (config, parent.config))
     for name, value in ours.items():
         if value != theirs[name]:

@@ -141,9 +141,17 @@ def _settings(config: Config, run_config: Config, finished: RunRecord, dataset: 
         ("model", f"{model.base} with gate {model.gate}, {finished.counts.get('parameters', 0):,} parameters"),
         ("sequence", steps),
         ("dataset", f"{dataset.uri}, digest {dataset.digest[:12]}"),
+        *_features_row(finished),
         ("clock", f"{run_config.media.frame_rate_hz:g} Hz, crops of {run_config.media.crop_px} px"),
         ("hidden from the model", config.evaluate.hide),
     ]
+
+
+def _features_row(finished: RunRecord) -> list[tuple[str, Any]]:
+    if (origin := finished.features) is None:
+        return []
+    whose = f"the run {origin.run}" if origin.run else "published weights"
+    return [("features", f"of {origin.backbone} backbones with {whose}, {origin.video_dim} of each modality")]
 
 
 def _parquet(columns: Columns | dict[str, Any]) -> bytes:

@@ -129,10 +129,12 @@ def _refuse_bad_weights(task: Task) -> None:
 def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:
     origin = info.features
     assert origin is not None
-    advice = (
-        f"iaca train takes it with --model.feature_dim {origin.video_dim} and sub-clips of {origin.subclip_frames} "
-    )
-    advice += f"frames, every {origin.subclip_dilation}th seen"
+    needed = {
+        "model.feature_dim": origin.video_dim,
+        "sequence.subclip_frames": origin.subclip_frames,
+        "sequence.subclip_dilation": origin.subclip_dilation,
+    }
+    advice = f"iaca train takes it with {' '.join(f'--{name} {value}' for name, value in needed.items())}"
     return JobResult("extract", info.uri, bool(lines), seconds, info.counts, (*lines, advice))
 
 

@@ -100,6 +100,8 @@ def require_features_fit(config: Config, features: FeatureOrigin | None) -> None
         ("sequence.subclip_frames", view.subclip_frames, features.subclip_frames),
         ("sequence.subclip_dilation", view.subclip_dilation, features.subclip_dilation),
     ]
+    if features.modalities != "both":
+        compared.append(("model.modalities", config.model.modalities, features.modalities))
     if train.video_weights:
         compared.append(("train.video_weights_sha256", train.video_weights_sha256, features.video_weights_sha256))
     if train.audio_weights:

@@ -44,6 +44,7 @@ def test_help_of_a_command_explains_its_options():
         (["trian"], "unknown command 'trian'; did you mean train?"),
         (["train"], "iaca train needs --dataset URI"),
         (["evaluate"], "iaca evaluate needs --run URI"),
+        (["extract", "--run", "r"], "iaca extract needs --dataset URI"),
         (["verify"], "iaca verify needs --dataset URI"),
         (["preprocess"], "iaca preprocess needs --source.videos URI"),
         (["train", "--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),

@@ -6,22 +6,36 @@ import json
 import os
 import shutil
 import signal
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import safetensors.torch
+import torch
 from preprocessing import result_of, start_job, survivors, wait_for
 
+from iaca_model.backbone import normalise_mel
+from iaca_model.residual import resnet_18
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.dataset import shards
+from pipeline.dataset import shards, versions
 from pipeline.dataset.shards import DatasetError
 from pipeline.jobs import evaluate, extract, train, verify
 from pipeline.jobs.extractor import Extractor
-from pipeline.training import record
+from pipeline.training import record, views
 from pipeline.training.loader import read_segment
 from tests.fake_run import finished_run, small_config, small_dataset
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was():
+    """Workers settle how torch computes in their process, which here is that of all tests."""
+    num_threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(num_threads)
+    torch.use_deterministic_algorithms(mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +122,7 @@ def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trai
     whole = evaluated(tmp_path, trained)
     metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
     assert metrics["frames"]["labelled"] == metrics["frames"]["scored"] == 128
+    assert "of tiny backbones with the run small-" in storage.read_text(storage.join(whole.output_uri, "report.html"))
     deaf = predictions(evaluated(tmp_path, trained, hide="audio"))
     changed = np.abs(deaf["valence_pred"].to_numpy() - predictions(whole)["valence_pred"].to_numpy())
     assert changed.max() > 1e-4
@@ -139,6 +154,11 @@ def test_what_does_not_fit_together_is_refused(raw, features, run_uri, trained, 
         extract.run(configured(tmp_path, raw.uri))
 
 
+def test_it_is_extended_by_way_of_its_parent(features):
+    with pytest.raises(UsageError, match="extend the dataset talkers"):
+        versions.refuse_other_settings(features.config, features)
+
+
 def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
     damaged = small_dataset(tmp_path / "talkers")
     tar = Path(damaged.uri, "shards/val-00000.tar")
@@ -148,6 +168,33 @@ def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
     answer = Extractor(task, str(tmp_path / "features"))({"name": shard.name, "sha256": shard.sha256})
     assert answer["error"].startswith(f"val-00000: {tar} has sha256 ")
     assert not (tmp_path / "features").exists()
+
+
+def test_published_weights_serve_without_a_run(raw, tmp_path):
+    torch.manual_seed(3)
+    body = resnet_18()
+    data = safetensors.torch.save(body.state_dict())
+    (tmp_path / "audio.safetensors").write_bytes(data)
+    weights = {"audio_weights": str(tmp_path / "audio.safetensors"), "audio_weights_sha256": sha256(data).hexdigest()}
+    config = small_config(tmp_path, dataset=raw.uri, **weights)
+    hearing = {"backbone": "residual", "feature_dim": 512, "modalities": "audio", "frozen": "all"}
+    config = config.model_copy(update={"model": dataclasses.replace(config.model, **hearing)})
+    task = extract.task_of(config, raw)
+    assert (task.origin.run, task.origin.video_weights_sha256) == ("", "")
+    assert task.origin.audio_weights_sha256 == weights["audio_weights_sha256"]
+    shard = next(shard for shard in raw.shards if shard.name == "val-00000")
+    made = Extractor(task, str(tmp_path / "features")).extract(shard.name, shard.sha256)
+    before = next(row for row in shards.read_index(raw.uri) if row.key == made.samples[1].key)
+    clips = views.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
+    found = read_segment(str(tmp_path / "features"), made.samples[1]).features
+    with torch.no_grad():
+        pictures = normalise_mel(torch.from_numpy(clips.mel_BLSM[0])).mT[:, None]
+        heard = body.eval()(pictures).mean((-2, -1)).numpy()
+    assert found.ok_N2[3::8].tolist() == [[False, True]] * 4
+    assert found.audio_ND[3::8] == pytest.approx(heard, rel=2e-3, abs=1e-3)
+    broken = dataclasses.replace(config.train, audio_weights_sha256="0" * 64)
+    with pytest.raises(UsageError, match="has sha256"):
+        extract.run(config.model_copy(update={"train": broken}))
 
 
 @pytest.mark.slow
