@@ -23,6 +23,7 @@ MEASURING = ("storage", "evaluate", "cluster")
 EVERYTHING = tuple(Config.model_fields)
 
 RAW = {"source.videos": "", "source.labels": "", "source.manifest": "", "faces.model_uri": ""}
+WEIGHTS = {"train.video_weights": "", "train.audio_weights": ""}
 DATASET, RUN = "dataset.json", "run.json"  # written last: what has it is complete
 STAGES = ("train.dataset", "evaluate.run")  # that a command of several stages fills in by itself
 
@@ -53,7 +54,7 @@ COMMANDS = {
             LEARNING,
             {"dataset": "train.dataset"},
             required=("train.dataset",),
-            inputs={"train.dataset": DATASET},
+            inputs={**WEIGHTS, "train.dataset": DATASET},
             strict=False,
         ),
         Command(
@@ -78,7 +79,7 @@ COMMANDS = {
             LEARNING,
             {"dataset": "train.dataset", "run": "evaluate.run"},
             required=("train.dataset",),
-            inputs={"train.dataset": DATASET, "evaluate.run": RUN},
+            inputs={**WEIGHTS, "train.dataset": DATASET, "evaluate.run": RUN},
             strict=False,
         ),
         Command(

@@ -65,7 +65,7 @@ def absolute(config: Config) -> Config:
         "storage": ("root",),
         "source": ("videos", "labels", "crops", "manifest", "lists"),
         "faces": ("model_uri",),
-        "train": ("dataset",),
+        "train": ("dataset", "video_weights", "audio_weights"),
         "evaluate": ("run", "dataset"),
         "ablate": ("dataset",),
     }

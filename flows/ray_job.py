@@ -69,6 +69,7 @@ def stop_all(address: str, owner: str) -> list[str]:
 def refuse_local_paths(kind: str, config: Config) -> None:
     """Raise UsageError for a path of this machine that a cluster's job is to use and that is not declared shared."""
     outputs = {"storage.root": config.storage.root, "train.dataset": config.train.dataset}
+    outputs |= {f"train.{name}": getattr(config.train, name) for name in ("video_weights", "audio_weights")}
     outputs |= {"evaluate.run": config.evaluate.run, "evaluate.dataset": config.evaluate.dataset}
     outputs |= {"ablate.dataset": config.ablate.dataset, "extend": config.extend}
     source, model = config.source, {"faces.model_uri": config.faces.model_uri}
