@@ -3,9 +3,12 @@ import dataclasses
 import pytest
 import torch
 
+from iaca_model.config import FeatureSpec
+from pipeline.dataset.shards import read_index
 from pipeline.training import order
 from pipeline.training.loader import Loader, read_segment
 from tests.fake_dataset import write_shard
+from tests.fake_features import AUDIO_DIM, VIDEO_DIM, small_features
 from tests.fake_run import small_config, small_segments
 
 CONFIG = small_config()
@@ -88,3 +91,22 @@ def test_an_unreadable_sample_is_masked_and_counted_and_its_neighbours_are_untou
     assert not batch.video_ok_BL[:count].any()
     assert not batch.target_ok_BL[:count].any()
     assert same(batch.slice(count, len(batch)), whole.slice(count, len(whole)))
+
+
+def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_path):
+    info = small_features(tmp_path, splits=("train",))
+    rows = read_index(info.uri)
+    shifted = [dataclasses.replace(rows[0], offset=rows[0].offset + 512), *rows[1:]]
+    batches = order.batches(order.validation_visits(shifted, stride=8, num_phases=2), 3)
+    spec = FeatureSpec(CONFIG.sequence.num_subclips, VIDEO_DIM, AUDIO_DIM)
+    ranks = [Loader(info.uri, CONFIG.sequence, spec, rank, 2) for rank in range(2)]
+    parts = [list(loader.read(batches)) for loader in ranks]
+    assert [[len(batch) for batch in part] for part in parts] == [[2, 2], [2, 2]]
+    assert sum(loader.num_bad for loader in ranks) == 2
+    assert sum(int(batch.video_ok_BL.any(1).sum()) for part in parts for batch in part) == 4
+    last = parts[1][1].slice(1, 2)
+    wanted = read_segment(info.uri, rows[2]).features
+    phase = order.validation_visits(rows, stride=8, num_phases=2)[2].phases[-1]
+    assert torch.equal(last.video_BLD[0], torch.from_numpy(wanted.video_ND[phase::8]).float())
+    assert torch.equal(last.audio_BLD[0], torch.from_numpy(wanted.audio_ND[phase::8]).float())
+    assert last.target_ok_BL.all()
