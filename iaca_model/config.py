@@ -16,6 +16,7 @@ ModalityInput = Literal["gated", "agreement"]
 Backbone = Literal["tiny", "residual"]
 Temporal = Literal["none", "blstm", "tcn"]
 Frozen = Literal["none", "partly", "all"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)

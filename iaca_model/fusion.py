@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import Attended, Pair, cross_layer, hide
+from iaca_model.attention import Attended, Pair, cross_layer, hide, precise
 from iaca_model.config import FusionConfig
 from iaca_model.gates import build_gate
 
@@ -36,6 +36,8 @@ class Fusion(nn.Module):
     Recursion after RJCA (2304.07958): the joint representation is computed anew in each layer, weights are separate.
     Masked steps are zeroed before every layer and after the last, so that what lies there reaches no output and
     gets no gradient; a missing modality's share of `fused_BLF` is zero.
+
+    Float32 even under autocast: scores, softmax and gates amplify rounding, the gates tenfold at T = 0.1.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -63,19 +65,20 @@ class Fusion(nn.Module):
         video_ok_BL = _mask(video_BLD, video_ok_BL, "video_ok_BL")
         audio_ok_BL = _mask(audio_BLD, audio_ok_BL, "audio_ok_BL")
         num_missing = self.config.num_steps - video_BLD.shape[1]
+        video_BLD, audio_BLD = hide(precise(video_BLD), video_ok_BL), hide(precise(audio_BLD), audio_ok_BL)
         pair = Pair(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
-        output = self._fuse(_pad(pair, num_missing) if num_missing else pair)
+        with torch.autocast(video_BLD.device.type, enabled=False):
+            output = self._fuse(_pad(pair, num_missing) if num_missing else pair)
         return _cut(output, video_BLD.shape[1]) if num_missing else output
 
     def _fuse(self, pair: Pair) -> FusionOutput:
-        iterates, attention = [pair.masked(pair.video_BLD, pair.audio_BLD)], {}
+        iterates, attention = [pair], {}
         for layer in self.layers:
             attended: Attended = layer(iterates[-1])
             iterates.append(pair.masked(attended.video_BLD, attended.audio_BLD))
             attention = {"video": attended.video_map_BLL, "audio": attended.audio_map_BLL}
         fused_BLF, gates = self.gate(iterates)
-        valid_BL = pair.video_ok_BL | pair.audio_ok_BL
-        return FusionOutput(hide(fused_BLF, valid_BL), valid_BL, gates, attention)
+        return FusionOutput(fused_BLF, pair.video_ok_BL | pair.audio_ok_BL, gates, attention)
 
     def _check(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
         shapes = f"video has shape {tuple(video_BLD.shape)}, audio {tuple(audio_BLD.shape)}"

@@ -1,7 +1,8 @@
 """The gates that weigh unattended, self-attended and cross-attended features: DCA, IACA, GRJCA, HGRJCA.
 
 Shape letters: B batch, L steps, D feature width, F fused width, N options. Each gate reads the iterates X^0 ... X^R
-of the cross-attention and gives the fused features (B, L, F) with its weights by name.
+of the cross-attention and gives the fused features (B, L, F) with its weights by name. Iterates are zero where their
+modality is missing, and so is what a gate makes of them.
 """
 
 from __future__ import annotations
@@ -12,17 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.agreement import HIDDEN_DIM, Agreement
-from iaca_model.attention import Pair, hide, self_layer
+from iaca_model.attention import Pair, self_layer, silence
 from iaca_model.config import FusionConfig
 
 Gated = tuple[Tensor, dict[str, Tensor]]
 
 
 class SoftGate(nn.Module):
-    """softmax(Linear(x) / T) over `num_options`: the one gate formula of 2403.19554 (code). Exact.
-
-    In float32 even under autocast: T = 0.1 amplifies rounding tenfold.
-    """
+    """softmax(Linear(x) / T) over `num_options`: the one gate formula of 2403.19554 (code). Exact."""
 
     def __init__(self, num_in: int, num_options: int, config: FusionConfig) -> None:
         super().__init__()
@@ -36,13 +34,12 @@ class SoftGate(nn.Module):
         self.requires_grad_(config.gate_trainable)
 
     def logits(self, features_BLD: Tensor) -> Tensor:
-        """Linear(x) / T, (B, L, N) float32."""
-        with torch.autocast(features_BLD.device.type, enabled=False):
-            weight, bias = self.linear.weight.float(), self.linear.bias.float()
-            return nn.functional.linear(features_BLD.float(), weight, bias) / self.temperature
+        """Linear(x) / T, (B, L, N)."""
+        scores: Tensor = self.linear(features_BLD)
+        return scores / self.temperature
 
     def forward(self, features_BLD: Tensor) -> Tensor:
-        """Weights (B, L, N) float32, rows sum to 1."""
+        """Weights (B, L, N), rows sum to 1."""
         return self.logits(features_BLD).softmax(-1)
 
 
@@ -98,7 +95,7 @@ class DCA(nn.Module):
         plain, cross = iterates[0], iterates[-1]
         video, video_gate = self.video(plain.video_BLD, cross.video_BLD)
         audio, audio_gate = self.audio(plain.audio_BLD, cross.audio_BLD)
-        return plain.masked(video, audio).joined(), {"video": video_gate, "audio": audio_gate}
+        return torch.cat([video, audio], dim=-1), {"video": video_gate, "audio": audio_gate}
 
 
 class IACA(nn.Module):
@@ -136,7 +133,7 @@ class IACA(nn.Module):
         video, video_gate = self.video(own_video_BLD, cross.video_BLD)
         audio, audio_gate = self.audio(own_audio_BLD, cross.audio_BLD)
         gates = {"video": video_gate, "audio": audio_gate}
-        pair = plain.masked(video, audio)
+        pair = plain._replace(video_BLD=video, audio_BLD=audio)
         if self.modality is None:
             return pair.joined(), gates
         gates["modality"] = self._weigh(self.modality, plain, pair)
@@ -156,7 +153,7 @@ class IACA(nn.Module):
 def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
     """Self-attended features after all layers, masked steps zeroed after each."""
     for layer in layers:
-        own_BLD = hide(layer(own_BLD, ok_BL), ok_BL)
+        own_BLD = silence(layer(own_BLD, ok_BL), ok_BL)
     return own_BLD
 
 
@@ -197,7 +194,7 @@ class GRJCA(nn.Module):
         last = iterates[-1]
         video, video_gate = self.video([pair.video_BLD for pair in iterates], last.video_BLD)
         audio, audio_gate = self.audio([pair.audio_BLD for pair in iterates], last.audio_BLD)
-        return last.masked(video, audio).joined(), {"video": video_gate, "audio": audio_gate}
+        return torch.cat([video, audio], dim=-1), {"video": video_gate, "audio": audio_gate}
 
 
 class Hierarchy(nn.Module):
@@ -237,7 +234,7 @@ class HGRJCA(nn.Module):
         names = ("", "_first", "_second")
         gates = {f"video{name}": weights for name, weights in zip(names, video_gates, strict=True)}
         gates |= {f"audio{name}": weights for name, weights in zip(names, audio_gates, strict=True)}
-        return iterates[-1].masked(video, audio).joined(), gates
+        return torch.cat([video, audio], dim=-1), gates
 
 
 GateModule = Ungated | DCA | IACA | GRJCA | HGRJCA

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import hide, linear
+from iaca_model.attention import linear, precise, silence
 from iaca_model.backbone import TinyAudio, TinyVideo
 from iaca_model.batch import Batch, FeatureBatch
 from iaca_model.config import FeatureSpec, FusionConfig, InputSpec, ModelConfig
@@ -31,6 +31,9 @@ class FeatureModel(nn.Module):
 
     L2-normalise -> temporal block per modality -> fusion -> joint temporal block -> two heads. Exact for RJCA and DCA
     (2403.19554) with pooled video features, that is without the spatial attention over 7 x 7 maps.
+
+    Float32 even under autocast, which is for the backbones: little time is spent here, and the heads' rounding would
+    reach the loss.
     """
 
     def __init__(self, fusion: FusionConfig, config: ModelConfig) -> None:
@@ -48,6 +51,10 @@ class FeatureModel(nn.Module):
 
     def forward(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
         """(B, L, D_v), (B, L, D_a) and bool masks (B, L) -> Prediction."""
+        with torch.autocast(video_BLD.device.type, enabled=False):
+            return self._predict(precise(video_BLD), precise(audio_BLD), video_ok_BL, audio_ok_BL)
+
+    def _predict(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
         video_BLD, audio_BLD = nn.functional.normalize(video_BLD, dim=-1), nn.functional.normalize(audio_BLD, dim=-1)
         if self.has_blocks:
             video_BLD = self.video_block(video_BLD, video_ok_BL)
@@ -56,7 +63,7 @@ class FeatureModel(nn.Module):
         if self.has_blocks:
             fused_BLF = self.joint_block(fused_BLF, valid_BL)
         values_BL2 = torch.cat([self.valence(fused_BLF), self.arousal(fused_BLF)], dim=-1)
-        return Prediction(hide(values_BL2.float(), valid_BL), valid_BL, gates, attention)
+        return Prediction(silence(values_BL2, valid_BL), valid_BL, gates, attention)
 
 
 def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:

@@ -142,10 +142,14 @@ class ResidualVideo(Freezable):
 
 
 class ResidualAudio(Freezable):
-    """ResNet-18 over the log-mel of every sub-clip as a picture, mels up and time to the right."""
+    """ResNet-18 over the log-mel of every sub-clip as a picture, mels up and time to the right.
+
+    Its weights lie channels last, which takes a CPU less time; crops arrive channels last by themselves.
+    """
 
     def __init__(self, feature_dim: int, frozen: Frozen) -> None:
-        super().__init__(resnet_18(), feature_dim, frozen)
+        body = resnet_18().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(body, feature_dim, frozen)
 
     def forward(self, mel_BLSM: Tensor) -> Tensor:
         """Features (B, L, D) of raw log-mel in dB (B, L, S, M)."""

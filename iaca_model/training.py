@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.batch import AnyBatch
+from iaca_model.config import Precision
 from iaca_model.loss import concordance_loss, identity
 from iaca_model.metrics import ConcordanceMeter
 
@@ -52,6 +53,7 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     *,
     clip_norm: float,
+    precision: Precision = "float32",
     reduce: Callable[[Tensor], Tensor] = identity,
     world_size: int = 1,
 ) -> float:
@@ -62,6 +64,7 @@ def train_step(
         batch: this rank's part of the global batch, on the model's device or not.
         optimizer: of the model's parameters.
         clip_norm: the gradient is scaled down to this length.
+        precision: of the backbones' arithmetic; weights, everything after the backbones, and loss stay float32.
         reduce: sums of this rank -> sums of all, see `loss.concordance_loss`.
         world_size: number of ranks; undoes DDP's averaging.
 
@@ -69,8 +72,10 @@ def train_step(
         FloatingPointError: the loss or the gradient is not finite; nothing was updated. With DDP every rank sees
             the same loss and gradient, so every rank raises.
     """
-    batch = batch.to(device_of(model))
-    prediction = model(batch)
+    device = device_of(model)
+    batch = batch.to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+        prediction = model(batch)
     ok_BL = batch.target_ok_BL & prediction.valid_BL
     loss = concordance_loss(prediction.values_BL2, batch.target_BL2, ok_BL, reduce)
     optimizer.zero_grad(set_to_none=True)

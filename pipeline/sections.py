@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from iaca_model.config import Precision
 from pipeline.bounds import require, require_at_least, require_positive, require_share
 
 
@@ -200,6 +201,7 @@ class TrainConfig:
     weight_decay: float = 1e-2
     warmup_fraction: float = 0.1
     clip_norm: float = 1.0
+    precision: Precision = "float32"  # of the backbones; bfloat16 pays for residual ones where the hardware has it
     patience: int = 8  # epochs without a better validation mean CCC
     checkpoint_every_steps: int = 200  # besides the one at the end of each epoch
     keep_checkpoints: int = 2  # besides the best

@@ -133,6 +133,7 @@ class Fit:
             batch,
             self._optimizer,
             clip_norm=train.clip_norm,
+            precision=train.precision,
             reduce=self.ranks.reduce,
             world_size=self.ranks.world_size,
         )
