@@ -53,8 +53,7 @@ def feature_dataset(directory: Path, segments_of_split: dict[str, list[Segment]]
     return finish_dataset(str(directory), Config.model_validate(SECTIONS), records, {}, features=features)
 
 
-def small_features(directory: Path, splits=("train", "val", "test"), count: int = 3) -> DatasetInfo:
+def small_features(directory: Path, splits=("train", "val", "test"), count: int = 3, **origin) -> DatasetInfo:
     """`count` clips of one segment in each split."""
-    return feature_dataset(
-        directory, {s: [feature_segment(f"{s}{i}", s, seed=i) for i in range(count)] for s in splits}
-    )
+    segments = {split: [feature_segment(f"{split}{i}", split, seed=i) for i in range(count)] for split in splits}
+    return feature_dataset(directory, segments, **origin)

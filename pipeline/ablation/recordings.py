@@ -15,6 +15,8 @@ from pipeline.ablation.corruption import Spoilt
 from pipeline.ablation.sequences import HEALTHY, Material, Sequences, Source, spread
 from pipeline.config import Config, UsageError
 from pipeline.dataset import shards
+from pipeline.dataset.shards import DatasetInfo
+from pipeline.features import FeatureOrigin
 from pipeline.records import SampleRow
 from pipeline.sections import AblateConfig, SequenceConfig
 from pipeline.training import order, views
@@ -25,6 +27,7 @@ from pipeline.training.views import FeatureSequences
 
 NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = NUM_CHOOSING = 1024  # sequences of the missing-sound curve, and of those that choose
+SHORTEST = 4  # steps of a sequence
 FEATURE_BYTES = 2  # float16, as stored
 CORRUPTION_SEED, TEST_SEED, CHOOSING_SEED = 1_000_003, 4_000_003, 5_000_003  # added to the trial's own
 
@@ -40,6 +43,7 @@ class Recordings:
     phases: int  # of each training segment
     measured: str  # the split: test, or val where there is no test
     choosing: str  # the split that chooses the moment of training: val, or "" where there is none
+    num_bytes: int = 0  # of memory that the features take at most in a process that has read them
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -53,10 +57,11 @@ class Recordings:
         visits = order.validation_visits(order.labelled(rows, split, self.uri), stride=stride, num_phases=num_phases)
         return sorted(visits, key=lambda visit: visit.row.group)
 
-    def num_bytes(self, rows: Sequence[SampleRow]) -> int:
-        """Memory that the features take at most in a process that has read them."""
+    def with_size(self, rows: Sequence[SampleRow]) -> Recordings:
+        """The same, with the memory that it takes."""
         num_sequences = sum(len(visit.phases) for split in self.splits for visit in self.visits(rows, split))
-        return num_sequences * self.spec.num_steps * (self.spec.video_dim + self.spec.audio_dim) * FEATURE_BYTES
+        num_features = num_sequences * self.spec.num_steps * (self.spec.video_dim + self.spec.audio_dim)
+        return replace(self, num_bytes=num_features * FEATURE_BYTES)
 
 
 def find(config: Config) -> Recordings:
@@ -67,16 +72,7 @@ def find(config: Config) -> Recordings:
             what the sequence section says, or it does not fit into `ablate.memory_gb`.
     """
     dataset = shards.read_dataset(config.ablate.dataset)
-    if (origin := dataset.features) is None:
-        raise UsageError(
-            f"{dataset.uri} holds crops and sound; an ablation learns from features: "
-            f"make them with iaca extract --dataset {dataset.uri}"
-        )
-    if {config.model.modalities, origin.modalities} != {"both"}:
-        raise UsageError(
-            f"model.modalities is {config.model.modalities}, the features of {dataset.uri} are of {origin.modalities}; "
-            f"an ablation of the fusion needs both"
-        )
+    origin = _require_features(config, dataset)
     view = on_dataset(config, dataset.config).sequence
     view = replace(view, subclip_frames=origin.subclip_frames, subclip_dilation=origin.subclip_dilation)
     spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), shards.read_index(dataset.uri)
@@ -85,8 +81,29 @@ def find(config: Config) -> Recordings:
     found = Recordings(dataset.uri, dataset.digest, view, spec, config.ablate.phases, measured, choosing)
     for split in found.splits:
         _require_two_groups(found.visits(rows, split), split, found.uri)
-    _require_memory(found, rows, config.ablate.memory_gb)
+    found = found.with_size(rows)
+    _require_memory(found, config.ablate.memory_gb)
     return found
+
+
+def _require_features(config: Config, dataset: DatasetInfo) -> FeatureOrigin:
+    """What the features were made of, of both modalities and in sequences that are long enough to be spoilt."""
+    length, uri, origin = config.sequence.num_subclips, dataset.uri, dataset.features
+    if origin is None:
+        raise UsageError(
+            f"{uri} holds crops and sound, an ablation learns from features: make them by iaca extract --dataset {uri}"
+        )
+    if {config.model.modalities, origin.modalities} != {"both"}:
+        raise UsageError(
+            f"model.modalities is {config.model.modalities}, the features of {uri} are of {origin.modalities}; "
+            f"an ablation of the fusion needs both"
+        )
+    if length < SHORTEST:
+        raise UsageError(
+            f"sequence.num_subclips is {length}, but a spoilt span has 3 steps or more and is no longer than 3/4 of a "
+            f"sequence; allowed: {SHORTEST} or more"
+        )
+    return origin
 
 
 def _require_two_groups(visits: Sequence[Visit], split: str, uri: str) -> None:
@@ -98,8 +115,8 @@ def _require_two_groups(visits: Sequence[Visit], split: str, uri: str) -> None:
         )
 
 
-def _require_memory(found: Recordings, rows: Sequence[SampleRow], allowed_gb: float) -> None:
-    needed_gb = found.num_bytes(rows) / 1e9
+def _require_memory(found: Recordings, allowed_gb: float) -> None:
+    needed_gb = found.num_bytes / 1e9
     if needed_gb > allowed_gb:
         raise UsageError(
             f"the features of {found.uri} take {needed_gb:.3g} GB in each worker process, ablate.memory_gb allows "

@@ -36,6 +36,10 @@ class Sequences:
         chosen = Sequences(*(getattr(self, field.name)[rows] for field in fields(self)))
         return replace(chosen, video_NLD=chosen.video_NLD.float(), audio_NLD=chosen.audio_NLD.float())
 
+    def to(self, device: str) -> Sequences:
+        """The same on `device`."""
+        return Sequences(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def truth(self) -> Sequences:
         """The same without the features: D is 0."""
         return replace(self, video_NLD=self.video_NLD[..., :0], audio_NLD=self.audio_NLD[..., :0])

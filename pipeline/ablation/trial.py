@@ -48,6 +48,7 @@ class Trial:
     settings: AblateConfig
     model: ModelConfig = SMALL  # its blocks, heads and dropout; base and gate are the variant's
     recordings: Recordings | None = None  # None: the inconsistency benchmark
+    device: str = "cpu"  # of the model; sequences are drawn, spoilt and measured on the CPU
 
     @property
     def digest(self) -> str:
@@ -99,6 +100,7 @@ class Encoded(nn.Module):
             _mlp(dim) if trial.settings.encoder == "mlp" else nn.Identity()
             for dim in (fusion.video_dim, fusion.audio_dim)
         )
+        self.device = trial.device
         self.at_once = max(
             1, LARGEST // (max(fusion.video_dim, fusion.audio_dim) * (fusion.video_dim + fusion.audio_dim))
         )
@@ -138,7 +140,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     begin_s, seed = process_time(), trial.seed
     material = trial.material()
     torch.manual_seed(seed)
-    model = Encoded(trial)
+    model = Encoded(trial).to(trial.device)
     update = fit(model, material, trial)
     corrupted, truth = model.predict(material.corrupted)
     return {
@@ -210,9 +212,9 @@ def loss_of(model: Encoded, batch: Sequences, variant: Variant, spoiling: torch.
 
     The lesson knows only what augmentation itself has done, as it would on real recordings.
     """
-    spoilt = corrupt(batch, variant.augment, spoiling) if variant.augment else batch
+    spoilt = (corrupt(batch, variant.augment, spoiling) if variant.augment else batch).to(model.device)
     found = model(spoilt)
-    loss = concordance_loss(found.values_BL2, batch.target_NL2, found.valid_BL & batch.labelled_NL)
+    loss = concordance_loss(found.values_BL2, spoilt.target_NL2, found.valid_BL & spoilt.labelled_NL)
     if variant.teach:
         loss = loss + variant.teach * lesson(found.gates["modality"], spoilt.kind_NL2 != HEALTHY)
     return loss

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.ablation.trial import Trial
 
 MARKER = "ablation.json"
+GPU_SHARE = 0.25  # of a trial: the models are small
 
 
 def run(config: Config) -> JobResult:
@@ -39,14 +40,14 @@ def run(config: Config) -> JobResult:
     digests = [trial.digest for trial in trials]
     uri = storage.join(config.storage.root, "ablations", f"{config.name}-{fingerprint(*digests)}")
     if storage.exists(storage.join(uri, MARKER)):
-        return _result(uri, rows, len(trials), 0, perf_counter() - begin)
+        return _result(uri, rows, trials, 0, perf_counter() - begin)
     kept = storage.join(config.storage.root, "ablations", "trials")
     missing = _missing(kept, trials)
     if missing:
         _tune(config, kept, missing, len(trials))
     results = [json.loads(storage.read_bytes(_place(kept, trial))) for trial in trials]
     report.publish(uri, config, rows, results, marker=MARKER)
-    return _result(uri, rows, len(trials), len(missing), perf_counter() - begin)
+    return _result(uri, rows, trials, len(missing), perf_counter() - begin)
 
 
 def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
@@ -59,10 +60,22 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
         raise UsageError(
             "ablate.data is source, but nobody has made features yet: say ablate.dataset, or use iaca ablate"
         )
+    _require_gpu(config)
     found = recordings.find(config) if settings.dataset else None
     model = config.model if found else SMALL
     seeds = range(settings.first_seed, settings.first_seed + settings.num_seeds)
-    return [Trial(row, seed, settings, model, found) for seed in seeds for row in rows]
+    device = "cuda" if config.train.use_gpu else "cpu"
+    if found:
+        print(f"features: {found.num_bytes / 1e6:.1f} MB of memory in each worker process", flush=True)
+    return [Trial(row, seed, settings, model, found, device) for seed in seeds for row in rows]
+
+
+def _require_gpu(config: Config) -> None:
+    """Refuse here what would wait for ever; a cluster may still get a node with a GPU."""
+    import torch
+
+    if config.train.use_gpu and not entry.on_cluster() and not torch.cuda.is_available():
+        raise UsageError("train.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
 
 
 def _missing(kept: str, trials: list[Trial]) -> list[Trial]:
@@ -75,7 +88,7 @@ def _place(kept: str, trial: Trial) -> str:
 
 
 def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
-    """Run the trials through Ray Tune, one CPU each."""
+    """Run the trials through Ray Tune, one CPU each, and with `train.use_gpu` a share of a GPU."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1
     entry.start_ray(num_cpus=None if entry.on_cluster() else num_workers)
@@ -83,10 +96,11 @@ def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
     from ray import tune
 
     follower = _follower(num_all - len(trials), num_all)
+    resources = {"cpu": 1.0, **({"gpu": GPU_SHARE} if config.train.use_gpu else {})}
     folder = tempfile.mkdtemp(prefix="iaca-tune-")  # Tune's own notes: what counts is in the store
     try:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(one_trial, kept=kept), {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(one_trial, kept=kept), resources),
             param_space={"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=num_workers, reuse_actors=True, trial_dirname_creator=lambda t: t.trial_id
@@ -137,8 +151,10 @@ def _first_error(outcome: Any) -> str:
     return entry.message_of(next(result.error for result in outcome if result.error))
 
 
-def _result(uri: str, rows: list[Variant], num_trials: int, num_run: int, seconds: float) -> JobResult:
-    counts: dict[str, float] = {"variants": len(rows), "trials": num_trials, "trained": num_run}
+def _result(uri: str, rows: list[Variant], trials: list[Trial], num_run: int, seconds: float) -> JobResult:
+    counts: dict[str, float] = {"variants": len(rows), "trials": len(trials), "trained": num_run}
+    if found := trials[0].recordings:
+        counts["mb_per_worker"] = round(found.num_bytes / 1e6, 3)
     lines = tuple(storage.read_text(storage.join(uri, "table.md")).splitlines())
     return JobResult("ablate", uri, num_run == 0, seconds, counts, lines)
 

@@ -97,3 +97,28 @@ def test_the_files_for_machines_hold_every_trial_and_every_point(results):
     points = list(csv.DictReader(io.StringIO(table.curve_csv(table.mean_curves(results)).decode())))
     assert len(points) == 3 * len(PATTERNS) * len(MASKS) * 2
     assert all(float(p["mean"]) == pytest.approx(sum(CCC[p["variant"]].values()) / 2) for p in points)
+
+
+def test_the_page_accounts_for_the_data(config, results):
+    told = report.account(config, results)
+    assert "4,096 synthetic sequences to learn from and 384 to be measured on" in told
+    assert "0.8 in training and 0.8 where measured" in told
+    assert "Measured after the last update" in told
+    assert report.title(config) == "Ablation made-up on the inconsistency benchmark"
+
+
+def test_a_number_that_is_flattered_says_so(results):
+    amounts = {"sequences": 12, "videos": 3, "labelled_frames": 4567}
+    felt = load(None, {"ablate": {"dataset": "s3://b/datasets/talkers-0123", "train_corrupted": 0.0}})
+    seen = {"train": amounts, "val": amounts}
+    told = report.account(felt, [{**results[0], "data": seen}])
+    assert "the features talkers-0123; train 12 sequences, 3 videos, 4,567 labelled frames; val 12" in told
+    assert "Measured on val" in told
+    assert "every number here flatters its variant" in told
+    assert "0 in training and 0.8 where measured" in told
+    fair = report.account(felt, [{**results[0], "data": {**seen, "test": amounts}}])
+    assert "best mean CCC on val, clean and corrupted" in fair
+    assert "flatters" not in fair
+    assert "Measured after the last update" in report.account(
+        felt, [{**results[0], "data": {"train": amounts, "test": amounts}}]
+    )

@@ -173,5 +173,11 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
     ):
         with pytest.raises(UsageError, match=message):
             recordings.find(config(uri, **changes))
+    short = {"num_subclips": 2, "subclip_frames": 8, "subclip_dilation": 2, "subclip_stride": 16}
+    with pytest.raises(UsageError, match="num_subclips is 2, but a spoilt span has 3 steps or more"):
+        recordings.find(load(None, {**SECTIONS, "sequence": short, "ablate": {"dataset": holed}}))
+    deaf = small_features(tmp_path / "deaf", modalities="video")
+    with pytest.raises(UsageError, match="are of video; an ablation of the fusion needs both"):
+        recordings.find(config(deaf.uri))
     with pytest.raises(UsageError, match="the sequence section does not fit"):
         recordings.find(load(None, {**SECTIONS, "sequence": {}, "ablate": {"dataset": holed}}))

@@ -1,14 +1,17 @@
 """The ablation job with a real Ray Tune: concurrent trials, nothing done twice, failures said."""
 
+import dataclasses
 import json
 
 import pytest
+import torch
 
 from pipeline import storage
 from pipeline.ablation.trial import Trial
 from pipeline.ablation.variants import variants
 from pipeline.config import Config, UsageError, load
 from pipeline.jobs import ablate
+from tests.fake_features import SECTIONS, small_features
 
 TINY = {"num_steps": 4, "feature_dim": 4, "num_train": 16, "num_test": 16, "updates": 2, "batch_size": 4}
 GRID = {"bases": "ca", "gates": "none,iaca", "extras": "", "num_seeds": 2, "first_seed": 0, "num_workers": 2}
@@ -62,3 +65,30 @@ def test_an_unknown_name_is_refused_before_ray_starts(tmp_path):
     with pytest.raises(UsageError, match=r"ablate\.bases names rnn"):
         ablate.run(config(tmp_path, bases="rnn"))
     assert not (tmp_path / "ablations").exists()
+
+
+@pytest.mark.slow
+def test_features_of_a_dataset_are_learnt_from_and_accounted_for(tmp_path):
+    dataset = small_features(tmp_path / "features")
+    model = {"temporal": "blstm", "joint_dim": 8, "head_dim": 8}
+    ablate_section = {**TINY, **GRID, "dataset": dataset.uri, "num_seeds": 1}
+    sections = {**SECTIONS, "storage": {"root": str(tmp_path)}, "model": model, "ablate": ablate_section}
+    wanted = load(None, {**sections, "name": "felt"})
+    result = ablate.run(wanted)
+    assert result.counts == {"variants": 2, "trials": 2, "trained": 2, "mb_per_worker": 0.009}
+    record = json.loads(storage.read_text(f"{result.output_uri}/ablation.json"))
+    assert record["data"]["test"] == {"sequences": 24, "videos": 3, "labelled_frames": 96}
+    assert result.lines[0] == "Ablation felt on features"
+    assert "Of ten moments of training the one with the best mean CCC on val" in result.lines[2]
+    assert "flatters" not in result.lines[2]
+    assert ablate.run(wanted).skipped
+
+
+def test_what_a_worker_would_wait_for_for_ever_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="nobody has made features yet"):
+        ablate.run(config(tmp_path, data="source"))
+    if not torch.cuda.is_available():
+        asked = config(tmp_path)
+        on_gpu = asked.model_copy(update={"train": dataclasses.replace(asked.train, use_gpu=True)})
+        with pytest.raises(UsageError, match="this machine has no GPU"):
+            ablate.run(on_gpu)
