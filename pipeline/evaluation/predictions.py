@@ -170,11 +170,8 @@ def _nearest(sorted_times: NDArray, times: NDArray) -> NDArray[np.int_]:
 def _chunks(
     segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec
 ) -> Iterator[tuple[tuple[int, ...], Cut]]:
-    # Phases a whole number of dilations apart share their crops: in this order few are decoded twice.
-    phases = sorted(range(min(view.subclip_stride, segment.num_frames)), key=lambda p: (p % view.subclip_dilation, p))
-    for start in range(0, len(phases), SEQUENCES_AT_ONCE):
-        chunk = tuple(phases[start : start + SEQUENCES_AT_ONCE])
-        yield chunk, views.cut(segment, chunk, view, spec)
+    for phases in views.chunks(segment, view, SEQUENCES_AT_ONCE):
+        yield phases, views.cut(segment, phases, view, spec)
 
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -13,6 +13,7 @@ from pipeline.dataset.samples import SampleError
 from pipeline.evaluation.predictions import predict_segment
 from pipeline.training import views
 from pipeline.training.extraction import extract, require_weights
+from pipeline.training.loader import to_batch
 from tests.fake_dataset import make_segment
 from tests.fake_run import small_config
 
@@ -98,3 +99,14 @@ def test_without_a_run_the_configuration_must_name_published_weights(model, trai
     changed = dataclasses.replace(CONFIG.model, **model)
     with pytest.raises(UsageError, match=why):
         require_weights(small_config(**train).model_copy(update={"model": changed}))
+
+
+def test_a_model_of_features_checks_widths_and_hides_what_it_leaves_out(model):
+    batch = to_batch([views.cut(extract(model, make_segment(), VIEW, SPEC), (0, 1), VIEW, FEATURES)])
+    with pytest.raises(ValueError, match=r"video features \(4, 8\) .* was made for \(4, 9\) and \(4, 8\)"):
+        PrecomputedModel(dataclasses.replace(FEATURES, video_dim=9), CONFIG.model)(batch)
+    deaf = PrecomputedModel(FEATURES, dataclasses.replace(CONFIG.model, modalities="video")).eval()
+    noisy = dataclasses.replace(batch, audio_BLD=batch.audio_BLD + 1)
+    assert torch.equal(deaf(noisy).values_BL2, deaf(batch).values_BL2)
+    whole = PrecomputedModel(FEATURES, CONFIG.model).eval()
+    assert not torch.equal(whole(noisy).values_BL2, whole(batch).values_BL2)
