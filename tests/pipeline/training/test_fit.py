@@ -59,6 +59,18 @@ def test_a_run_stopped_and_resumed_equals_an_undisturbed_one_to_the_bit(undistur
     assert [row["attempt"] for row in read_rows(plan.run_uri) if "attempt" in row] == [1, 2]
 
 
+def test_a_run_in_bfloat16_is_another_one_and_as_repeatable(undisturbed, tmp_path):
+    whole = small_plan(tmp_path, precision="bfloat16")
+    Fit(whole, Ranks()).run()
+    plan = in_folder(whole, tmp_path / "resumed")
+    stop_at(Fit(plan, Ranks()), 2)
+    Fit(plan, Ranks()).run(attempt=2)
+    assert_equal_runs(plan.run_uri, whole.run_uri, 4)
+    narrow, wide = weights(whole.run_uri, 4), weights(undisturbed.run_uri, 4)
+    assert all(narrow[name].dtype == wide[name].dtype for name in wide)
+    assert any(not torch.equal(narrow[name], wide[name]) for name in wide)
+
+
 def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(undisturbed, tmp_path):
     plan = in_folder(undisturbed, tmp_path / "damaged")
     stop_at(Fit(plan, Ranks()), 3)
