@@ -72,12 +72,14 @@ def publish(uri: str, config: Config, variants: Sequence[Variant], results: Sequ
     shown = {"gains.png": pictures.gains(rows, data), "curves.png": pictures.curves(curves, data)}
     if detected := [row for row in rows if row.auroc]:
         shown["detection.png"] = pictures.detection(detected, data)
+    dimensions = table.dimension_cells(results, curves)
+    by_dimension = table.in_markdown(table.DIMENSIONS, dimensions)
     files = {
         "config.json": config.to_json().encode(),
         "trials.csv": table.trials_csv(results),
         "curves.csv": table.curve_csv(curves),
-        "table.md": f"{title(config)}\n\n{told}\n\n{table.markdown(rows)}".encode(),
-        "report.html": page(config, told, rows, shown).encode(),
+        "table.md": f"{title(config)}\n\n{told}\n\n{table.markdown(rows)}\n{by_dimension}".encode(),
+        "report.html": page(config, told, rows, dimensions, shown).encode(),
         **shown,
     }
     for name, content in files.items():
@@ -92,7 +94,9 @@ def publish(uri: str, config: Config, variants: Sequence[Variant], results: Sequ
     storage.publish_bytes(json.dumps(record, indent=2).encode(), storage.join(uri, marker))
 
 
-def page(config: Config, told: str, rows: Sequence[Row], shown: dict[str, bytes]) -> str:
+def page(
+    config: Config, told: str, rows: Sequence[Row], dimensions: Sequence[tuple[str, ...]], shown: dict[str, bytes]
+) -> str:
     """The whole comparison as one page that needs no other file."""
     parts: dict[str, Any] = {
         "title": escape(title(config)),
@@ -100,6 +104,8 @@ def page(config: Config, told: str, rows: Sequence[Row], shown: dict[str, bytes]
         "explanation": EXPLANATION,
         "head": _line("th", table.HEADINGS),
         "body": "\n".join(_line("td", table.cells(row)) for row in rows),
+        "head_of_dimensions": _line("th", table.DIMENSIONS),
+        "dimensions": "\n".join(_line("td", line) for line in dimensions),
         "pictures": "\n".join(_picture(name, data) for name, data in shown.items()),
         "settings": escape(json.dumps(dataclasses.asdict(config.ablate), indent=2)),
     }

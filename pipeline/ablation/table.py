@@ -111,8 +111,33 @@ def cells(row: Row) -> tuple[str, ...]:
 
 def markdown(rows: Iterable[Row]) -> str:
     """The table as Markdown."""
-    lines = [HEADINGS, tuple("---" if i == 0 else "--:" for i in range(len(HEADINGS))), *map(cells, rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return in_markdown(HEADINGS, map(cells, rows))
+
+
+def in_markdown(headings: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """Any table as Markdown, its first column to the left."""
+    all_lines = [headings, tuple("---" if i == 0 else "--:" for i in range(len(headings))), *lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in all_lines) + "\n"
+
+
+SHARES = (10, 20, 30, 50, 70, 90)  # of the steps without sound, as published
+DIMENSIONS = ("CCC, valence / arousal", "clean", *(f"{share} % without sound" for share in SHARES))
+
+
+def dimension_cells(results: Sequence[Result], curves: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Of each variant both dimensions, means over seeds: on clean data, and at random steps without sound, not told."""
+    points = {(p["variant"], p["percent"]): p for p in curves if (p["pattern"], p["mask"]) == ("random", "unknown")}
+    lines = []
+    for name in dict.fromkeys(result["variant"] for result in results):
+        clean = [result["ccc"]["clean"] for result in results if result["variant"] == name]
+        means = {side: statistics.fmean(ccc[side] for ccc in clean) for side in ("valence", "arousal")}
+        known = (points.get((name, share)) for share in SHARES)
+        lines.append((name, _both(means), *(_both(point) if point else "" for point in known)))
+    return lines
+
+
+def _both(ccc: dict[str, Any]) -> str:
+    return f"{_number(ccc['valence'])} / {_number(ccc['arousal'])}"
 
 
 def _value(spread: Spread) -> str:

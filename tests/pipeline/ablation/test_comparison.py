@@ -76,6 +76,15 @@ def test_the_table_says_it_for_people(config, results):
     assert text.count("\n") == 5
 
 
+def test_both_dimensions_stand_beside_each_other(results):
+    apart = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
+    curves = [{**point, "percent": 90} for point in table.mean_curves(results) if point["percent"] == 100]
+    lines = table.dimension_cells(apart, curves)
+    assert lines[0] == ("ca", "0.250 / 0.500", "", "", "", "", "", "0.600 / 0.600")
+    assert [line[-1] for line in lines[1:]] == ["0.750 / 0.750", "0.650 / 0.650"]
+    assert len(table.DIMENSIONS) == len(lines[0])
+
+
 def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp_path):
     uri = str(tmp_path / "made-up")
     report.publish(uri, config, variants(config.ablate), results, marker="done.json")
