@@ -57,8 +57,8 @@ def _refuse_features(info: DatasetInfo) -> None:
     """Raise UsageError where a shard was not built from videos."""
     if info.features:
         raise UsageError(
-            f"{info.uri} holds features, which no video gives: remove its damaged shards and dataset.json, and run the "
-            f"same iaca extract again; only those are extracted anew"
+            f"{info.uri} holds features, which no video gives: remove its dataset.json and run the same iaca extract "
+            f"again, which makes the damaged shards anew and keeps the others"
         )
 
 

@@ -58,7 +58,9 @@ def extracted(config, uri):
     parent = shards.read_dataset(config.train.dataset)
     task = extract.task_of(config, parent)
     worker = Extractor(task, uri)
-    records = [worker.extract(shard.name, shard.sha256) for shard in parent.shards]
+    answers = [worker({"name": shard.name, "sha256": shard.sha256}) for shard in parent.shards]
+    assert not any(answer["error"] for answer in answers)
+    records = [shards.record_from_json(answer["record"]) for answer in answers]
     return shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
 
 
@@ -104,16 +106,20 @@ def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
     assert "faces.mjpeg" not in card
 
 
-def test_verify_reads_it_and_finds_what_is_damaged(features, tmp_path):
-    config = small_config(dataset=features.uri)
-    assert verify.run(config).lines[0].startswith("3 shards and 10 samples")
+def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, run_uri, tmp_path):
     copy = shutil.copytree(features.uri, tmp_path / "copy")
+    assert verify.run(small_config(dataset=str(copy))).lines[0].startswith("3 shards and 10 samples")
     tar = copy / "shards/val-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
     with pytest.raises(DatasetError, match="1 of 3 shards"):
         verify.run(small_config(dataset=str(copy)))
-    with pytest.raises(UsageError, match="run the same iaca extract again"):
+    with pytest.raises(UsageError, match=r"remove its dataset\.json and run the same iaca extract again"):
         verify.run(small_config(dataset=str(copy)).model_copy(update={"repair": True}))
+    (copy / "dataset.json").unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in copy.glob("shards/t*.tar")}
+    assert extracted(configured(tmp_path, raw.uri, run_uri), str(copy)).digest == features.digest
+    assert {name: (copy / "shards" / name).stat().st_mtime_ns for name in kept} == kept
+    verify.run(small_config(dataset=str(copy)))
 
 
 def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
