@@ -14,6 +14,8 @@ import safetensors.torch
 import torch
 
 from iaca_model.residual import r2plus1d_18, resnet_18
+from pipeline.ablation.variants import variants
+from pipeline.config import load
 from pipeline.dataset.shards import read_dataset
 
 RUN_FILE = Path(__file__).parents[1] / "infra/runs/affwild2.toml"
@@ -33,6 +35,15 @@ SMALL = {
     "ablate.phases": 4,
     "ablate.corrupted": 1.0,
 }
+
+
+def test_the_run_file_asks_for_the_rows_of_the_table_and_spoils_nothing_in_training():
+    config = load(RUN_FILE)
+    rows = ["jca", "jca+dca", "jca+iaca", "jca+grjca", "jca+hgrjca", "jca+iaca:faithful"]
+    assert [row.name for row in variants(config.ablate)] == rows
+    assert config.ablate.makes_features
+    assert config.ablate.chance_in_training == 0
+    assert (config.ablate.batch_size, config.ablate.learning_rate) == (64, 1e-4)
 
 
 def run_iaca(command, options):
