@@ -65,7 +65,7 @@ def detection(rows: Sequence[Row], data: str) -> bytes:
                 axis.text(column, place, "" if math.isnan(value) else f"{value:.2f}", ha="center", va="center")
         axis.set_xticks(range(len(names)), names)
         axis.set_yticks(range(len(rows)), [row.variant for row in rows])
-        axis.set_title(f"{data}\nwhich modality is spoilt: AUROC of the gate, and its weight gap")
+        _headed(figure, f"{data}\nwhich modality is spoilt: AUROC of the gate, and its weight gap")
         return _png(figure)
 
 
@@ -82,7 +82,7 @@ def curves(points: Sequence[dict[str, Any]], data: str) -> bytes:
                 found = [point for point in points if (point["pattern"], point["mask"]) == (pattern, mask)]
                 _panel(axes[i, j], found, chosen)
                 axes[i, j].set_title(f"{_PATTERN_TITLES[pattern]}, mask {mask}")
-        figure.suptitle(data, x=0.01, horizontalalignment="left", fontsize="medium")
+        _headed(figure, data)
         figure.supxlabel("steps without sound, %")
         figure.supylabel("CCC")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
@@ -101,6 +101,10 @@ def _panel(axis: Axes, points: Sequence[dict[str, Any]], names: Sequence[str]) -
 def _known(spread: Spread | None) -> Spread:
     assert spread is not None
     return spread
+
+
+def _headed(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.01, horizontalalignment="left", fontsize="medium")
 
 
 def _mean(spread: Spread | None) -> float:
