@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import importlib.metadata
 import tempfile
 from dataclasses import replace
@@ -40,6 +41,7 @@ class ShardBuilder:
         if own != toolchain:
             raise RuntimeError(f"this worker has {own}, the driver {toolchain}: install the same versions on all nodes")
         remove_abandoned()
+        importlib.import_module("webdataset")  # and torch with it: now, not as the first video's peak of memory
         self.tools = Tools(find_ffmpeg(), load_detector(self.config))
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
