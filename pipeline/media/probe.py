@@ -42,7 +42,7 @@ def probe(path: Path, *, max_duration_s: float, timeout_s: float = TIMEOUT_S) ->
     raise Rejection("probe", "unreadable", f"whoever reads this file dies: {died}")
 
 
-def _read(answer: tuple[dict[str, Any], bytes]) -> Probe:
+def _read(answer: tuple[dict[str, Any], memoryview]) -> Probe:
     """The facts in an answer, or what it says instead."""
     words, data = answer
     if "rejection" in words:
@@ -80,7 +80,7 @@ class _ProbingProcess:
         ours = self.parent == os.getpid()
         return ours and self._process.poll() is None and self.num_files < FILES_PER_PROCESS
 
-    def ask(self, question: dict[str, object], timeout_s: float) -> tuple[dict[str, Any], bytes] | None:
+    def ask(self, question: dict[str, object], timeout_s: float) -> tuple[dict[str, Any], memoryview] | None:
         """The answer's words and arrays; None when the process died over it.
 
         Raises:
@@ -99,7 +99,7 @@ class _ProbingProcess:
             arrays = bytearray(data)
             while len(arrays) < 8 * sum(math.prod(shape) for shape in words.get("arrays", {}).values()):
                 arrays += self._receive(deadline_s)
-            return words, bytes(arrays)
+            return words, memoryview(arrays).toreadonly()
         except (BrokenPipeError, EOFError, ValueError):
             return None
         except TimeoutError:
