@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import linear, precise, silence
+from iaca_model.attention import hide, linear, precise, silence
 from iaca_model.backbone import TinyAudio, TinyVideo
 from iaca_model.batch import Batch, FeatureBatch
 from iaca_model.config import FeatureSpec, FusionConfig, InputSpec, ModelConfig
@@ -55,7 +55,8 @@ class FeatureModel(nn.Module):
             return self._predict(precise(video_BLD), precise(audio_BLD), video_ok_BL, audio_ok_BL)
 
     def _predict(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
-        video_BLD, audio_BLD = nn.functional.normalize(video_BLD, dim=-1), nn.functional.normalize(audio_BLD, dim=-1)
+        video_BLD = nn.functional.normalize(hide(video_BLD, video_ok_BL), dim=-1)
+        audio_BLD = nn.functional.normalize(hide(audio_BLD, audio_ok_BL), dim=-1)
         if self.has_blocks:
             video_BLD = self.video_block(video_BLD, video_ok_BL)
             audio_BLD = self.audio_block(audio_BLD, audio_ok_BL)
@@ -107,7 +108,8 @@ class EmotionModel(nn.Module):
     def _video(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.video_backbone is None:
             return self._absent(batch)
-        return self.video_backbone(batch.frames_BLTHWC), batch.video_ok_BL
+        seen = batch.video_ok_BL[..., None, None, None, None]  # hidden crops would reach the batch statistics
+        return self.video_backbone(batch.frames_BLTHWC.where(seen, 0)), batch.video_ok_BL
 
     def _audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.audio_backbone is None:

@@ -111,6 +111,7 @@ class Freezable(nn.Module):
         self.frozen = [stage for name, stage in body.named_children() if name in names]
         for stage in self.frozen:
             stage.requires_grad_(False)
+            stage.eval()  # a new module is in training mode without anybody having called `train`
 
     def train(self, mode: bool = True) -> Freezable:
         """As every module, but frozen stages keep the running statistics that they came with."""

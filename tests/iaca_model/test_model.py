@@ -7,7 +7,7 @@ import torch
 
 from iaca_model.batch import Batch, fake_batch
 from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
-from iaca_model.model import EmotionModel
+from iaca_model.model import EmotionModel, FeatureModel
 from iaca_model.training import build_optimizer, train_step
 
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
@@ -42,6 +42,22 @@ def test_content_of_masked_steps_changes_nothing(name):
     torch.testing.assert_close(model(other).values_BL2, model(batch).values_BL2, rtol=0, atol=0)
     model(other).values_BL2.sum().backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("temporal", ["none", "blstm", "tcn"])
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_features_of_masked_steps_get_zero_gradient_whatever_lies_there(temporal, spoilt):
+    torch.manual_seed(0)
+    config = ModelConfig(feature_dim=8, head_dim=8, joint_dim=8, temporal=temporal)
+    model = FeatureModel(config.fusion(num_steps=4), config)
+    ok = torch.rand(2, 3, 4) > 0.3
+    video, audio = (torch.randn(3, 4, 8).masked_fill(~ok_BL[..., None], spoilt).requires_grad_() for ok_BL in ok)
+    assert not ok.all()
+    model(video, audio, *ok).values_BL2.square().sum().backward()
+    for features, ok_BL in zip((video, audio), ok, strict=True):
+        assert features.grad is not None
+        assert features.grad[ok_BL].any()
+        assert torch.equal(features.grad[~ok_BL], torch.zeros_like(features.grad[~ok_BL]))
 
 
 @pytest.mark.parametrize(("name", "seen"), [("video_only", "video"), ("audio_only", "audio")])

@@ -1,5 +1,6 @@
 """The papers' backbones: their names and shapes against the published architectures, and what freezing means."""
 
+import dataclasses
 import re
 
 import pytest
@@ -90,6 +91,25 @@ def test_freezing_holds_weights_and_statistics(frozen):
     all_stages = {"stem", "conv1", "bn1", "layer1", "layer2", "layer3", "layer4"}
     assert bodies == {"none": all_stages, "partly": {"layer4"}, "all": set()}[frozen]
     assert any("project" in name for name in moved)
+
+
+def test_what_is_frozen_keeps_its_statistics_from_the_first_step_on():
+    backbone = ResidualAudio(8, "all")  # as built: nobody has called train() or eval()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    backbone(torch.randn(2, 1, 32, 32))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("frozen", ["none", "all"])
+def test_masked_steps_do_not_reach_valid_ones_through_batch_statistics(frozen):
+    torch.manual_seed(0)
+    spec = InputSpec(num_steps=4, num_frames=2, crop_px=16, num_hops=32, num_mels=32)
+    config = ModelConfig(backbone="residual", frozen=frozen, feature_dim=8, fusion_dropout=0.0, head_dropout=0.0)
+    model, batch = EmotionModel(spec, config).train(), fake_batch(spec, 3)
+    hidden = ~batch.video_ok_BL[..., None, None, None, None]
+    assert hidden.any()
+    other = dataclasses.replace(batch, frames_BLTHWC=batch.frames_BLTHWC.masked_fill(hidden, 255))
+    assert torch.equal(model(other).values_BL2, model(batch).values_BL2)
 
 
 def test_a_wide_enough_model_takes_the_features_as_they_are():
