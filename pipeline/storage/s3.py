@@ -147,20 +147,23 @@ def _upload(file: BinaryIO, size: int, path: str) -> None:
     if size <= parts.UPLOAD_BYTES:
         filesystem().pipe_file(path, file.read(), timeout=_deadline_s(size), **_content_type(path))
         return
-    try:
-        _upload_parts(file, size, path)
-    except FileNotFoundError as error:
-        if _code(error) != "NoSuchUpload":
-            raise
-        _upload_parts(file, size, path)  # it was completed, but the answer was lost: to be sure, once more
 
-
-def _upload_parts(file: BinaryIO, size: int, path: str) -> None:
     def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
         file.seek(start)
         return str(_ask("upload_part", num_bytes, **part, Body=file.read(num_bytes))["ETag"])
 
-    parts.assemble(_ask, _target(path), _content_type(path), size, parts.UPLOAD_BYTES, send)
+    _assemble(path, size, parts.UPLOAD_BYTES, send)
+
+
+def _assemble(path: str, size: int, part_bytes: int, send: parts.Send) -> None:
+    """Make the object of parts, and to be sure once more where it may be complete but the answer was lost."""
+    place = _target(path), _content_type(path), size, part_bytes
+    try:
+        parts.assemble(_ask, *place, send)
+    except FileNotFoundError as error:
+        if _code(error) != "NoSuchUpload":
+            raise
+        parts.assemble(_ask, *place, send)
 
 
 def create_if_absent(data: bytes, path: str) -> bool:
@@ -178,16 +181,16 @@ def create_if_absent(data: bytes, path: str) -> bool:
 
 def copy(source: str, path: str) -> None:
     """Copy on the server."""
-    found, target, origin = entry(source), _target(path), _target(source)
+    found, origin = entry(source), _target(source)
     if found.size_bytes <= parts.COPY_BYTES:
-        _ask("copy_object", found.size_bytes, **target, CopySource=origin)
+        _ask("copy_object", found.size_bytes, **_target(path), CopySource=origin)
         return
 
     def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
         span = {"CopySourceRange": f"bytes={start}-{start + num_bytes - 1}", "CopySourceIfMatch": found.version}
         return str(_ask("upload_part_copy", num_bytes, **part, CopySource=origin, **span)["CopyPartResult"]["ETag"])
 
-    parts.assemble(_ask, target, _content_type(path), found.size_bytes, parts.COPY_BYTES, send)
+    _assemble(path, found.size_bytes, parts.COPY_BYTES, send)
 
 
 def delete(path: str) -> None:

@@ -252,3 +252,13 @@ def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
         storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/none")
     assert not server.has("none")
     assert server.unfinished() == []
+
+
+def test_a_large_copy_whose_completion_is_answered_too_late_is_forgiven(server, proxy, s3_bucket, monkeypatch):
+    monkeypatch.setattr(storage.s3.parts, "COPY_BYTES", 8 << 20)
+    server.write("large", LARGE)
+    proxy.faults = [Fault(kind, "POST", "uploadId=") for kind in ("lost", "gone")]
+    storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/a copy")
+    assert not any(fault.times for fault in proxy.faults)
+    assert server.read("a copy") == LARGE
+    assert server.unfinished() == []
