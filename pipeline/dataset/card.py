@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from html import escape
 from math import isnan
 from typing import Any
 
@@ -205,4 +206,9 @@ def _settings(config: Config) -> list[list[object]]:
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """Text that neither ends its cell nor is markup, whoever thought of it."""
+    return escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")
