@@ -12,6 +12,7 @@ from pipeline import storage
 from pipeline.storage import Entry
 
 END_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 22  # that each reader holds
 NUM_READERS = 16
 _CACHE = ("cache", "identities.json")
 
@@ -52,12 +53,12 @@ def identity_of_file(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(END_BYTES)
         file.seek(max(0, size - END_BYTES))
-        return _name(size, first, file.read(END_BYTES))
+        return _name(size, [first, file.read(END_BYTES)])
 
 
 def identity_of_bytes(data: bytes) -> str:
     """The identity of a whole small file, as `identities` gives it with `whole`."""
-    return _name(len(data), data)
+    return _name(len(data), [data])
 
 
 def _facts(entry: Entry, whole: bool) -> list[object]:
@@ -65,15 +66,15 @@ def _facts(entry: Entry, whole: bool) -> list[object]:
 
 
 def _read(entry: Entry, whole: bool) -> str:
-    if whole:
-        return identity_of_bytes(storage.read_bytes(entry.uri))
     size = entry.size_bytes
+    if whole:
+        return _name(size, (storage.read_bytes(entry.uri, at, CHUNK_BYTES) for at in range(0, size, CHUNK_BYTES)))
     first = storage.read_bytes(entry.uri, 0, min(size, END_BYTES)) if size else b""
     last = storage.read_bytes(entry.uri, max(0, size - END_BYTES), min(size, END_BYTES)) if size else b""
-    return _name(size, first, last)
+    return _name(size, [first, last])
 
 
-def _name(size_bytes: int, *parts: bytes) -> str:
+def _name(size_bytes: int, parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

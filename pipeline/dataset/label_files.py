@@ -9,23 +9,25 @@ from numpy.typing import NDArray
 
 from pipeline import storage
 from pipeline.dataset.identity import identity_of_bytes
-from pipeline.dataset.labels import LabelRows, label_text, parse, parse_gold
+from pipeline.dataset.labels import LabelError, LabelRows, label_text, parse, parse_gold
 from pipeline.records import Rejection, Video, VideoRow
 from pipeline.sections import SourceConfig
+
+MAX_BYTES = 128 << 20  # a row for each of 60 frames a second, for twelve hours, takes 80 MB
 
 
 def read_labels(video: Video, source: SourceConfig) -> LabelRows:
     """The rows of a stream's label file, or of its two; none when there is no such file.
 
     Raises:
-        LabelError: the file is not of the grammar.
+        LabelError: the file is not of the grammar, or too large.
         FileNotFoundError: it is gone.
         Rejection: ("labels", "changed") when it has other bytes than the plan was made for.
     """
     uris = [uri for uri in (video.labels_uri, video.arousal_uri) if uri]
     if not uris:
         return parse("frame,valence,arousal", name="")
-    files = [storage.read_bytes(uri) for uri in uris]
+    files = [_read(uri, planned) for uri, planned in zip(uris, video.labels_identity.split("+"), strict=True)]
     if (found := "+".join(map(identity_of_bytes, files))) != video.labels_identity:
         planned = video.labels_identity
         raise Rejection("labels", "changed", f"{uris[0]}: planned with identity {planned}, now it has {found}")
@@ -33,6 +35,14 @@ def read_labels(video: Video, source: SourceConfig) -> LabelRows:
     if len(texts) == 1:
         return parse(texts[0], name=uris[0])
     return parse_gold(texts, names=uris, delays_s=(source.valence_delay_s, source.arousal_delay_s))
+
+
+def _read(uri: str, identity: str) -> bytes:
+    """The file, and one byte at most of what was appended to it since it had `identity`."""
+    size = int(identity.partition("-")[0])
+    if size > MAX_BYTES:
+        raise LabelError(f"{uri}: {size} bytes; allowed are {MAX_BYTES}, far more than a row for each frame takes")
+    return storage.read_bytes(uri, 0, size + 1)
 
 
 def with_labels(row: VideoRow, values: NDArray[np.float32]) -> VideoRow:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pipeline.records import ANNOTATION_DTYPE, LABEL_NAMES, Annotations
 
 SENTINEL = -5.0  # of Aff-Wild2: no valid annotation of this frame
+MAX_ROWS = 5_000_000  # twelve hours at 100 a second; each takes some 300 bytes while it is read
 MAX_GAP_INTERVALS = 2.5  # a longer gap between neighbouring annotations is not interpolated
 _VALUES = list(LABEL_NAMES)
 _HEADERS = (["frame", *_VALUES], ["time_s", *_VALUES], _VALUES)
@@ -184,10 +185,14 @@ def onto_clock(annotations: Annotations, times_s: NDArray[np.float64]) -> NDArra
 
 
 def _lines(text: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """The lines that are not blank, with their numbers from 1."""
+    """The lines that are not blank, with their numbers from 1; LabelError when there are more than memory can take."""
     reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
     try:
-        yield from ((reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells))
+        for cells in reader:
+            if reader.line_num > MAX_ROWS:
+                raise LabelError(f"{name}: more than {MAX_ROWS} rows; give a file of its own to each video")
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, cells
     except csv.Error as error:
         raise LabelError(f"{name}, row {reader.line_num}: {error}") from error
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.dataset import labels
 from pipeline.dataset.labels import LabelError, annotations_of, label_text, onto_clock, parse, parse_gold
 
 TIMES = np.arange(10) / 25
@@ -198,3 +199,13 @@ def test_gold_that_is_not_of_the_grammar_is_refused_with_its_place(texts, words)
 def test_gold_without_a_value_masks_both():
     rows = parse_gold(["-5\n0.5\n", "0.5\nnan\n"], **GOLD)
     assert not rows.valid.any()
+
+
+def test_more_rows_than_any_video_has_frames_are_refused(monkeypatch):
+    monkeypatch.setattr(labels, "MAX_ROWS", 4)
+    text = "valence,arousal\n" + "0.1,0.2\n" * 3
+    assert len(parse(text, name="a.txt").places) == 3
+    with pytest.raises(LabelError, match=r"a\.txt: more than 4 rows"):
+        parse(text + "0.1,0.2\n", name="a.txt")
+    with pytest.raises(LabelError, match=r"b\.csv: more than 4 rows"):
+        parse_gold(["0.1\n" * 4, "0.1\n" * 5], names=["a.csv", "b.csv"], delays_s=[0, 0])
