@@ -36,8 +36,8 @@ def faces_seen(
         cuts: frames at which another scene begins.
         num_context: frames at the start of which nothing is told.
     """
-    rows, followed = (some[some["frame"] >= num_context] for some in (rows, followed))
     apart = distances_from_anchor(rows, anchor, times_s, cuts) if anchor and len(rows) else {}
+    rows, followed = (some[some["frame"] >= num_context] for some in (rows, followed))
     groups = [np.array([track.number for track in person]) for person in persons_of(tracks)]
     people = [(group, rows[np.isin(rows["track"], group)]) for group in groups]
     longest = max((len(own) for _, own in people), default=0)

@@ -81,3 +81,10 @@ def test_of_the_context_nothing_is_told():
     (only,) = told([(0.0, 40.0, 0, 100), (300.0, 60.0, 10, 30)], num_context=31)
     assert (only.start_s, only.num_frames, only.num_followed) == (1.24, 69, 69)
     assert told([]) == ()
+
+
+def test_the_reason_is_that_of_the_choice_which_saw_the_context_too():
+    anchor = (AnchorPoint(0.0, 0.0, 0.0, 40.0, 40.0), AnchorPoint(1.2, 300.0, 0.0, 340.0, 40.0))
+    (other,) = told([(300.0, 40.0, 0, 100)], anchor=anchor, num_context=31)
+    assert other.num_followed == 0
+    assert other.why.endswith("face sides from the anchor, allowed is 1")
