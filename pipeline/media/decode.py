@@ -152,7 +152,8 @@ class PictureReader:
         self.seconds_waiting += time.perf_counter() - started_s
         if filled < len(data):
             return None
-        data = data[len(FRAME_MARK) :]
+        mark, data = data[: len(FRAME_MARK)].tobytes(), data[len(FRAME_MARK) :]
+        assert mark == FRAME_MARK, f"{self.path}: {mark!r} where a picture of {width} x {height} should begin"
         u, v = data[num_y : num_y + num_uv], data[num_y + num_uv :]
         shape = (height // 2, width // 2)
         return Picture(data[:num_y].reshape(height, width), u.reshape(shape), v.reshape(shape))
