@@ -16,7 +16,7 @@ from pipeline.config import Config
 from pipeline.dataset.copies import LastCopy
 from pipeline.dataset.crops import crop_reader
 from pipeline.dataset.facts import choice_of
-from pipeline.dataset.gaps import face_fraction, gaps_of
+from pipeline.dataset.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
 from pipeline.dataset.identity import identity_of_file
 from pipeline.dataset.label_files import read_labels, with_labels
 from pipeline.dataset.labels import LabelError, LabelRows, annotations_of
@@ -40,7 +40,6 @@ from pipeline.records import (
 )
 
 MAX_FACES = 20  # of a span are told of by name; a crowd has more, who are counted
-PARTIAL_SLACK_S = 0.25  # less than this missing at the end is not worth a word
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.records import Gap, Probe, VideoOnClock
 
 KINDS = ("picture", "face", "sound")
+PARTIAL_SLACK_S = 0.25  # less than this missing at the end is how containers end, and not worth a word
 _ORDER = ("all", *KINDS)
 _TOUCHING_S = 1e-6
 

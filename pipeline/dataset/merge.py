@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline.dataset.gaps import joined
+from pipeline.dataset.gaps import PARTIAL_SLACK_S, joined
 from pipeline.media.faces import Box
 from pipeline.media.tracks import distance, near
 from pipeline.records import STAGE_SECONDS, Gap, SeenFace, VideoRow
@@ -19,10 +19,9 @@ _SUMS = (
     "num_cuts",
     *STAGE_SECONDS,
 )
-PARTIAL_SLACK_S = 0.25  # less than this missing at the end is how containers end
 _MEANS = ("score", "x0", "y0", "x1", "y1")
 MAX_AWAY_S = 1.0  # somebody who is away for longer between two spans is told of anew
-TOUCHING_S = 1e-3
+_ROUNDING_S = 1e-3  # of the times of faces
 _SHARES = ("face_fraction", "audio_fraction", "silent_fraction", "clipped_fraction")  # of the time that a span lasts
 
 
@@ -72,7 +71,7 @@ def people_of(faces: Sequence[SeenFace]) -> tuple[SeenFace, ...]:
 
 
 def _goes_on(before: SeenFace, after: SeenFace) -> bool:
-    within = 0 <= after.start_s - before.stop_s + TOUCHING_S <= MAX_AWAY_S
+    within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_AWAY_S
     return within and near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
 
 
