@@ -51,6 +51,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent if unchanged else committed_at(uri):
+        if not config.dry_run:  # whoever committed it may have been killed before it came to this
+            _forget_removed(records, difference, config, toolchain)
         lines = (f"{committed.uri} is complete: nothing to do", *versions.splits_kept_lines(difference, parent))
         return JobResult("shard", committed.uri, True, perf_counter() - begin, committed.counts, lines)
     return _extended(config, listing, toolchain, parent, records, difference, uri, begin)

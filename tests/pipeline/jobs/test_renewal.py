@@ -214,6 +214,23 @@ def test_what_a_retry_would_ignore_is_refused(talkers, tmp_path, other):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_was_killed_after_its_commit_is_forgotten_by_the_next(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
+    parent = build_in_process(config)
+    for path in own_source.glob("*/person00*"):
+        path.unlink()
+    shutil.copytree(tmp_path / "root/cache", tmp_path / "before")
+    asked = config.model_copy(update={"extend": parent.uri})
+    info = shards.read_dataset(shard.run(asked).output_uri)
+    shutil.rmtree(tmp_path / "root/cache")
+    shutil.copytree(tmp_path / "before", tmp_path / "root/cache")
+    result = shard.run(asked)
+    assert (result.output_uri, result.skipped) == (info.uri, True)
+    cache = storage.list_files(str(tmp_path / "root/cache"))
+    assert cache
+    assert [entry.uri for entry in cache if b"person00" in storage.read_bytes(entry.uri)] == []
+
+
 @pytest.mark.slow
 def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root", limit=4)
