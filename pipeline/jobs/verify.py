@@ -23,7 +23,8 @@ def run(config: Config) -> JobResult:
 
     Raises:
         DatasetError: a shard is missing or damaged, or the index does not lead to its samples; every one is named.
-            With `config.repair` only those that did not come out with the bytes they had.
+            With `config.repair` only those that did not come out with the bytes they had; nothing is repaired where
+            the index lists shards that `dataset.json` does not.
     """
     begin = perf_counter()
     uri = config.evaluate.dataset or config.train.dataset
@@ -41,11 +42,11 @@ def run(config: Config) -> JobResult:
             broken.append(shard)
         emit(Progress("verify", done, len(info.shards), "shards", damaged[-1] if problem else shard.name))
     listed = {shard.name for shard in info.shards}
-    damaged += [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
-    if broken and config.repair:
+    strays = [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
+    if broken and config.repair and not strays:
         _refuse_features(info)
         return _repaired(info, broken, rows_of, config, begin)
-    if damaged:
+    if damaged := damaged + strays:
         raise DatasetError(
             f"{len(damaged)} of {len(info.shards)} shards of {info.uri} are damaged:\n  " + "\n  ".join(damaged)
         )

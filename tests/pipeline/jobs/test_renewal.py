@@ -9,12 +9,12 @@ from preprocessing import build_in_process, config_of, plans_of, result_of, rows
 
 from pipeline import storage
 from pipeline.config import UsageError, dataset_fingerprint
-from pipeline.dataset import attempts, shards, versions
+from pipeline.dataset import attempts, shards, tables, versions
 from pipeline.dataset.samples import decode_slice
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, shard, verify
 from pipeline.media.crops import encode_jpeg
-from pipeline.records import ShardRecord, Span, Video, VideoRow
+from pipeline.records import SampleRow, ShardRecord, Span, Video, VideoRow
 from pipeline.sections import SourceConfig
 
 
@@ -255,6 +255,19 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     assert "could not be repaired" in said
     assert "person00_clip0.mp4: changed" in said
     assert not (lost.parent / victim).exists()
+
+
+def test_a_repair_does_not_hide_what_it_cannot_mend(own_source, tmp_path):
+    info = build_in_process(config_of(own_source, tmp_path / "root", limit=4))
+    tar = shards.shard_uri(info.uri, info.shards[0].name)
+    storage.delete(tar)
+    rows = shards.read_index(info.uri)
+    rows.append(replace(rows[0], shard="train-99999.tar"))
+    storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(info.uri, "index.parquet"))
+    asked = config_of(own_source, tmp_path / "root", repair=True, evaluate={"dataset": info.uri})
+    with pytest.raises(shards.DatasetError, match=r"(?s)the tar is missing.*train-99999: in the index, but not in"):
+        verify.run(asked)
+    assert not storage.exists(tar)
 
 
 def test_a_repair_finds_all_that_was_moved(talkers, tmp_path):
