@@ -6,7 +6,7 @@ import functools
 import os
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -221,10 +221,7 @@ def answers(
     context.enable_progress_bars = False
     context.raise_original_map_exception = True  # its message is for people
     context.execution_no_progress_timeout_s = limits.patience_s
-    places = int(ray.cluster_resources().get("GPU" if limits.use_gpu else "CPU", 0))
-    if not places:
-        raise UsageError("train.use_gpu is set, but Ray sees no GPU here")
-    num_workers = min(len(items), config.cluster.num_workers or places)
+    num_workers = num_actors(ray.cluster_resources(), len(items), config, use_gpu=limits.use_gpu)
     with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
         warnings.simplefilter("ignore", DeprecationWarning)
         built = ray.data.from_items(items, override_num_blocks=len(items)).map(
@@ -238,6 +235,17 @@ def answers(
         )
     with _own_words():
         yield from built.iter_rows()
+
+
+def num_actors(resources: Mapping[str, float], num_items: int, config: Config, *, use_gpu: bool) -> int:
+    """How many actors answer to `num_items`: one on each core or GPU, unless the configuration says otherwise.
+
+    Where there is no core yet one actor is asked for: a cluster that grows with its work grows for it.
+    """
+    places = int(resources.get("GPU" if use_gpu else "CPU", 0))
+    if use_gpu and not places:
+        raise UsageError("train.use_gpu is set, but Ray sees no GPU here")
+    return min(num_items, config.cluster.num_workers or max(1, places))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from preprocessing import config_of
 
-from pipeline.config import UsageError
+from pipeline.config import Config, UsageError, load
 from pipeline.dataset.plan import Facts
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import pool
@@ -53,3 +53,14 @@ def test_a_detector_that_cannot_be_fetched_stops_the_look(talkers, tmp_path, loc
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     with pytest.raises(UsageError, match=r"gone\.onnx cannot be read"):
         pool.facts_of([video], config, {"ffmpeg": "9"})
+
+
+def test_there_is_an_actor_for_each_place_and_one_where_places_are_yet_to_come():
+    free, two = Config(), load(None, {"cluster": {"num_workers": 2}})
+    assert pool.num_actors({"CPU": 8.0}, 5, free, use_gpu=False) == 5
+    assert pool.num_actors({"CPU": 8.0}, 50, free, use_gpu=False) == 8
+    assert pool.num_actors({"CPU": 8.0}, 50, two, use_gpu=False) == 2
+    assert pool.num_actors({"CPU": 8.0, "GPU": 1.0}, 50, free, use_gpu=True) == 1
+    assert pool.num_actors({"memory": 1e9}, 50, free, use_gpu=False) == 1
+    with pytest.raises(UsageError, match="Ray sees no GPU"):
+        pool.num_actors({"CPU": 8.0}, 50, free, use_gpu=True)
