@@ -153,6 +153,8 @@ class Fit:
         """CCC over all ranks, at the same `phases_per_segment` evenly spaced phases of every segment each time."""
         spread = {"stride": self.plan.config.sequence.subclip_stride, "num_phases": self.train.phases_per_segment}
         batches = order.batches(order.validation_visits(self.plan.val_rows, **spread), self.train.batch_size)
+        for buffer in self._bare.buffers():  # batch statistics, of which each rank has its own until DDP's next forward
+            buffer.copy_(self.ranks.from_first(buffer))
         # The bare model: with DDP's forward a rank with fewer batches would keep the others waiting.
         meter = evaluate(self._bare, self._loader.read(batches))
         ccc = ConcordanceMeter.from_state(self.ranks.total(meter.state())).compute()

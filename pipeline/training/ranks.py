@@ -24,6 +24,14 @@ class Ranks:
         torch.distributed.all_reduce(everyone)
         return everyone.to(own.device)
 
+    def from_first(self, own: Tensor) -> Tensor:
+        """Rank 0's tensor, everywhere."""
+        if self.world_size == 1:
+            return own
+        first = own.detach().to(self.device, copy=True)
+        torch.distributed.broadcast(first, src=0)
+        return first.to(own.device)
+
     def reduce(self, sums: Tensor) -> Tensor:
         """The sum of every rank's sums that keeps this rank's gradient, as `concordance_loss` asks for it."""
         if self.world_size == 1:

@@ -1,3 +1,4 @@
+import dataclasses
 from contextlib import suppress
 
 import pytest
@@ -41,6 +42,14 @@ def train_on(world_size, plan, directory, last_epoch=0):
     return there.run_uri
 
 
+def keep_statistics(rank, world_size, plan, store, directory):
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    fit = Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel)
+    fit.run(after_epoch=lambda _: torch.save(dict(fit._bare.named_buffers()), directory / f"{rank}.pt"))
+    distributed.destroy_process_group()
+
+
 def rows(run_uri, name):
     return [row[name] for row in read_rows(run_uri) if name in row]
 
@@ -74,7 +83,24 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
         assert torch.allclose(moved.model[name], tensor, atol=1e-4), name
 
 
+@pytest.mark.slow
+def test_every_rank_judges_the_batch_statistics_that_are_saved(tmp_path):
+    plan = small_plan(tmp_path, batch_size=8, epochs=1)
+    hearing = {"backbone": "residual", "modalities": "audio", "base": "concat", "gate": "none"}
+    model = dataclasses.replace(plan.config.model, **hearing)
+    plan = dataclasses.replace(plan, config=plan.config.model_copy(update={"model": model}))
+    multiprocessing.spawn(keep_statistics, (2, plan, tmp_path / "store", tmp_path), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    saved = checkpoint.load_newest(plan.run_uri)[0].model
+    moved = [name for name in first if "running_mean" in name]
+    assert moved
+    for name in moved:
+        assert torch.equal(first[name], saved[name])
+        assert torch.equal(second[name], saved[name])
+
+
 def test_a_single_rank_needs_no_process_group():
     sums = torch.ones(6, 2, requires_grad=True)
     assert Ranks().reduce(sums) is sums
     assert Ranks().total(sums) is sums
+    assert Ranks().from_first(sums) is sums
