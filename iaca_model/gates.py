@@ -80,8 +80,8 @@ class CrossGate(nn.Module):
 class DCA(nn.Module):
     """Dynamic cross-attention (2403.19554, code): per modality a gate between X^0 and X^R, driven by X^R.
 
-    X_g = ReLU(G[0] X^0 + G[1] X^R), then [video ; audio]. Exact with gate_relu True, gate_init xavier, gate_input
-    cross and temperature .1; other settings are ours.
+    X_g = ReLU(G[0] X^0 + G[1] X^R), then [video ; audio]. Exact with base jca, gate_relu True, gate_init xavier,
+    gate_input cross and temperature .1; other settings are ours.
     """
 
     def __init__(self, config: FusionConfig) -> None:

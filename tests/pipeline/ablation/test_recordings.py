@@ -39,7 +39,7 @@ def holed(tmp_path_factory):
     train = [feature_segment("a", "train", 1), feature_segment("b", "train", 2, no_video=range(8, 32))]
     val = [
         feature_segment("c", "val", 3, no_audio=range(16)),
-        dataclasses.replace(half_labelled(feature_segment("d", "val", 4))),
+        half_labelled(feature_segment("d", "val", 4)),
         feature_segment("e", "val", 5, labelled=False),
     ]
     return feature_dataset(directory, {"train": train, "val": val}).uri

@@ -8,7 +8,7 @@ import torch
 
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.sequences import HEALTHY
-from pipeline.ablation.trial import Encoded, Trial, loss_of, run_trial
+from pipeline.ablation.trial import Encoded, Trial, fit, loss_of, run_trial
 from pipeline.ablation.variants import variants
 from pipeline.sections import AblateConfig
 
@@ -35,8 +35,14 @@ def test_training_is_what_makes_it_better():
 
 def test_an_encoder_in_front_is_trained_too():
     trial = Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, encoder="mlp"))
-    assert sum(p.numel() for p in Encoded(trial).video.parameters()) > 0
-    assert run_trial(trial)["num_parameters"] > run_trial(Trial(ROWS["ca"], 5, SMALL))["num_parameters"]
+    model = Encoded(trial)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    fit(model, trial.material(), trial)
+    moved = {
+        name.split(".")[0] for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])
+    }
+    assert moved == {"model", "video", "audio"}
+    assert not list(Encoded(Trial(ROWS["ca"], 5, SMALL)).video.parameters())
 
 
 def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
