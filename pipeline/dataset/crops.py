@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.media.pictures import crop_name
+from pipeline.media.pictures import MAX_BYTES, crop_name
 from pipeline.records import Rejection, Video
 
 
@@ -34,6 +34,8 @@ def with_crops(videos: Sequence[Video], folder_uri: str) -> list[Video]:
 def crop_reader(video: Video) -> Callable[[int], bytes | None]:
     """A function that reads the crop of an original frame, or returns None where there is none.
 
+    Of a file that is larger than `MAX_BYTES` it reads only enough to tell.
+
     Raises:
         Rejection: ("source", "changed") when the folder is not the one that the plan was made for.
     """
@@ -45,7 +47,7 @@ def crop_reader(video: Video) -> Callable[[int], bytes | None]:
 
     def read(source_index: int) -> bytes | None:
         uri = by_name.get(crop_name(source_index))
-        return storage.read_bytes(uri) if uri else None
+        return storage.read_bytes(uri, 0, MAX_BYTES + 1) if uri else None
 
     return read
 

@@ -10,6 +10,7 @@ from pipeline.dataset.crops import crop_reader, with_crops
 from pipeline.dataset.sources import list_videos
 from pipeline.media.crops import encode_jpeg
 from pipeline.media.decode import find_ffmpeg
+from pipeline.media.pictures import MAX_BYTES
 from pipeline.records import Rejection, Span, Video
 from pipeline.synthetic.clip import ClipSpec, make_clip
 
@@ -111,3 +112,11 @@ def test_a_dataset_depends_on_its_crops(tmp_path):
     assert before != list_videos(config).identities
     put(str(tmp_path / "crops/talk/00002.jpg"))
     assert list_videos(cropped).identities != before
+
+
+def test_no_more_of_a_crop_is_read_than_is_allowed(tmp_path):
+    put(str(tmp_path / "a/00001.jpg"))
+    with (tmp_path / "a/00001.jpg").open("ab") as file:
+        file.truncate(100 << 20)  # sparse
+    (stream,) = with_crops([video("a.mp4")], str(tmp_path))
+    assert len(crop_reader(stream)(0)) == MAX_BYTES + 1
