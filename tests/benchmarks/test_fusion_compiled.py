@@ -11,17 +11,10 @@ from tests.benchmarks.test_fusion_speed import NAMES, feature_model, features, l
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU"),
 ]
 WIDTH, STEPS, NUM, TURNS = 64, 16, 16, 25
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", NAMES)

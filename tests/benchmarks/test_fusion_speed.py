@@ -13,19 +13,11 @@ from iaca_model.config import preset
 from iaca_model.model import FeatureModel
 from tests.benchmarks.transcription import Transcription
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
 NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca")
 # feature width, steps, sequences, turns
 SIZES = {"papers": (512, 16, 64, 3), "small": (64, 16, 16, 25)}
 SLACK = {"papers": 1.05, "small": 1.25}  # ours also masks every step and keeps the maps: calls that weigh when small
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def turns(rivals, num_turns):

@@ -14,17 +14,9 @@ from iaca_model.residual import ResidualAudio, ResidualVideo
 from iaca_model.training import build_optimizer, train_step
 from tests.benchmarks.test_fusion_speed import NAMES, features, learning, ms, ratio, turns
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
 SPEC = InputSpec()
 PAYING = ("R(2+1)D-18", "ResNet-18")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "residual"])

@@ -1,12 +1,8 @@
 """Tensors here are tiny: one thread is faster than handing them around, and leaves the other cores to other tests."""
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread):
+    pass
