@@ -61,9 +61,9 @@ def auroc(scores_M: Tensor, positive_M: Tensor) -> float | None:
 def missing_audio(predict: Predict, clean: Sequences, seed: int) -> list[dict[str, Any]]:
     """CCC on healthy sequences whose sound is replaced by zeros at a share of the steps, at test time only.
 
-    A row per percentage, pattern (`random` steps, or one `block` per sequence) and mask (`unknown` to the model, or
-    `known`); every variant meets the same holes on the same seed. Measured are steps that have a picture, so that there
-    is a prediction without sound too.
+    A row per percentage, pattern (`random` steps, or one `block` per sequence, which goes on at its beginning where it
+    meets its end) and mask (`unknown` to the model, or `known`); every variant meets the same holes on the same seed.
+    Measured are steps that have a picture, so that there is a prediction without sound too.
     """
     clean, rows = replace(clean, labelled_NL=clean.labelled_NL & clean.ok_NL2[..., 0]), []
     for pattern in PATTERNS:
