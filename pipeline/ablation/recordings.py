@@ -27,6 +27,7 @@ from pipeline.training.views import FeatureSequences
 
 NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = NUM_CHOOSING = 1024  # sequences of the missing-sound curve, and of those that choose
+MIN_FRAMES = 2  # of a CCC
 SHORTEST = 4  # steps of a sequence
 FEATURE_BYTES = 2  # float16, as stored
 CORRUPTION_SEED, TEST_SEED, CHOOSING_SEED = 1_000_003, 4_000_003, 5_000_003  # added to the trial's own
@@ -163,9 +164,22 @@ def read(found: Recordings) -> dict[str, Part]:
 
     Raises:
         SampleError, OSError: a sample cannot be read; an ablation leaves none out.
+        UsageError: a split has too few labelled frames with a face for a CCC.
     """
     rows = shards.read_index(found.uri)
-    return {split: _read_split(found, found.visits(rows, split)) for split in found.splits}
+    parts = {split: _read_split(found, found.visits(rows, split)) for split in found.splits}
+    for split, part in parts.items():
+        _require_faces(part.sequences, split, found.uri)
+    return parts
+
+
+def _require_faces(sequences: Sequences, split: str, uri: str) -> None:
+    found = int((sequences.labelled_NL & sequences.ok_NL2[..., 0]).sum())
+    if found < MIN_FRAMES:
+        raise UsageError(
+            f"the {split} split of {uri} has {found} labelled frames that show a face, and concordance needs "
+            f"{MIN_FRAMES}; give it more videos"
+        )
 
 
 def _read_split(found: Recordings, visits: Sequence[Visit]) -> Part:

@@ -181,3 +181,11 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
         recordings.find(config(deaf.uri))
     with pytest.raises(UsageError, match="the sequence section does not fit"):
         recordings.find(load(None, {**SECTIONS, "sequence": {}, "ablate": {"dataset": holed}}))
+
+
+def test_a_split_without_faces_is_refused_before_anything_is_trained(tmp_path):
+    seen = [feature_segment(name, "train") for name in "ab"]
+    unseen = [feature_segment(name, "test", no_video=range(NUM_FRAMES)) for name in "cd"]
+    uri = feature_dataset(tmp_path / "d", {"train": seen, "test": unseen}).uri
+    with pytest.raises(UsageError, match="the test split of .* has 0 labelled frames that show a face"):
+        parts_of(uri)
