@@ -184,13 +184,10 @@ class PaperJCASelf(nn.Module):
 
 
 def attend(scores_BQL: Tensor, values_BLD: Tensor, ok_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """softmax(scores) over the valid steps, times the values, and the weights without gradient; 0 where none is valid.
-
-    Where none is valid the values must be zero, or the caller must hide what comes of them.
-    """
+    """softmax(scores) over the valid steps, times the values; and these weights, detached. 0 where none is valid."""
     shown_BQL = scores_BQL.masked_fill(~ok_BL[:, None], torch.finfo(scores_BQL.dtype).min)
-    weights_BQL = shown_BQL.softmax(-1)
-    return weights_BQL @ values_BLD, weights_BQL.detach() * ok_BL.any(-1)[:, None, None]
+    weights_BQL = shown_BQL.softmax(-1) * ok_BL.any(-1)[:, None, None]
+    return weights_BQL @ values_BLD, weights_BQL.detach()
 
 
 class CA(nn.Module):
