@@ -12,9 +12,9 @@ from pipeline.dataset.shards import DatasetInfo
 from pipeline.features import FeatureOrigin
 from pipeline.jobs import entry
 from pipeline.jobs.extractor import Extractor, Task, find_toolchain
-from pipeline.jobs.making import committed_at, finished, require_space
+from pipeline.jobs.making import committed_at, completed, require_space
 from pipeline.jobs.pool import Limits, answers, ray_session, records_of
-from pipeline.progress import JobResult, Progress, emit
+from pipeline.progress import JobResult
 from pipeline.records import FRAME_DTYPE, ShardRecord
 from pipeline.training import record
 from pipeline.training.record import RunRecord
@@ -95,28 +95,23 @@ def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", 
 def extract_shards(parent: DatasetInfo, task: Task, uri: str, config: Config) -> list[ShardRecord]:
     """The records of all shards: those of an earlier, interrupted extraction and those extracted now."""
     sha256 = {shard.name: shard.sha256 for shard in parent.shards}
-    records = finished({name: task.digest(parent_sha256) for name, parent_sha256 in sha256.items()}, uri)
-    left = [name for name in sha256 if name not in records]
-    if records:
-        print(f"{len(records)} of {len(sha256)} shards are there from an earlier run", flush=True)
-    emit(Progress("shards", len(records), len(sha256), "shards"))
-    if left:
-        _refuse_bad_weights(task)
 
     def ask(names: list[str]) -> Iterator[dict[str, str]]:
         items = [{"name": name, "sha256": sha256[name]} for name in names]
         limits = Limits(NUM_RETRIES, PATIENCE_S, config.train.use_gpu)
         return answers(Extractor, (task, uri), items, config, limits)
 
-    try:
-        for done in records_of(left, ask):
-            records[done.name] = done
-            note = f"{done.name}: {len(done.samples)} samples, {done.size_bytes / 1e6:.1f} MB"
-            emit(Progress("shards", len(records), len(sha256), "shards", note))
-    except KeyboardInterrupt:
-        print(f"at least {len(records)} of {len(sha256)} shards are finished and kept; the same command continues")
-        raise
-    return list(records.values())
+    def make(names: list[str]) -> Iterator[ShardRecord]:
+        if names:
+            _refuse_bad_weights(task)
+        yield from records_of(names, ask)
+
+    digests = {name: task.digest(parent_sha256) for name, parent_sha256 in sha256.items()}
+    return completed(digests, uri, make, _note)
+
+
+def _note(record: ShardRecord) -> str:
+    return f"{record.name}: {len(record.samples)} samples, {record.size_bytes / 1e6:.1f} MB"
 
 
 def _refuse_bad_weights(task: Task) -> None:

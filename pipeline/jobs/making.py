@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,21 +69,42 @@ def build(
 
     Shards `beside` them belong to the same dataset: its videos bear the rejections together.
     """
-    records = finished({plan.name: digest(plan) for plan in plans}, uri)
-    left = [plan for plan in plans if plan.name not in records]
-    if records:
-        print(f"{len(records)} of {len(plans)} shards are there from an earlier run", flush=True)
-    emit(Progress("shards", len(records), len(plans), "shards"))
-    budget = Budget([*plans, *beside], config)
-    try:
-        for record in build_shards(left, config, uri, toolchain):
-            records[record.name] = record
-            emit(Progress("shards", len(records), len(plans), "shards", _note(record)))
+    by_name, budget = {plan.name: plan for plan in plans}, Budget([*plans, *beside], config)
+
+    def make(names: list[str]) -> Iterator[ShardRecord]:
+        for record in build_shards([by_name[name] for name in names], config, uri, toolchain):
+            yield record
             budget.spend(record)
+
+    return completed({plan.name: digest(plan) for plan in plans}, uri, make, _note)
+
+
+def completed(
+    digests: Mapping[str, str],
+    uri: str,
+    make: Callable[[list[str]], Iterator[ShardRecord]],
+    note: Callable[[ShardRecord], str],
+) -> list[ShardRecord]:
+    """The records of all shards of `digests`, in their order: from an earlier run, or else from `make`.
+
+    Args:
+        digests: by the name of each shard, that of what it is made of.
+        uri: of the dataset.
+        make: the records of the shards of these names, in any order, each as soon as it is there.
+        note: what the progress says of a shard.
+    """
+    records, total = finished(digests, uri), len(digests)
+    if records:
+        print(f"{len(records)} of {total} shards are there from an earlier run", flush=True)
+    emit(Progress("shards", len(records), total, "shards"))
+    try:
+        for record in make([name for name in digests if name not in records]):
+            records[record.name] = record
+            emit(Progress("shards", len(records), total, "shards", note(record)))
     except KeyboardInterrupt:
-        print(f"at least {len(records)} of {len(plans)} shards are finished and kept; the same command continues")
+        print(f"at least {len(records)} of {total} shards are finished and kept; the same command continues")
         raise
-    return [records[plan.name] for plan in plans]
+    return [records[name] for name in digests]
 
 
 class Budget:
