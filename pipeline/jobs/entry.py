@@ -23,6 +23,8 @@ from pipeline.progress import JobResult, result_to_json
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PRIVACY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "RAY_USAGE_STATS_ENABLED": "0"}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+UNSEEN = {"RAY_enable_metrics_collection": "0", "RAY_event_stats": "0"}  # of a private Ray, which has no dashboard
+IDLE = ("autoscaler/_private/monitor.py", "ray/_private/log_monitor.py")  # nothing to scale, and nobody to show logs to
 
 Run = Callable[[Config], JobResult]
 
@@ -117,7 +119,8 @@ def start_ray(num_cpus: int | None = None) -> None:
     if on_cluster():
         ray.init(log_to_driver=verbose)
     else:
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        for name, value in {"RAY_AUTH_MODE": "disabled", **UNSEEN}.items():
+            os.environ.setdefault(name, value)
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -125,6 +128,8 @@ def start_ray(num_cpus: int | None = None) -> None:
             log_to_driver=verbose,
             logging_level=logging.WARNING,
         )
+        if not verbose:
+            orphans.kill(*IDLE)  # they take time of the workers', and a second when Ray is shut down
     signal.signal(signal.SIGTERM, _interrupt)  # Ray has put its own handler there
 
 

@@ -37,6 +37,15 @@ def end_all(grace_s: float = 2.0) -> None:
         time.sleep(POLL_S)
 
 
+def kill(*scripts: str) -> None:
+    """Kill those processes below this one that run one of these scripts, each given by the end of its path."""
+    for pid in below(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+            if any(word.endswith(scripts) for word in words):
+                os.kill(pid, signal.SIGKILL)
+
+
 def below(ancestor: int) -> set[int]:
     """Pids of the living descendants of a process; empty where there is no /proc."""
     children: dict[int, list[int]] = {}

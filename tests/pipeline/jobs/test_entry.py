@@ -15,7 +15,7 @@ from pipeline.progress import result_from_json
 JOB = """
 import os, sys, time
 from pipeline.config import Config, UsageError
-from pipeline.jobs import entry
+from pipeline.jobs import entry, orphans
 from pipeline.progress import JobResult
 
 class Own: pass
@@ -30,6 +30,16 @@ def run(config):
     if config.name == "sleep":
         print("started", os.getpid(), flush=True)
         time.sleep(60)
+    if config.name == "ray":
+        entry.start_ray(1)
+        import ray
+        assert ray.get(ray.remote(lambda: 6 * 7).remote()) == 42
+        for pid in orphans.below(os.getpid()):
+            try:
+                words = open(f"/proc/{pid}/cmdline").read().split(chr(0))
+            except OSError:
+                continue
+            print("below:", " ".join(words))
     counts = {"privacy": float(os.environ["DO_NOT_TRACK"])}
     return JobResult("fake", config.storage.root, False, 0.0, counts, (Own.__module__,))
 
@@ -78,6 +88,14 @@ def test_failures_are_one_line_and_a_code(job, tmp_path, name, code, line):
     done = subprocess.run(**job(name), timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, line, "")
     assert not (tmp_path / name / "result.json").exists()
+
+
+def test_a_private_ray_runs_nothing_that_it_does_not_need(job):
+    done = subprocess.run(**job("ray"), timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    below = [line for line in done.stdout.splitlines() if line.startswith("below:")]
+    assert any("raylet" in line for line in below)
+    assert not [line for line in below if "monitor.py" in line]
 
 
 def test_names_that_are_not_unicode_are_spelt_out(job):

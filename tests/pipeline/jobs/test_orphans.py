@@ -21,6 +21,31 @@ assert child.wait() == -9
 print(time.monotonic() - begin)
 """
 
+SCRIPTS = """
+import os, subprocess, sys
+from pathlib import Path
+from pipeline.jobs import orphans
+
+folder = Path(sys.argv[1])
+for name in ("monitor.py", "my_monitor.py", "worker.py"):
+    (folder / name).write_text("import time; print('ready', flush=True); time.sleep(60)")
+children = {
+    name: subprocess.Popen([sys.executable, "-u", folder / name, "--flag"], stdout=subprocess.PIPE)
+    for name in ("monitor.py", "my_monitor.py", "worker.py")
+}
+for child in children.values():
+    child.stdout.readline()
+orphans.kill("/monitor.py", "/log_monitor.py")
+assert children["monitor.py"].wait() == -9
+assert {child.poll() for name, child in children.items() if name != "monitor.py"} == {None}
+orphans.end_all(grace_s=5)
+"""
+
+
+def test_a_script_is_killed_and_its_neighbours_are_not(tmp_path):
+    done = subprocess.run([sys.executable, "-c", SCRIPTS, tmp_path], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+
 
 def test_everything_below_is_ended_even_what_is_detached_or_stubborn():
     done = subprocess.run([sys.executable, "-c", FAMILY], capture_output=True, text=True, timeout=30)
