@@ -234,7 +234,9 @@ def answers(
             max_task_retries=limits.num_retries,
         )
     with _own_words():
-        yield from built.iter_rows()
+        # Rows would come one late: while the first waits, iter_rows fetches the second.
+        for batch in built.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from batch.to_pylist()
 
 
 def num_actors(resources: Mapping[str, float], num_items: int, config: Config, *, use_gpu: bool) -> int:

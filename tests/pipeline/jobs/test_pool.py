@@ -1,6 +1,8 @@
 """Looks at files before the plan, on a real Ray."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from preprocessing import config_of
@@ -53,6 +55,22 @@ def test_a_detector_that_cannot_be_fetched_stops_the_look(talkers, tmp_path, loc
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     with pytest.raises(UsageError, match=r"gone\.onnx cannot be read"):
         pool.facts_of([video], config, {"ffmpeg": "9"})
+
+
+def test_an_answer_is_told_before_the_next_is_there(tmp_path, local_ray):
+    class Slow:  # in here, for Ray to send it with its code: workers do not know this module
+        def __call__(self, row):
+            time.sleep(float(row["seconds"]))
+            Path(row["mark"]).touch()
+            return {"mark": row["mark"]}
+
+    marks = [str(tmp_path / "first"), str(tmp_path / "second")]
+    items = [{"seconds": seconds, "mark": mark} for seconds, mark in zip(("0", "3"), marks, strict=True)]
+    one = load(None, {"cluster": {"num_workers": 1}})
+    told = pool.answers(Slow, (), items, one, pool.Limits(num_retries=0, patience_s=60))
+    assert next(told) == {"mark": marks[0]}
+    assert not Path(marks[1]).exists()
+    assert list(told) == [{"mark": marks[1]}]
 
 
 def test_there_is_an_actor_for_each_place_and_one_where_places_are_yet_to_come():
