@@ -50,7 +50,7 @@ def plans_of(config):
 
 
 class Worker:
-    """A process that builds shards without Ray, warmed up, each time it is told to."""
+    """A process that builds shards without Ray, each time it is told to; it is warmed up when it is entered."""
 
     def __init__(self, config, dataset_uri: str, plans: Sequence, folder: Path, core=None):
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,9 +59,9 @@ class Worker:
         command = [sys.executable, "-m", "tests.benchmarks.worker", str(folder), dataset_uri]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=ROOT, preexec_fn=pin(core), **pipes)
-        assert self.process.stdout.readline() == "ready\n"
 
     def __enter__(self):
+        assert self.process.stdout.readline() == "ready\n"
         return self
 
     def __exit__(self, *_):
