@@ -107,7 +107,9 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
         ) as error:
             if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
                 raise
-            yield from ((video, None) for video in streams)  # building them will tell what is wrong
+            why = entry.message_of(error).splitlines()[0]
+            print(f"{streams[0].uri}: looking at it failed ({why}); building it will tell what is wrong", flush=True)
+            yield from ((video, None) for video in streams)
 
 
 def _by_file(videos: Sequence[Video]) -> list[list[Video]]:

@@ -32,11 +32,12 @@ def test_files_are_looked_at_in_parallel_and_only_once(talkers, tmp_path, local_
     assert pool.facts_of(videos, config, {"ffmpeg": "9"}) == facts
 
 
-def test_what_upsets_a_look_is_left_to_its_build(talkers, tmp_path, local_ray):
+def test_what_upsets_a_look_is_told_and_left_to_its_build(talkers, tmp_path, local_ray, capsys):
     config = config_of(talkers, tmp_path)
     videos = list_videos(config).videos
     odd = replace(videos[0], uri="ftp://somewhere/video.mp4", identity="odd")
     assert pool.facts_of([odd], config, {"ffmpeg": "9"}) == {odd.key: Facts()}
+    assert "ftp://somewhere/video.mp4: looking at it failed (" in capsys.readouterr().out
     assert "odd" not in (tmp_path / "cache/identities.json").read_text()
     assert not list(tmp_path.glob("cache/durations*"))
 
