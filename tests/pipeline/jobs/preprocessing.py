@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline import storage
 from pipeline.config import load
 from pipeline.dataset import shards
+from pipeline.dataset.facts import look
 from pipeline.dataset.plan import Facts, plan_shards
 from pipeline.dataset.sources import list_videos
 from pipeline.jobs import builder, verify
+from pipeline.media.decode import find_ffmpeg
 from pipeline.progress import result_from_json
 
 SMALL = {
@@ -33,6 +36,12 @@ def plans_of(config, *video_ids):
     """The plan of the source, or of some of its videos, which are all short."""
     videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]
     return plan_shards(videos, {video.key: Facts(2.0) for video in videos}, config)
+
+
+def anchor_of(config, video):
+    """Where the person is, as the look before the plan finds it for a video that will be cut."""
+    cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
+    return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: builder.load_detector(config)).anchor
 
 
 def build_in_process(config, name="talk"):

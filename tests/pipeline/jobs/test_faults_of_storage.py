@@ -48,7 +48,7 @@ def test_a_bad_network_changes_no_byte(talkers, undisturbed, undamaged, proxy, s
         Fault("lost", "PUT", "/index.parquet"),
         Fault("lost", "PUT", "/dataset.json"),
     ]
-    info = build_in_process(config_of(talkers, f"{s3_bucket}/root"))
+    info = build_in_process(config_of(talkers, f"{s3_bucket}/talks"))
     assert not [fault for fault in proxy.faults if fault.times]
     undamaged(info.uri, undisturbed, monkeypatch)
 
@@ -58,8 +58,8 @@ def test_a_store_that_stays_silent_stops_the_shard_in_one_line_and_a_rerun_goes_
     talkers, undisturbed, undamaged, proxy, s3_bucket, monkeypatch
 ):
     monkeypatch.setenv("IACA_STORAGE_TIMEOUT_S", "2")
-    config = config_of(talkers, f"{s3_bucket}/root")
-    plan, uri = plans_of(config)[0], f"{s3_bucket}/root/datasets/talk"
+    config = config_of(talkers, f"{s3_bucket}/talks")
+    plan, uri = plans_of(config)[0], f"{s3_bucket}/talks/datasets/talk"
     proxy.faults = [Fault("silent", "PUT", ".tar", times=1000)]
     worker = builder.ShardBuilder(config.to_json(), uri, builder.find_toolchain())
     answer = worker({"plan": plan_to_json(plan), "sha256": ""})
@@ -73,7 +73,7 @@ def test_a_store_that_stays_silent_stops_the_shard_in_one_line_and_a_rerun_goes_
 
 
 def test_a_flipped_bit_is_no_finished_shard(talkers, undisturbed, undamaged, proxy, s3_bucket, monkeypatch):
-    config = config_of(talkers, f"{s3_bucket}/root")
+    config = config_of(talkers, f"{s3_bucket}/talks")
     info = build_in_process(config)
     first = info.shards[0]
     plan = next(plan for plan in plans_of(config) if plan.name == first.name)
@@ -122,8 +122,8 @@ def test_a_root_that_cannot_be_used_is_refused_before_the_work(talkers, s3_serve
     with pytest.raises(FileNotFoundError, match=rf"no bucket 'never-made' at {proxy.endpoint} for s3://never-made"):
         shard.run(config_of(talkers, "s3://never-made/root"))
     proxy.faults = [Fault("403", "PUT", times=1000)]  # keys that may only read
-    with pytest.raises(PermissionError, match=rf"{proxy.endpoint} refuses access to {s3_bucket}/root.*AccessDenied"):
-        shard.run(config_of(talkers, f"{s3_bucket}/root"))
+    with pytest.raises(PermissionError, match=rf"{proxy.endpoint} refuses access to {s3_bucket}/talks.*AccessDenied"):
+        shard.run(config_of(talkers, f"{s3_bucket}/talks"))
     assert capsys.readouterr().out == "", "no video was looked at, no plan made"
 
 
