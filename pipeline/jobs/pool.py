@@ -108,7 +108,7 @@ def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, Fac
             if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
                 raise
             why = entry.message_of(error).splitlines()[0]
-            print(f"{streams[0].uri}: looking at it failed ({why}); building it will tell what is wrong", flush=True)
+            print(f"{streams[0].uri}: looking at it failed ({why}); it is planned as if it had no length", flush=True)
             yield from ((video, None) for video in streams)
 
 
