@@ -26,7 +26,9 @@ def gaps_of(frames: NDArray[np.void], frame_rate_hz: float, kinds: Sequence[str]
         "face": frames["video_ok"] & ~frames["face_ok"],
         "sound": ~frames["audio_ok"],
     }
-    found = [_gap(kind, frames[first:stop], frame_rate_hz) for kind in kinds for first, stop in runs(missing[kind])]
+    found = [
+        _gap(kind, frames[first:stop], frame_rate_hz) for kind in kinds for first, stop in stretches(missing[kind])
+    ]
     return tuple(sorted(found, key=lambda gap: (gap.start_s, _ORDER.index(gap.missing))))
 
 
@@ -55,8 +57,8 @@ def face_fraction(seen: VideoOnClock, facts: Probe, frame_rate_hz: float, start_
     return float(seen.frames["face_ok"][shown].mean())
 
 
-def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[first, stop) of every run of True."""
+def stretches(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """[first, stop) of all successive True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
     return [(int(first), int(stop)) for first, stop in edges.reshape(-1, 2)]
 
