@@ -24,7 +24,8 @@ EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 PRIVACY = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "RAY_USAGE_STATS_ENABLED": "0"}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 UNSEEN = {"RAY_enable_metrics_collection": "0", "RAY_event_stats": "0"}  # of a private Ray, which has no dashboard
-IDLE = ("autoscaler/_private/monitor.py", "ray/_private/log_monitor.py")  # nothing to scale, and nobody to show logs to
+SCALERS = ("autoscaler/_private/monitor.py", "autoscaler/v2/monitor.py")  # there is nothing to scale
+IDLE = (*SCALERS, "ray/_private/log_monitor.py")  # nor anybody to show logs to
 
 Run = Callable[[Config], JobResult]
 

@@ -1,4 +1,4 @@
-"""The processes below a job's own: adopted when their parents die, and ended before the job ends."""
+"""The processes below a job's own: adopted when their parents die, ended before the job ends, or killed by name."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def end_all(grace_s: float = 2.0) -> None:
 
 
 def kill(*scripts: str) -> None:
-    """Kill those processes below this one that run one of these scripts, each given by the end of its path."""
+    """Kill those processes below this one whose command line names one of these scripts by the end of its path."""
     for pid in below(os.getpid()):
         with suppress(FileNotFoundError, ProcessLookupError):
             words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
