@@ -110,8 +110,8 @@ def extract_shards(parent: DatasetInfo, task: Task, uri: str, config: Config) ->
     return completed(digests, uri, make, _note)
 
 
-def _note(record: ShardRecord) -> str:
-    return f"{record.name}: {len(record.samples)} samples, {record.size_bytes / 1e6:.1f} MB"
+def _note(done: ShardRecord) -> str:
+    return f"{done.name}: {len(done.samples)} samples, {done.size_bytes / 1e6:.1f} MB"
 
 
 def _refuse_bad_weights(task: Task) -> None:
