@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import importlib
 import importlib.metadata
+import os
+import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -113,6 +116,7 @@ class ShardBuilder:
 
     def build_span(self, span: Span, tar: ShardFile, directory: Path) -> VideoRow:
         """The boundary of one video: whatever goes wrong with it becomes its row, and its neighbours go on."""
+        _take_long_turns()
         with tempfile.TemporaryDirectory(prefix="video-", dir=directory) as own:
             build = SpanBuild(span, self.config, self.tools, Path(own))
             begin = perf_counter()
@@ -135,6 +139,16 @@ class ShardBuilder:
         if sheet:
             storage.publish_bytes(sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
         return perf_counter() - begin
+
+
+def _take_long_turns() -> None:
+    """Have this thread, and the decoders it starts, not interrupt whoever is at work when there is something to do.
+
+    Otherwise a decoder and its reader that share a core hand it over several times for each picture. Linux only.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # a container may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def load_detector(config: Config) -> Detector:

@@ -1,5 +1,8 @@
 """One shard by one worker: whose fault a failure is, what a span holds, and what changed since the plan."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +15,22 @@ from pipeline.dataset.identity import identity_of_bytes
 from pipeline.dataset.plan import Facts, plan_shards, plan_to_json
 from pipeline.dataset.samples import decode_slice
 from pipeline.jobs import builder
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a policy of Linux")
+def test_a_worker_and_its_decoders_take_long_turns(talkers, tmp_path, monkeypatch):
+    policies, popen = [], subprocess.Popen
+
+    def started(*args, **options):
+        process = popen(*args, **options)
+        policies.append(os.sched_getscheduler(process.pid))
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    config = config_of(talkers, tmp_path)
+    plan = plans_of(config, "person00_clip0")[0]
+    assert builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain()).build(plan).samples
+    assert policies[-1] == os.sched_getscheduler(0) == os.SCHED_BATCH
 
 
 def span_with(span, **changes):
