@@ -80,11 +80,10 @@ class Worker:
         return self.end()
 
 
-class PeakMemory:
-    """The most memory a process and its children held: its own peak, plus the highest sum of its children's peaks."""
+class Watch:
+    """A thread that runs `_watch` inside a `with` statement; `_stop` is set at the end of it."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid, self.own, self.children = pid, 0.0, 0.0
+    def __init__(self) -> None:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -95,6 +94,31 @@ class PeakMemory:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+
+    def _watch(self):
+        raise NotImplementedError
+
+
+class FirstShard(Watch):
+    """The seconds until the mark of the first shard that is begun matches the pattern `marks` below a folder."""
+
+    def __init__(self, folder: Path, marks: str) -> None:
+        super().__init__()
+        self.folder, self.marks, self.seconds = folder, marks, 0.0
+
+    def _watch(self):
+        begin = time.perf_counter()
+        while not next(self.folder.glob(self.marks), None) and not self._stop.wait(PAUSE_S):
+            pass
+        self.seconds = time.perf_counter() - begin
+
+
+class PeakMemory(Watch):
+    """The most memory a process and its children held: its own peak, plus the highest sum of its children's peaks."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid, self.own, self.children = pid, 0.0, 0.0
 
     @property
     def mb(self):

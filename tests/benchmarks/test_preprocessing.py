@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pipeline.dataset import shards
 from pipeline.jobs.builder import find_toolchain
 from pipeline.media.decode import find_ffmpeg
 from pipeline.progress import result_from_json
-from tests.benchmarks.measure import ROOT, PeakMemory, Timing, Worker, pin, plans_of, timed
+from tests.benchmarks.measure import ROOT, FirstShard, PeakMemory, Timing, Worker, pin, plans_of, timed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 NUM_ROUNDS = 3
@@ -152,37 +151,6 @@ def hour(talker, looped, minutes, tmp_path_factory):
     for number in range(1, NUM_PARTS):
         (folder / f"part{number:02d}.mp4").hardlink_to(first)
     return folder
-
-
-class FirstShard:
-    """Watches, inside a `with` statement, for the mark of the first shard that is begun.
-
-    Args:
-        marks: the pattern of marks below a folder.
-    """
-
-    def __init__(self, folder: Path, marks: str) -> None:
-        self._folder, self._marks, self._stop = folder, marks, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-
-    def __enter__(self):
-        self._began = self._found = time.perf_counter()
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def seconds(self):
-        """From the beginning of the statement to the mark."""
-        return self._found - self._began
-
-    def _watch(self):
-        while not next(self._folder.glob(self._marks), None) and not self._stop.wait(0.02):
-            pass
-        self._found = time.perf_counter()
 
 
 @dataclass(frozen=True)
