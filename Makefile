@@ -30,7 +30,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -m "" -q $(BENCH_ARGS)
 
 screenshots: $(VENV)/.run
-	$(BIN)/python -m tests.screenshots
+	$(BIN)/python -m tests.support.screenshots
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

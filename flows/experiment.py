@@ -7,11 +7,11 @@ from typing import Literal
 
 from prefect import flow, task
 
-from flows.dataset import preprocess
 from flows.launch import run_job
+from flows.preprocess import preprocess
 from flows.tracking import JOB, TRACKED, publish, run_tracked
 from pipeline.config import Config, require_view
-from pipeline.progress import JobResult
+from pipeline.runtime.progress import JobResult
 from pipeline.storage import join
 
 

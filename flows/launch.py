@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from flows import child, display, exits, ray_job
-from flows.exits import JobError, JobLostError
+from flows import cluster_job, job_errors, local_job
+from flows.cli import display
+from flows.job_errors import JobError, JobLostError
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
-from pipeline.progress import JobResult, parse, result_from_json
+from pipeline.runtime.progress import JobResult, parse, result_from_json
 
 TAIL_LINES = 15  # of a failed job's output, shown when it did not say what went wrong
 
@@ -35,16 +36,16 @@ def run_job(kind: str, config: Config, log: Callable[[str], None] | None = None,
     """
     config = absolute(config)
     if config.cluster.address:
-        ray_job.refuse_local_paths(kind, config)
+        cluster_job.require_shared_paths(kind, config)
     folder = job_folder(kind, config)
     config_uri = storage.join(folder, "config.json")
     storage.publish_bytes(config.to_json().encode(), config_uri)
     with display.follow(log) as screen, _Output(screen) as output:
         if config.cluster.address:
-            code = ray_job.run(kind, config, config_uri, output.line, owner)
+            code = cluster_job.run(kind, config, config_uri, output.line, owner)
         else:
             storage.delete(storage.join(folder, "result.json"))
-            code = child.run(child.job_command(kind, config_uri), output.line)
+            code = local_job.run(local_job.job_command(kind, config_uri), output.line)
         storage.publish(output.close(), storage.join(folder, "job.log"))
     _check(kind, code, output, folder)
     return result_from_json(storage.read_bytes(storage.join(folder, "result.json")))
@@ -122,11 +123,11 @@ class _Output:
 
 
 def _check(kind: str, code: int, output: _Output, folder: str) -> None:
-    if code == exits.DONE:
+    if code == job_errors.DONE:
         return
-    if code == exits.INTERRUPTED:
+    if code == job_errors.INTERRUPTED:
         raise KeyboardInterrupt
-    if code == exits.USAGE:
+    if code == job_errors.USAGE:
         raise UsageError(output.message())
     log = f"the job's whole output is in {storage.join(folder, 'job.log')}"
     if code < 0:

@@ -10,11 +10,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
 from prefect.runtime import flow_run
 
-from flows import ray_job
-from flows.exits import JobLostError
+from flows import cluster_job
+from flows.job_errors import JobLostError
 from flows.launch import run_job
 from pipeline.config import Config
-from pipeline.progress import JobResult
+from pipeline.runtime.progress import JobResult
 
 
 def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -26,7 +26,7 @@ def stop_jobs(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
     """Stop what a cancelled flow run has started on a cluster; local children die with their parent."""
     config = Config.model_validate(run.parameters["config"])
     if config.cluster.address:
-        ray_job.stop_all(config.cluster.address, str(run.id))
+        cluster_job.stop_all(config.cluster.address, str(run.id))
 
 
 # Fingerprints of outputs decide what is computed again, never Prefect's cache.

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import Pair, linear, silence
+from iaca_model.attention import Pair
+from iaca_model.layers import linear, mask_finite
 
 COMMON_DIM, HIDDEN_DIM = 16, 32  # K, H
 
@@ -28,8 +29,8 @@ class Agreement(nn.Module):
 
     def forward(self, plain: Pair) -> Tensor:
         """(B, L, H) of the features before attention; zero products where a modality is masked."""
-        video_BLK = silence(torch.tanh(self.video(plain.video_BLD)), plain.video_ok_BL)
-        audio_BLK = silence(torch.tanh(self.audio(plain.audio_BLD)), plain.audio_ok_BL)
+        video_BLK = mask_finite(torch.tanh(self.video(plain.video_BLD)), plain.video_ok_BL)
+        audio_BLK = mask_finite(torch.tanh(self.audio(plain.audio_BLD)), plain.audio_ok_BL)
         own_BLK = video_BLK * _mean(video_BLK, plain.video_ok_BL), audio_BLK * _mean(audio_BLK, plain.audio_ok_BL)
         return torch.relu(self.read(torch.cat([video_BLK, audio_BLK, video_BLK * audio_BLK, *own_BLK], dim=-1)))
 

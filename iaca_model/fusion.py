@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import Attended, Pair, cross_layer, hide, precise
+from iaca_model.attention import Attended, Pair, cross_layer
 from iaca_model.config import FusionConfig
 from iaca_model.gates import build_gate
+from iaca_model.layers import at_least_float32, mask
 
 
 class FusionOutput(NamedTuple):
@@ -65,7 +66,10 @@ class Fusion(nn.Module):
         video_ok_BL = _mask(video_BLD, video_ok_BL, "video_ok_BL")
         audio_ok_BL = _mask(audio_BLD, audio_ok_BL, "audio_ok_BL")
         num_missing = self.config.num_steps - video_BLD.shape[1]
-        video_BLD, audio_BLD = hide(precise(video_BLD), video_ok_BL), hide(precise(audio_BLD), audio_ok_BL)
+        video_BLD, audio_BLD = (
+            mask(at_least_float32(video_BLD), video_ok_BL),
+            mask(at_least_float32(audio_BLD), audio_ok_BL),
+        )
         pair = Pair(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
         with torch.autocast(video_BLD.device.type, enabled=False):
             output = self._fuse(_pad(pair, num_missing) if num_missing else pair)

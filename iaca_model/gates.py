@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.agreement import HIDDEN_DIM, Agreement
-from iaca_model.attention import Pair, self_layer, silence
+from iaca_model.attention import Pair, self_layer
 from iaca_model.config import FusionConfig
+from iaca_model.layers import mask_finite
 
 Gated = tuple[Tensor, dict[str, Tensor]]
 
@@ -153,7 +154,7 @@ class IACA(nn.Module):
 def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
     """Self-attended features after all layers, masked steps zeroed after each."""
     for layer in layers:
-        own_BLD = silence(layer(own_BLD, ok_BL), ok_BL)
+        own_BLD = mask_finite(layer(own_BLD, ok_BL), ok_BL)
     return own_BLD
 
 

@@ -61,11 +61,11 @@ def concordance_loss(
     return (1 - concordance(sums_62)).sum()
 
 
-def lesson(weights_BL2: Tensor, corrupted_BL2: Tensor) -> Tensor:
-    """Cross-entropy of the modality gate against where augmentation spoilt one modality (ours, beyond 2405.12853).
+def supervised_gate_loss(weights_BL2: Tensor, corrupted_BL2: Tensor) -> Tensor:
+    """Cross-entropy of the modality gate against where augmentation corrupted one modality (ours, beyond 2405.12853).
 
-    Only steps with exactly one spoilt modality teach, and what they teach is that the other one deserves the weight;
-    elsewhere nobody knows. 0, still attached to the weights, where there is no such step.
+    Only steps with exactly one corrupted modality count: there the other one deserves the weight. Without any such step
+    the loss is 0, still attached to the weights.
     """
     one_BL = corrupted_BL2[..., 0] ^ corrupted_BL2[..., 1]
     deserved_BL = torch.where(corrupted_BL2[..., 0], weights_BL2[..., 1], weights_BL2[..., 0])

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import hide, linear, precise, silence
-from iaca_model.backbone import TinyAudio, TinyVideo
+from iaca_model.backbones.residual import ResidualAudio, ResidualVideo
+from iaca_model.backbones.tiny import TinyAudio, TinyVideo
 from iaca_model.batch import Batch, FeatureBatch
 from iaca_model.config import FeatureSpec, FusionConfig, InputSpec, ModelConfig
 from iaca_model.fusion import Fusion
-from iaca_model.residual import ResidualAudio, ResidualVideo
+from iaca_model.layers import at_least_float32, linear, mask, mask_finite
 from iaca_model.temporal import temporal_block
 
 
@@ -52,11 +52,11 @@ class FeatureModel(nn.Module):
     def forward(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
         """(B, L, D_v), (B, L, D_a) and bool masks (B, L) -> Prediction."""
         with torch.autocast(video_BLD.device.type, enabled=False):
-            return self._predict(precise(video_BLD), precise(audio_BLD), video_ok_BL, audio_ok_BL)
+            return self._predict(at_least_float32(video_BLD), at_least_float32(audio_BLD), video_ok_BL, audio_ok_BL)
 
     def _predict(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
-        video_BLD = nn.functional.normalize(hide(video_BLD, video_ok_BL), dim=-1)
-        audio_BLD = nn.functional.normalize(hide(audio_BLD, audio_ok_BL), dim=-1)
+        video_BLD = nn.functional.normalize(mask(video_BLD, video_ok_BL), dim=-1)
+        audio_BLD = nn.functional.normalize(mask(audio_BLD, audio_ok_BL), dim=-1)
         if self.has_blocks:
             video_BLD = self.video_block(video_BLD, video_ok_BL)
             audio_BLD = self.audio_block(audio_BLD, audio_ok_BL)
@@ -64,7 +64,7 @@ class FeatureModel(nn.Module):
         if self.has_blocks:
             fused_BLF = self.joint_block(fused_BLF, valid_BL)
         values_BL2 = torch.cat([self.valence(fused_BLF), self.arousal(fused_BLF)], dim=-1)
-        return Prediction(silence(values_BL2, valid_BL), valid_BL, gates, attention)
+        return Prediction(mask_finite(values_BL2, valid_BL), valid_BL, gates, attention)
 
 
 def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:

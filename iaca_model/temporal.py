@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from iaca_model.attention import hide, linear, precise, silence
 from iaca_model.config import Temporal
+from iaca_model.layers import at_least_float32, linear, mask, mask_finite
 
 
 class BLSTM(nn.Module):
@@ -26,11 +26,11 @@ class BLSTM(nn.Module):
     def forward(self, features_BLD: Tensor, ok_BL: Tensor) -> Tensor:
         """(B, L, in) and a bool mask (B, L) -> (B, L, out) of unit length, zero where the mask is False."""
         with torch.autocast(features_BLD.device.type, enabled=False):
-            own_BLD = hide(precise(features_BLD), ok_BL)
+            own_BLD = mask(at_least_float32(features_BLD), ok_BL)
             states = self.init_hidden[:, None].expand(-1, len(own_BLD), -1).contiguous()
             context_BLD, _ = self.rnn(own_BLD, states.chunk(2))
             joined = self.dropout(torch.cat([own_BLD, context_BLD], dim=-1))
-            return silence(nn.functional.normalize(self.linear(joined), dim=-1), ok_BL)
+            return mask_finite(nn.functional.normalize(self.linear(joined), dim=-1), ok_BL)
 
 
 class TCN(nn.Module):
@@ -51,10 +51,10 @@ class TCN(nn.Module):
 
     def forward(self, features_BLD: Tensor, ok_BL: Tensor) -> Tensor:
         """(B, L, in) and a bool mask (B, L) -> (B, L, out), zero where the mask is False."""
-        own_BLD = silence(self.widen(hide(features_BLD, ok_BL)), ok_BL)
+        own_BLD = mask_finite(self.widen(mask(features_BLD, ok_BL)), ok_BL)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             seen_BLD = norm(convolution(own_BLD.mT).mT)
-            own_BLD = silence(own_BLD + self.dropout(torch.relu(seen_BLD)), ok_BL)
+            own_BLD = mask_finite(own_BLD + self.dropout(torch.relu(seen_BLD)), ok_BL)
         return own_BLD
 
 

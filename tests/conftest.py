@@ -13,7 +13,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from required import require_or_skip
+
+from tests.support.required import require_or_skip
 
 REPOSITORY = Path(__file__).parents[1]
 RGW = REPOSITORY / "infra/s3/rgw.sh"

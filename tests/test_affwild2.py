@@ -14,11 +14,11 @@ import pytest
 import safetensors.torch
 import torch
 
+from iaca_model.backbones.residual import r2plus1d_18, resnet_18
 from iaca_model.config import InputSpec, preset
-from iaca_model.residual import r2plus1d_18, resnet_18
 from pipeline.config import load, require_view
-from pipeline.dataset.shards import read_index, read_videos
-from pipeline.media.decode import find_ffmpeg
+from pipeline.dataset.format.shards import read_index, read_videos
+from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import ClipSpec, make_clip
 
 RUN_FILE = Path(__file__).parents[1] / "infra/runs/affwild2.toml"
@@ -130,7 +130,7 @@ def test_the_whole_path_on_talkers_in_that_layout(tmp_path):
     assert sorted(set(range(NUM_FRAMES)) - set(table["frame"].to_pylist())) == [9]
     faces = dict(zip(table["frame"].to_pylist(), table["face_ok"].to_pylist(), strict=True))
     assert [frame for frame, seen in faces.items() if not seen] == [20, 21, 22, 23]
-    assert metrics["frames"]["carried"] < 20  # before half a sub-clip has been heard or seen
+    assert metrics["frames"]["reused"] < 20  # before half a sub-clip has been heard or seen
     for key, kind in (("ccc", "pred"), ("ccc_smoothed", "smoothed")):
         for name in ("valence", "arousal"):
             assert metrics[key]["pooled"][name] == pytest.approx(ccc_of(table, kind, name), abs=1e-6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import with_table
+from tests.support.readme import with_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("iaca_model", "pipeline", "flows")
@@ -75,7 +75,13 @@ def _forbidden_in_pipeline(module: str, name: str) -> str | None:
 def _forbidden_in_flows(name: str) -> str | None:
     if within(name, "torch", "cv2", "ray.data", "ray.train", "webdataset", "fsspec", "s3fs", "av", "ffmpeg"):
         return "flows never run media or torch in their own process"
-    allowed = ("pipeline.config", "pipeline.sections", "pipeline.records", "pipeline.storage", "pipeline.progress")
+    allowed = (
+        "pipeline.config",
+        "pipeline.config.sections",
+        "pipeline.records",
+        "pipeline.storage",
+        "pipeline.runtime.progress",
+    )
     if within(name, "pipeline") and name != "pipeline" and not within(name, *allowed):
         return "flows know the pipeline by its configuration, its records and its storage"
     if within(name, "iaca_model"):
@@ -96,12 +102,12 @@ def test_imports_follow_the_arrows(path):
         ("iaca_model.fusion", "ray"),
         ("iaca_model.config", "torch.nn"),
         ("pipeline.media.decode", "pipeline.config"),
-        ("pipeline.dataset.shards", "s3fs"),
-        ("pipeline.dataset.plan", "ray.data"),
-        ("pipeline.dataset.plan", "iaca_model.fusion"),
-        ("pipeline.jobs.train", "flows.cli"),
-        ("flows.cli", "pipeline.jobs.train"),
-        ("flows.ray_job", "ray.train"),
+        ("pipeline.dataset.format.shards", "s3fs"),
+        ("pipeline.dataset.plan.shard_plan", "ray.data"),
+        ("pipeline.dataset.plan.shard_plan", "iaca_model.fusion"),
+        ("pipeline.jobs.train", "flows.cli.main"),
+        ("flows.cli.main", "pipeline.jobs.train"),
+        ("flows.cluster_job", "ray.train"),
     ],
 )
 def test_the_arrows_refuse(module, name):
@@ -153,7 +159,7 @@ def test_broad_except_stands_only_at_the_per_video_boundary():
             if names & {"Exception", "BaseException", "bare"} and not cleans_up_and_travels_on:
                 places.append(module_of(path))
     assert len(places) == 1, places
-    assert places[0].startswith("pipeline.dataset.") or places == ["pipeline.jobs.builder"], places
+    assert places[0].startswith("pipeline.dataset.") or places == ["pipeline.jobs.workers.shard_builder"], places
 
 
 def test_no_mocks():

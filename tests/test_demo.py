@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.progress import result_from_json
+from pipeline.runtime.progress import result_from_json
 
 ROOT = Path(__file__).parents[1]
 RUN_FILE = ROOT / "infra/runs/demo.toml"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from required import require_or_skip
+
+from tests.support.required import require_or_skip
 
 
 @pytest.mark.parametrize(

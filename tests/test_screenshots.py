@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.screenshots import PageError, find_chromium, newest_report, screenshot
+from tests.support.screenshots import PageError, find_chromium, newest_report, screenshot
 
 
 @pytest.fixture(autouse=True)

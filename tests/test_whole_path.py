@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
-from pipeline.dataset.shards import read_dataset
-from pipeline.jobs import orphans
+from pipeline.dataset.format.shards import read_dataset
+from pipeline.runtime import processes
 from pipeline.storage import join
-from pipeline.training import checkpoint, record
+from pipeline.training import checkpoint, run_record
 
 IACA = Path(sys.executable).with_name("iaca")
 RUN_FILE = """
@@ -107,7 +107,7 @@ def test_the_same_experiment_in_a_bucket(run_file, source, in_folder, s3_bucket)
     assert b"<html" in storage.read_bytes(report)[:200]
     frames = metrics(only(root, "metrics.json"))["frames"]
     assert frames["labelled"] == frames["scored"] == 100
-    run = record.read_record(only(root, "run.json").rsplit("/", 1)[0])
+    run = run_record.read_record(only(root, "run.json").rsplit("/", 1)[0])
     assert (run.num_epochs, run.attempts, run.dataset_digest) == (2, 1, dataset.digest)
 
 
@@ -131,8 +131,8 @@ def test_training_and_evaluation_need_no_raw_videos(run_file, source, in_folder,
 def interrupted(words, is_under_way):
     """Start the command, press Ctrl-C once `is_under_way`; its code, its output and whoever it left behind."""
     # An orphan comes to us, where it is seen.
-    orphans.adopt()
-    before = orphans.below(os.getpid())
+    processes.adopt()
+    before = processes.below(os.getpid())
     command = [IACA, *map(str, words)]
     with subprocess.Popen(command, stdout=-1, stderr=-2, text=True, env=quiet(), start_new_session=True) as process:
         deadline = time.monotonic() + 120
@@ -140,11 +140,11 @@ def interrupted(words, is_under_way):
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert len(orphans.below(process.pid)) > 5, "Ray is not running"
+        assert len(processes.below(process.pid)) > 5, "Ray is not running"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and to Prefect's server
         said, _ = process.communicate(timeout=60)
     deadline = time.monotonic() + 10
-    while (left := orphans.below(os.getpid()) - before) and time.monotonic() < deadline:
+    while (left := processes.below(os.getpid()) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     return process.returncode, said, left
 
@@ -169,5 +169,5 @@ def test_ctrl_c_while_training_leaves_nothing_running_and_resumes(run_file, in_f
     assert "To resume: iaca train" in said
     iaca(*words)
     (run,) = (tmp_path / "runs").iterdir()
-    found = record.read_record(str(run))
+    found = run_record.read_record(str(run))
     assert (found.attempts, found.num_epochs) == (2, 40)

@@ -3,7 +3,7 @@
     latent   valence, arousal: smooth over the L steps of a sequence, in [-1, 1]
     video    D features: a noisy view of both (better on valence), who it is, and what does not matter
     audio    D features: the same with its own noise (better on arousal), another who and what
-    corrupt  spans of one modality, as `pipeline.ablation.corruption` spoils them
+    corrupt  spans of one modality, as `pipeline.ablation.corruption` corrupts them
 
 Shape letters: N sequences, L steps, D feature width, K latent factors.
 """
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.sequences import HEALTHY, Material, Sequences
-from pipeline.sections import AblateConfig
+from pipeline.ablation.feature_sequences import HEALTHY, Sequences, TrialData
+from pipeline.config.sections import AblateConfig
 
 NUM_IDENTITY, NUM_NUISANCE = 4, 4
 NUM_FACTORS = 2 + NUM_IDENTITY + NUM_NUISANCE
@@ -63,11 +63,11 @@ class World:
         return torch.randn(*shape, generator=self.generator)
 
 
-def material(settings: AblateConfig, seed: int) -> Material:
+def trial_data(settings: AblateConfig, seed: int) -> TrialData:
     """The world of `seed`: sequences to learn from, and fresh ones to be measured on, clean and corrupted."""
     world = World(seed, settings.num_steps, settings.feature_dim)
-    spoiling = torch.Generator().manual_seed(CORRUPTION_SEED + seed)
-    train = corrupt(world.draw(settings.num_train), settings.chance_in_training, spoiling)
+    corruption_rng = torch.Generator().manual_seed(CORRUPTION_SEED + seed)
+    train = corrupt(world.draw(settings.num_train), settings.chance_in_training, corruption_rng)
     clean = world.draw(settings.num_test)
     curve = clean.take(torch.arange(min(NUM_CURVE, len(clean))))
-    return Material(train, clean, corrupt(clean, settings.corrupted, spoiling), curve)
+    return TrialData(train, clean, corrupt(clean, settings.corrupted, corruption_rng), curve)

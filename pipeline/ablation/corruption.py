@@ -1,6 +1,6 @@
 """Spoils spans of one modality: missing (zeros), noisy (drowned), or swapped (somebody else's features).
 
-A spoilt step keeps its true label, and no mask tells of it: the model has to find out. Only a step that has both
+A corrupted step keeps its true label, and no mask tells of it: the model has to find out. Only a step that has both
 modalities loses one of them: where one is all there is, nothing could be inconsistent with it.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.ablation.sequences import HEALTHY, KINDS, Sequences, spread
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS, Sequences, spread
 
 SWAPPED = KINDS.index("swapped")
 KEPT, LOUD = 0.3, 1.5  # of a noisy step: the share of its features that is left, and the noise in deviations of all
@@ -19,18 +19,18 @@ NUM_MEASURED = 1024  # sequences from which the deviation of a large set is take
 
 
 def corrupt(clean: Sequences, chance: float, generator: torch.Generator) -> Sequences:
-    """With `chance` per sequence and modality, spoil a span of 3 to 3/4 L steps of it in one of the three ways.
+    """With `chance` per sequence and modality, corrupt_spans a span of 3 to 3/4 L steps of it in one of the three ways.
 
     Of a step that would lose both modalities, the sound is spared. Swapped features are those of the sequence before.
     Uses up the same random numbers for any `chance`.
     """
     kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
-    return spoil(clean, kind_NL2, clean.take(torch.arange(len(clean)).roll(1)), deviations(clean), generator)
+    return corrupt_spans(clean, kind_NL2, clean.take(torch.arange(len(clean)).roll(1)), deviations(clean), generator)
 
 
 @dataclass(frozen=True, eq=False)
-class Spoilt:
-    """Sequences that are spoilt as they are taken, for those that are too large to be held twice.
+class CorruptedSource:
+    """Sequences that are corrupted as they are taken, for those that are too large to be held twice.
 
     Swapped features are those of a sequence of another group.
     """
@@ -42,7 +42,7 @@ class Spoilt:
     seed: int
 
     @classmethod
-    def of(cls, clean: Sequences, chance: float, seed: int) -> Spoilt:
+    def of(cls, clean: Sequences, chance: float, seed: int) -> CorruptedSource:
         """Each sequence's span and kind, drawn with `seed` as `corrupt` draws them."""
         generator = torch.Generator().manual_seed(seed)
         kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
@@ -53,10 +53,10 @@ class Spoilt:
         return len(self.clean)
 
     def take(self, rows: Tensor) -> Sequences:
-        """The spoilt sequences at these indices; their noise follows from the seed and the first index."""
+        """The corrupted sequences at these indices; their noise follows from the seed and the first index."""
         generator = torch.Generator().manual_seed(self.seed + int(rows[0]))
         other = self.clean.take(self.other_N[rows])
-        return spoil(self.clean.take(rows), self.kind_NL2[rows], other, self.deviations, generator)
+        return corrupt_spans(self.clean.take(rows), self.kind_NL2[rows], other, self.deviations, generator)
 
 
 def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator) -> Tensor:
@@ -94,7 +94,7 @@ def deviations(clean: Sequences) -> tuple[float, float]:
     return video, audio
 
 
-def spoil(
+def corrupt_spans(
     clean: Sequences, kind_NL2: Tensor, other: Sequences, loud: tuple[float, float], generator: torch.Generator
 ) -> Sequences:
     """The sequences with zeros, loud noise or the features of `other` where `kind_NL2` says so.
@@ -102,12 +102,14 @@ def spoil(
     A step that `other` cannot replace, because that modality is not there either, stays healthy.
     """
     kind_NL2 = torch.where((kind_NL2 == SWAPPED) & ~other.ok_NL2, HEALTHY, kind_NL2)
-    video_NLD = _spoil(clean.video_NLD, kind_NL2[..., 0], other.video_NLD, loud[0], generator)
-    audio_NLD = _spoil(clean.audio_NLD, kind_NL2[..., 1], other.audio_NLD, loud[1], generator)
+    video_NLD = _corrupt(clean.video_NLD, kind_NL2[..., 0], other.video_NLD, loud[0], generator)
+    audio_NLD = _corrupt(clean.audio_NLD, kind_NL2[..., 1], other.audio_NLD, loud[1], generator)
     return replace(clean, video_NLD=video_NLD, audio_NLD=audio_NLD, kind_NL2=kind_NL2)
 
 
-def _spoil(features_NLD: Tensor, kind_NL: Tensor, other_NLD: Tensor, loud: float, generator: torch.Generator) -> Tensor:
+def _corrupt(
+    features_NLD: Tensor, kind_NL: Tensor, other_NLD: Tensor, loud: float, generator: torch.Generator
+) -> Tensor:
     noise_NLD = LOUD * loud * torch.randn(features_NLD.shape, generator=generator)
     options = (torch.zeros_like(features_NLD), KEPT * features_NLD + noise_NLD, other_NLD)
     for kind, option_NLD in enumerate(options):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
-from pipeline.ablation.sequences import HEALTHY, KINDS, Sequences
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS, Sequences
 
 PERCENTS = (0, 10, 20, 30, 50, 70, 90, 100)
 PATTERNS = ("random", "block")
@@ -29,21 +29,21 @@ def ccc(found: Prediction, sequences: Sequences) -> dict[str, float | None]:
 
 
 def detection(gates: Mapping[str, Tensor], kind_NL2: Tensor) -> dict[str, float | None] | None:
-    """How well the modality gate finds the spoilt modality where exactly one is; None without that gate.
+    """How well the modality gate finds the corrupted modality where exactly one is; None without that gate.
 
-    AUROC of the video's weight against "the sound is spoilt", per kind of corruption and over `all`; `gap`: mean
-    weight of the healthy minus that of the spoilt modality, because AUROC does not see how far a gate moves.
+    AUROC of the video's weight against "the sound is corrupted", per kind of corruption and over `all`; `gap`: mean
+    weight of the healthy minus that of the corrupted modality, because AUROC does not see how far a gate moves.
     """
     if "modality" not in gates:
         return None
-    spoilt_NL2 = kind_NL2 != HEALTHY
-    one_NL = spoilt_NL2.sum(-1) == 1
-    weights_M2, spoilt_M2 = gates["modality"][one_NL], spoilt_NL2[one_NL]
+    corrupted_NL2 = kind_NL2 != HEALTHY
+    one_NL = corrupted_NL2.sum(-1) == 1
+    weights_M2, corrupted_M2 = gates["modality"][one_NL], corrupted_NL2[one_NL]
     kind_M = kind_NL2[one_NL].amin(-1)  # HEALTHY is the largest
-    found = {name: auroc(weights_M2[kind_M == i, 0], spoilt_M2[kind_M == i, 1]) for i, name in enumerate(KINDS)}
-    signs_M2 = 1 - 2 * spoilt_M2.float()
+    found = {name: auroc(weights_M2[kind_M == i, 0], corrupted_M2[kind_M == i, 1]) for i, name in enumerate(KINDS)}
+    signs_M2 = 1 - 2 * corrupted_M2.float()
     gap = (weights_M2 * signs_M2).sum(-1).mean().item() if len(weights_M2) else None
-    return {**found, "all": auroc(weights_M2[:, 0], spoilt_M2[:, 1]), "gap": gap}
+    return {**found, "all": auroc(weights_M2[:, 0], corrupted_M2[:, 1]), "gap": gap}
 
 
 def auroc(scores_M: Tensor, positive_M: Tensor) -> float | None:

@@ -1,4 +1,4 @@
-"""Features of real recordings as a trial's material: read once per process, into memory whose size is known before."""
+"""Features of real recordings as the data of a trial: read once per process, into memory of a known size."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy as np
 import torch
 
 from iaca_model.config import FeatureSpec
-from pipeline.ablation.corruption import Spoilt
-from pipeline.ablation.sequences import HEALTHY, Material, Sequences, Source, spread
+from pipeline.ablation.corruption import CorruptedSource
+from pipeline.ablation.feature_sequences import HEALTHY, Sequences, Source, TrialData, spread
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
-from pipeline.dataset.shards import DatasetInfo
-from pipeline.features import FeatureOrigin
+from pipeline.config.sections import AblateConfig, SequenceConfig
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shards import DatasetInfo
 from pipeline.records import SampleRow
-from pipeline.sections import AblateConfig, SequenceConfig
-from pipeline.training import order, views
+from pipeline.records.features import FeatureOrigin
+from pipeline.training import sampler, sequences
 from pipeline.training.loader import read_segment
-from pipeline.training.order import Visit
-from pipeline.training.record import on_dataset
-from pipeline.training.views import FeatureSequences
+from pipeline.training.run_record import on_dataset
+from pipeline.training.sampler import SegmentSample
+from pipeline.training.sequences import FeatureSequences
 
 NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = NUM_CHOOSING = 1024  # sequences of the missing-sound curve, and of those that choose
@@ -51,16 +51,18 @@ class Recordings:
         """Those that are read."""
         return tuple(dict.fromkeys(split for split in ("train", self.choosing, self.measured) if split))
 
-    def visits(self, rows: Sequence[SampleRow], split: str) -> list[Visit]:
+    def samples(self, rows: Sequence[SampleRow], split: str) -> list[SegmentSample]:
         """What is read of a split, group after group."""
         stride = self.view.subclip_stride
         num_phases = self.phases if split == "train" else stride
-        visits = order.validation_visits(order.labelled(rows, split, self.uri), stride=stride, num_phases=num_phases)
-        return sorted(visits, key=lambda visit: visit.row.group)
+        samples = sampler.validation_samples(
+            sampler.labelled(rows, split, self.uri), stride=stride, num_phases=num_phases
+        )
+        return sorted(samples, key=lambda sample: sample.row.group)
 
     def with_size(self, rows: Sequence[SampleRow]) -> Recordings:
         """The same, with the memory that it takes."""
-        num_sequences = sum(len(visit.phases) for split in self.splits for visit in self.visits(rows, split))
+        num_sequences = sum(len(sample.phases) for split in self.splits for sample in self.samples(rows, split))
         num_features = num_sequences * self.spec.num_steps * (self.spec.video_dim + self.spec.audio_dim)
         return replace(self, num_bytes=num_features * FEATURE_BYTES)
 
@@ -81,14 +83,14 @@ def find(config: Config) -> Recordings:
     measured, choosing = "test" if "test" in labelled else "val", "val" if "val" in labelled else ""
     found = Recordings(dataset.uri, dataset.digest, view, spec, config.ablate.phases, measured, choosing)
     for split in found.splits:
-        _require_two_groups(found.visits(rows, split), split, found.uri)
+        _require_two_groups(found.samples(rows, split), split, found.uri)
     found = found.with_size(rows)
     _require_memory(found, config.ablate.memory_gb)
     return found
 
 
 def _require_features(config: Config, dataset: DatasetInfo) -> FeatureOrigin:
-    """What the features were made of, of both modalities and in sequences that are long enough to be spoilt."""
+    """What the features were made of, of both modalities and in sequences that are long enough to be corrupted."""
     length, uri, origin = config.sequence.num_subclips, dataset.uri, dataset.features
     if origin is None:
         raise UsageError(
@@ -101,14 +103,14 @@ def _require_features(config: Config, dataset: DatasetInfo) -> FeatureOrigin:
         )
     if length < SHORTEST:
         raise UsageError(
-            f"sequence.num_subclips is {length}, but a spoilt span has 3 steps or more and is no longer than 3/4 of a "
+            f"sequence.num_subclips is {length}, but a corrupted span has 3 steps or more and at most 3/4 of a "
             f"sequence; allowed: {SHORTEST} or more"
         )
     return origin
 
 
-def _require_two_groups(visits: Sequence[Visit], split: str, uri: str) -> None:
-    groups = {visit.row.group for visit in visits}
+def _require_two_groups(samples: Sequence[SegmentSample], split: str, uri: str) -> None:
+    groups = {sample.row.group for sample in samples}
     if len(groups) < 2:
         raise UsageError(
             f"the {split} split of {uri} has labels of one group only ({groups.pop()}), but swapped features come from "
@@ -126,18 +128,18 @@ def _require_memory(found: Recordings, allowed_gb: float) -> None:
         )
 
 
-def material(found: Recordings, settings: AblateConfig, seed: int) -> Material:
+def trial_data(found: Recordings, settings: AblateConfig, seed: int) -> TrialData:
     """What the dataset gives to the trial of `seed`: the recordings are the same for all, their corruption is not."""
     parts = read(found)
     clean = parts[found.measured].sequences
     choosing: tuple[Source, ...] = ()
     if found.choosing:
         val = spread(parts[found.choosing].sequences, NUM_CHOOSING)
-        choosing = (val, Spoilt.of(val, settings.corrupted, CHOOSING_SEED + seed))
-    return Material(
-        train=Spoilt.of(parts["train"].sequences, settings.chance_in_training, CORRUPTION_SEED + seed),
+        choosing = (val, CorruptedSource.of(val, settings.corrupted, CHOOSING_SEED + seed))
+    return TrialData(
+        train=CorruptedSource.of(parts["train"].sequences, settings.chance_in_training, CORRUPTION_SEED + seed),
         clean=clean,
-        corrupted=Spoilt.of(clean, settings.corrupted, TEST_SEED + seed),
+        corrupted=CorruptedSource.of(clean, settings.corrupted, TEST_SEED + seed),
         curve=spread(clean, NUM_CURVE),
         choosing=choosing,
         facts={split: part.facts for split, part in parts.items()},
@@ -167,7 +169,7 @@ def read(found: Recordings) -> dict[str, Part]:
         UsageError: a split has too few labelled frames with a face for a CCC.
     """
     rows = shards.read_index(found.uri)
-    parts = {split: _read_split(found, found.visits(rows, split)) for split in found.splits}
+    parts = {split: _read_split(found, found.samples(rows, split)) for split in found.splits}
     for split, part in parts.items():
         _require_faces(part.sequences, split, found.uri)
     return parts
@@ -182,26 +184,26 @@ def _require_faces(sequences: Sequences, split: str, uri: str) -> None:
         )
 
 
-def _read_split(found: Recordings, visits: Sequence[Visit]) -> Part:
+def _read_split(found: Recordings, samples: Sequence[SegmentSample]) -> Part:
     """Every sequence is written to its place at once, so that nothing is held twice."""
-    whole, stop = _room(found.spec, sum(len(visit.phases) for visit in visits)), 0
-    numbers = {group: i for i, group in enumerate(dict.fromkeys(visit.row.group for visit in visits))}
-    for visit, cut in _cuts(found, visits):
-        part = _sequences(cut, numbers[visit.row.group])
+    whole, stop = _room(found.spec, sum(len(sample.phases) for sample in samples)), 0
+    numbers = {group: i for i, group in enumerate(dict.fromkeys(sample.row.group for sample in samples))}
+    for sample, cut in _cuts(found, samples):
+        part = _sequences(cut, numbers[sample.row.group])
         start, stop = stop, stop + len(part)
         for name, tensor in vars(part).items():
             getattr(whole, name)[start:stop] = tensor
     sequences = Sequences(*(tensor[:stop] for tensor in vars(whole).values()))
-    return Part(sequences, len({visit.row.video_id for visit in visits}))
+    return Part(sequences, len({sample.row.video_id for sample in samples}))
 
 
-def _cuts(found: Recordings, visits: Sequence[Visit]) -> Iterator[tuple[Visit, FeatureSequences]]:
-    def cut(visit: Visit) -> FeatureSequences:
-        return views.cut_features(read_segment(found.uri, visit.row), visit.phases, found.view, found.spec)
+def _cuts(found: Recordings, samples: Sequence[SegmentSample]) -> Iterator[tuple[SegmentSample, FeatureSequences]]:
+    def cut(sample: SegmentSample) -> FeatureSequences:
+        return sequences.cut_features(read_segment(found.uri, sample.row), sample.phases, found.view, found.spec)
 
     with ThreadPoolExecutor(NUM_READ_AT_ONCE) as threads:
-        for start in range(0, len(visits), NUM_READ_AT_ONCE):
-            some = visits[start : start + NUM_READ_AT_ONCE]
+        for start in range(0, len(samples), NUM_READ_AT_ONCE):
+            some = samples[start : start + NUM_READ_AT_ONCE]
             yield from zip(some, threads.map(cut, some), strict=True)
 
 

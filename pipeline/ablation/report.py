@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import storage
-from pipeline.ablation import pictures, table
+from pipeline.ablation import figures, table
 from pipeline.ablation.table import Result, Row
 from pipeline.ablation.variants import Variant
 from pipeline.config import Config
@@ -20,8 +20,8 @@ EXPLANATION = (
     "CCC is the mean of valence and arousal, pooled over every labelled step of the measured sequences, mean ± "
     "deviation over seeds. A gain is the paired difference to the same base without a gate, on the same data, ± its "
     "standard error; over IACA: the same difference to the base with IACA as it is by default. AUROC: how well the "
-    "modality gate tells which modality is spoilt, its mask hidden, where exactly one is; gap: mean weight of the "
-    "healthy minus that of the spoilt."
+    "modality gate tells which modality is corrupted, its mask hidden, where exactly one is; gap: mean weight of the "
+    "healthy minus that of the corrupted."
 )
 
 
@@ -36,15 +36,15 @@ def data_name(config: Config) -> str:
 
 
 def account(config: Config, results: Sequence[Result]) -> str:
-    """How much data that was, how it was spoilt, and which moment of training was measured."""
+    """How much data that was, how it was corrupted, and which moment of training was measured."""
     settings, facts = config.ablate, results[0].get("data")
     chances = f"{settings.chance_in_training:g} in training and {settings.corrupted:g} where measured"
-    spoilt = f"Chance per sequence and modality that a span is spoilt: {chances}."
+    corrupted = f"Chance per sequence and modality that a span is corrupted: {chances}."
     if not facts:
         return (
             f"Data: the built-in inconsistency benchmark, a world of its own for each seed: {settings.num_train:,} "
             f"synthetic sequences to learn from and {settings.num_test:,} to be measured on, of {settings.num_steps} "
-            f"steps with {settings.feature_dim} features per modality. {spoilt} Measured after the last update."
+            f"steps with {settings.feature_dim} features per modality. {corrupted} Measured after the last update."
         )
     measured, chosen = ("test" if "test" in facts else "val"), ("val" if "val" in facts else "")
     amounts = (f"{name} {_amount(numbers)}" for name, numbers in facts.items())
@@ -54,7 +54,7 @@ def account(config: Config, results: Sequence[Result]) -> str:
         (
             f"Data: the features {data_name(config)}; {'; '.join(amounts)}. Measured on {measured}.",
             "Seeds differ in the corruption, in what the weights begin with and in the order of training.",
-            spoilt,
+            corrupted,
             moment if chosen else "Measured after the last update.",
             *([flattered] if measured == chosen else []),
         )
@@ -69,9 +69,9 @@ def publish(uri: str, config: Config, variants: Sequence[Variant], results: Sequ
     """Write everything about the ablation to the folder `uri`; whoever sees `marker` sees all of it."""
     rows, curves = table.rows_of(variants, results), table.mean_curves(results)
     data, told = data_name(config), account(config, results)
-    shown = {"gains.png": pictures.gains(rows, data), "curves.png": pictures.curves(curves, data)}
+    shown = {"gains.png": figures.gains(rows, data), "curves.png": figures.curves(curves, data)}
     if detected := [row for row in rows if row.auroc]:
-        shown["detection.png"] = pictures.detection(detected, data)
+        shown["detection.png"] = figures.detection(detected, data)
     dimensions = table.dimension_cells(results, curves)
     by_dimension = table.in_markdown(table.DIMENSIONS, dimensions)
     files = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ablation.sequences import KINDS
+from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.variants import Variant
 
 Result = dict[str, Any]  # of one trial, see `trial.run_trial`

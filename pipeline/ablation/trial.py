@@ -1,4 +1,4 @@
-"""One trial of an ablation: one variant trained and measured on one seed's material."""
+"""One trial of an ablation: one variant trained and measured on one seed's trial_data."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.config import FeatureSpec, FusionConfig, ModelConfig
-from iaca_model.loss import concordance_loss, lesson
+from iaca_model.loss import concordance_loss, supervised_gate_loss
 from iaca_model.model import FeatureModel, Prediction
-from iaca_model.training import build_optimizer, cosine_schedule, set_learning_rate
+from iaca_model.train_step import build_optimizer, cosine_schedule, set_learning_rate
 from pipeline.ablation import benchmark, measures, recordings
 from pipeline.ablation.corruption import corrupt
+from pipeline.ablation.feature_sequences import HEALTHY, Sequences, Source, TrialData, joined
 from pipeline.ablation.recordings import Recordings
-from pipeline.ablation.sequences import HEALTHY, Material, Sequences, Source, joined
 from pipeline.ablation.variants import Variant
 from pipeline.config import fingerprint
-from pipeline.sections import AblateConfig
+from pipeline.config.sections import AblateConfig
 
 VERSION = 1  # raise it when the same trial would give other numbers
 WEIGHT_DECAY, CLIP_NORM, WARMUP = 1e-2, 1.0, 0.1
@@ -32,11 +32,11 @@ AUGMENTATION_SEED = 2_000_003  # added to the trial's own
 NUM_CHOICES = 10  # moments of training, evenly spaced, of which the best is kept
 LARGEST = 1 << 25  # numbers in the largest tensor of a pass: the joint correlation matrices of jca
 
-# Of the settings: what says only which other trials there are, or belongs to the other kind of material.
+# Of the settings: what says only which other trials there are, or belongs to the other kind of trial_data.
 ALIKE: dict[str, Any] = {**dict.fromkeys(("bases", "gates", "extras", "extra_bases"), ""), "num_workers": 0}
 ALIKE |= {"num_seeds": 1, "first_seed": 0}
 OF_BENCHMARK, OF_RECORDINGS = ("num_steps", "feature_dim", "num_train", "num_test"), ("phases",)
-PLACES = ("data", "dataset", "memory_gb")  # and what says only where the material is found
+PLACES = ("data", "dataset", "memory_gb")  # and what says only where the trial_data is found
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Trial:
     settings: AblateConfig
     model: ModelConfig = SMALL  # its blocks, heads and dropout; base and gate are the variant's
     recordings: Recordings | None = None  # None: the inconsistency benchmark
-    device: str = "cpu"  # of the model; sequences are drawn, spoilt and measured on the CPU
+    device: str = "cpu"  # of the model; sequences are drawn, corrupted and measured on the CPU
 
     @property
     def digest(self) -> str:
@@ -78,11 +78,11 @@ class Trial:
             attention_temperature=self.model.attention_temperature,
         )
 
-    def material(self) -> Material:
+    def trial_data(self) -> TrialData:
         """What it learns from and is measured on."""
         if self.recordings:
-            return recordings.material(self.recordings, self.settings, self.seed)
-        return benchmark.material(self.settings, self.seed)
+            return recordings.trial_data(self.recordings, self.settings, self.seed)
+        return benchmark.trial_data(self.settings, self.seed)
 
 
 def _blocks(model: ModelConfig) -> tuple[str | float, ...]:
@@ -106,7 +106,7 @@ class Encoded(nn.Module):
         )
 
     def forward(self, sequences: Sequences, audio_ok_NL: Tensor | None = None) -> Prediction:
-        """Predict every step; of what is spoilt the model is told nothing, unless by `audio_ok_NL`."""
+        """Predict every step; of what is corrupted the model is told nothing, unless by `audio_ok_NL`."""
         video_ok_NL, heard_NL = sequences.ok_NL2.unbind(-1)
         audio_ok_NL = heard_NL if audio_ok_NL is None else heard_NL & audio_ok_NL
         return self.model(self.video(sequences.video_NLD), self.audio(sequences.audio_NLD), video_ok_NL, audio_ok_NL)
@@ -135,46 +135,46 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and measure; a plain dict that JSON keeps.
 
     `ccc` on `corrupted` and `clean` test data; `gate_detects` as `measures.detection`, None without a modality gate;
-    `curve` as `measures.missing_audio`; `data` as the material says of itself; `update` after which it was measured.
+    `curve` as `measures.missing_audio`; `data` as the trial_data says of itself; `update` after which it was measured.
     """
     begin_s, seed = process_time(), trial.seed
-    material = trial.material()
+    trial_data = trial.trial_data()
     torch.manual_seed(seed)
     model = Encoded(trial).to(trial.device)
-    update = fit(model, material, trial)
-    corrupted, truth = model.predict(material.corrupted)
+    update = fit(model, trial_data, trial)
+    corrupted, truth = model.predict(trial_data.corrupted)
     return {
         "variant": trial.variant.name,
         "base": trial.variant.base,
         "gate": trial.variant.gate,
         "seed": seed,
-        "ccc": {"corrupted": measures.ccc(corrupted, truth), "clean": measures.ccc(*model.predict(material.clean))},
+        "ccc": {"corrupted": measures.ccc(corrupted, truth), "clean": measures.ccc(*model.predict(trial_data.clean))},
         "gate_detects": measures.detection(corrupted.gates, truth.kind_NL2),
-        "curve": measures.missing_audio(lambda *hidden: model.predict(*hidden)[0], material.curve, seed),
+        "curve": measures.missing_audio(lambda *hidden: model.predict(*hidden)[0], trial_data.curve, seed),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "data": material.facts,
+        "data": trial_data.facts,
         "update": update,
         "cpu_s": process_time() - begin_s,
     }
 
 
-def fit(model: Encoded, material: Material, trial: Trial) -> int:
+def fit(model: Encoded, trial_data: TrialData, trial: Trial) -> int:
     """Train for `updates` steps; every variant sees the same batches in the same order on the same seed.
 
-    The model is left as it was after the update that is returned: the last one, or where the material has sequences to
+    The model is left as it was after the update that is returned: the last one, or where there is data to
     choose on, of ten evenly spaced ones that with the best mean CCC on them.
     """
     settings = trial.settings
     optimizer = build_optimizer(model, learning_rate=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     order = torch.Generator().manual_seed(trial.seed)
-    spoiling = torch.Generator().manual_seed(AUGMENTATION_SEED + trial.seed)
+    corruption_rng = torch.Generator().manual_seed(AUGMENTATION_SEED + trial.seed)
     num_warmup = round(WARMUP * settings.updates)
-    choice = Choice(settings.updates, material.choosing)
+    choice = Choice(settings.updates, trial_data.choosing)
     for step in range(settings.updates):
         share = cosine_schedule(step, num_steps=settings.updates, num_warmup=num_warmup)
         set_learning_rate(optimizer, settings.learning_rate * share)
-        batch = material.train.take(torch.randint(len(material.train), (settings.batch_size,), generator=order))
-        loss = loss_of(model.train(), batch, trial.variant, spoiling)
+        batch = trial_data.train.take(torch.randint(len(trial_data.train), (settings.batch_size,), generator=order))
+        loss = loss_of(model.train(), batch, trial.variant, corruption_rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
@@ -207,14 +207,16 @@ class Choice:
         return self.update
 
 
-def loss_of(model: Encoded, batch: Sequences, variant: Variant, spoiling: torch.Generator) -> Tensor:
-    """The concordance loss, on augmented sequences where asked, plus what the modality gate is taught of them.
+def loss_of(model: Encoded, batch: Sequences, variant: Variant, corruption_rng: torch.Generator) -> Tensor:
+    """The concordance loss, on augmented sequences where asked, plus what the modality gate is supervised of them.
 
-    The lesson knows only what augmentation itself has done, as it would on real recordings.
+    The supervised_gate_loss knows only what augmentation itself has done, as it would on real recordings.
     """
-    spoilt = (corrupt(batch, variant.augment, spoiling) if variant.augment else batch).to(model.device)
-    found = model(spoilt)
-    loss = concordance_loss(found.values_BL2, spoilt.target_NL2, found.valid_BL & spoilt.labelled_NL)
-    if variant.teach:
-        loss = loss + variant.teach * lesson(found.gates["modality"], spoilt.kind_NL2 != HEALTHY)
+    corrupted = (corrupt(batch, variant.augment, corruption_rng) if variant.augment else batch).to(model.device)
+    found = model(corrupted)
+    loss = concordance_loss(found.values_BL2, corrupted.target_NL2, found.valid_BL & corrupted.labelled_NL)
+    if variant.gate_supervision:
+        loss = loss + variant.gate_supervision * supervised_gate_loss(
+            found.gates["modality"], corrupted.kind_NL2 != HEALTHY
+        )
     return loss

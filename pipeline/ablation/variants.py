@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from iaca_model.config import Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
-from pipeline.sections import AblateConfig
+from pipeline.config.sections import AblateConfig
 
 RELEASED: dict[str, Any] = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
 NUM_RECURSIONS = 2  # of every variant, so that a gate is compared with its base at the same depth
@@ -21,8 +21,8 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "soft": {"fusion": {"temperature": 1.0}},
     "agreement": {"fusion": {"modality_input": "agreement"}},
     "augmented": {"augment": 0.5},
-    "taught": {"augment": 0.5, "teach": 0.3},
-    "agreement_taught": {"augment": 0.5, "teach": 0.3, "fusion": {"modality_input": "agreement"}},
+    "supervised": {"augment": 0.5, "gate_supervision": 0.3},
+    "agreement_supervised": {"augment": 0.5, "gate_supervision": 0.3, "fusion": {"modality_input": "agreement"}},
 }
 """IACA's variations: the papers' literal form; the control whose gates stay at one half; both temperatures of the
 gates; a modality gate that sees how the modalities agree; more corruption in training, alone and with a loss that
@@ -37,8 +37,8 @@ class Variant:
     base: str
     gate: str
     fusion: dict[str, Any] = field(default_factory=dict)  # changes to FusionConfig's defaults
-    augment: float = 0.0  # chance per sequence and modality that training spoils another span
-    teach: float = 0.0  # weight of `iaca_model.loss.lesson`
+    augment: float = 0.0  # chance per sequence and modality that training corrupts another span
+    gate_supervision: float = 0.0  # weight of `iaca_model.loss.supervised_gate_loss`
 
     @property
     def reference(self) -> str:

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.dataset.gaps import stretches
+from pipeline.dataset.build.gaps import stretches
 from pipeline.evaluation.predictions import Stream
 from pipeline.records import LABEL_NAMES
 

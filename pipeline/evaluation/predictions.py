@@ -15,9 +15,9 @@ from torch import nn
 
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
+from pipeline.config.sections import SequenceConfig
 from pipeline.records import LABEL_NAMES, SampleRow, Segment
-from pipeline.sections import SequenceConfig
-from pipeline.training import views
+from pipeline.training import sequences
 from pipeline.training.loader import Cut, read_segment, to_batch
 
 SEQUENCES_AT_ONCE = 8
@@ -85,9 +85,9 @@ def predict_segment(
     count = segment.num_frames
     values, valid = np.zeros((count, 2), np.float32), np.zeros(count, bool)
     gates: dict[str, NDArray[np.float32]] = {}
-    for phases, sequences in _one_ahead(_chunks(segment, view, spec)):
-        prediction = model(hidden(to_batch([sequences]), hide))
-        own = views.ends(phases, view)
+    for phases, part in _one_ahead(_chunks(segment, view, spec)):
+        prediction = model(hidden(to_batch([part]), hide))
+        own = sequences.ends(phases, view)
         inside = own < count
         values[own[inside]] = prediction.values_BL2.numpy()[inside]
         valid[own[inside]] = prediction.valid_BL.numpy()[inside]
@@ -170,8 +170,8 @@ def _nearest(sorted_times: NDArray, times: NDArray) -> NDArray[np.int_]:
 def _chunks(
     segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec
 ) -> Iterator[tuple[tuple[int, ...], Cut]]:
-    for phases in views.chunks(segment, view, SEQUENCES_AT_ONCE):
-        yield phases, views.cut(segment, phases, view, spec)
+    for phases in sequences.chunks(segment, view, SEQUENCES_AT_ONCE):
+        yield phases, sequences.cut(segment, phases, view, spec)
 
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:

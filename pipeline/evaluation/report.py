@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from pipeline import page
 from pipeline.evaluation import plots
 from pipeline.evaluation.predictions import Stream
 from pipeline.evaluation.scores import Columns
 from pipeline.records import LABEL_NAMES
+from pipeline.reports import page
 
 TEMPLATE = Path(__file__).with_name("report.html")
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline import storage
 from pipeline.ablation.variants import Variant, variants
 from pipeline.config import Config, UsageError, fingerprint
-from pipeline.jobs import entry
-from pipeline.progress import JobResult, Progress, emit
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
 
 if TYPE_CHECKING:
     from pipeline.ablation.trial import Trial
@@ -74,7 +74,7 @@ def _require_gpu(config: Config) -> None:
     """Refuse here what would wait for ever; a cluster may still get a node with a GPU."""
     import torch
 
-    if config.train.use_gpu and not entry.on_cluster() and not torch.cuda.is_available():
+    if config.train.use_gpu and not job_process.on_cluster() and not torch.cuda.is_available():
         raise UsageError("train.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
 
 
@@ -91,7 +91,7 @@ def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
     """Run the trials through Ray Tune, one CPU each, and with `train.use_gpu` a share of a GPU."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1
-    entry.start_ray(num_cpus=None if entry.on_cluster() else num_workers)
+    job_process.start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
     import ray
     from ray import tune
 
@@ -148,7 +148,7 @@ def _follower(num_done: int, num_all: int) -> Any:
 
 
 def _first_error(outcome: Any) -> str:
-    return entry.message_of(next(result.error for result in outcome if result.error))
+    return job_process.message_of(next(result.error for result in outcome if result.error))
 
 
 def _result(uri: str, rows: list[Variant], trials: list[Trial], num_run: int, seconds: float) -> JobResult:
@@ -160,4 +160,4 @@ def _result(uri: str, rows: list[Variant], trials: list[Trial], num_run: int, se
 
 
 if __name__ == "__main__":
-    entry.main("ablate", run)
+    job_process.main("ablate", run)

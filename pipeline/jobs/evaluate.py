@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
-from pipeline.dataset import shards
-from pipeline.dataset.shards import DatasetInfo
-from pipeline.jobs import entry
-from pipeline.progress import JobResult, Progress, emit
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shards import DatasetInfo
 from pipeline.records import SampleRow
-from pipeline.training import order, record
-from pipeline.training.record import RunRecord, folder_name
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
+from pipeline.training import run_record, sampler
+from pipeline.training.run_record import RunRecord, folder_name
 
 if TYPE_CHECKING:
     from pipeline.evaluation.predictions import Stream
@@ -39,9 +39,9 @@ def run(config: Config) -> JobResult:
     started = time.monotonic()
     if not config.evaluate.run:
         raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
-    finished = record.read_finished(config.evaluate.run)
+    finished = run_record.read_finished(config.evaluate.run)
     dataset = shards.read_dataset(config.evaluate.dataset or finished.dataset_uri)
-    run_config = record.fitted_to(record.read_config(config.evaluate.run), dataset, finished.features)
+    run_config = run_record.fitted_to(run_record.read_config(config.evaluate.run), dataset, finished.features)
     uri = evaluation_uri(config, finished, dataset)
     skipped = storage.exists(storage.join(uri, MANIFEST))
     if not skipped:
@@ -72,7 +72,7 @@ def _predict(
 
     if config.evaluate.num_threads:
         torch.set_num_threads(config.evaluate.num_threads)
-    spec = record.spec_of(run_config, finished.features)
+    spec = run_record.spec_of(run_config, finished.features)
     model = model_of(spec, run_config.model)
     model.load_state_dict(checkpoint.load_weights(config.evaluate.run, finished.best_step))
     model.eval()
@@ -84,7 +84,7 @@ def _predict(
 
 
 def _rows_of(split: str, rows: Sequence[SampleRow], dataset: DatasetInfo) -> list[SampleRow]:
-    order.labelled(rows, split, dataset.uri)
+    sampler.labelled(rows, split, dataset.uri)
     return [row for row in rows if row.split == split]
 
 
@@ -193,4 +193,4 @@ def _in_words(ccc: dict[str, float | None]) -> str:
 
 
 if __name__ == "__main__":
-    entry.main("evaluate", run)
+    job_process.main("evaluate", run)

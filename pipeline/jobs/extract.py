@@ -7,20 +7,20 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
-from pipeline.dataset.shards import DatasetInfo
-from pipeline.features import FeatureOrigin
-from pipeline.jobs import entry
-from pipeline.jobs.extractor import Extractor, Task, find_toolchain
-from pipeline.jobs.making import committed_at, completed, require_space
-from pipeline.jobs.pool import Limits, answers, ray_session, records_of
-from pipeline.progress import JobResult
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.jobs.build_missing import committed_at, completed, require_space
+from pipeline.jobs.workers.feature_extractor import Extractor, Task, find_toolchain
+from pipeline.jobs.workers.pool import Limits, answers, ray_session, records_of
 from pipeline.records import FRAME_DTYPE, ShardRecord
-from pipeline.training import record
-from pipeline.training.record import RunRecord
+from pipeline.records.features import FeatureOrigin
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult
+from pipeline.training import run_record
+from pipeline.training.run_record import RunRecord
 
 NUM_RETRIES = 3  # of a shard whose worker died
-PATIENCE_S = 12 * 3600.0  # on a core, the papers' backbones need hours for a shard
+IDLE_TIMEOUT_S = 12 * 3600.0  # on a core, the papers' backbones need hours for a shard
 
 
 def run(config: Config) -> JobResult:
@@ -55,17 +55,17 @@ def task_of(config: Config, parent: DatasetInfo) -> Task:
         raise UsageError(f"{parent.uri} holds features already; extract those of its parent {parent.features.parent}")
     if config.evaluate.run:
         return _with_run(config, parent, config.evaluate.run)
-    from pipeline.training.extraction import require_weights
+    from pipeline.training.feature_extraction import require_weights
 
     require_weights(config)
-    return _task(config, record.on_dataset(config, parent.config), parent)
+    return _task(config, run_record.on_dataset(config, parent.config), parent)
 
 
 def _with_run(config: Config, parent: DatasetInfo, run_uri: str) -> Task:
-    done = record.read_finished(run_uri)
+    done = run_record.read_finished(run_uri)
     if done.features:
         raise UsageError(f"{run_uri} was trained on features and has no backbones; give the run that they came from")
-    return _task(config, record.fitted_to(record.read_config(run_uri), parent, None), parent, run_uri, done)
+    return _task(config, run_record.fitted_to(run_record.read_config(run_uri), parent, None), parent, run_uri, done)
 
 
 def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", done: RunRecord | None = None) -> Task:
@@ -74,7 +74,7 @@ def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", 
     origin = FeatureOrigin(
         parent=parent.name,
         parent_digest=parent.digest,
-        run=record.folder_name(run_uri) if done else "",
+        run=run_record.folder_name(run_uri) if done else "",
         run_weights_sha256=done.weights_sha256 if done else "",
         video_weights_sha256="" if done or model.modalities == "audio" else train.video_weights_sha256,
         audio_weights_sha256="" if done or model.modalities == "video" else train.audio_weights_sha256,
@@ -98,12 +98,12 @@ def extract_shards(parent: DatasetInfo, task: Task, uri: str, config: Config) ->
 
     def ask(names: list[str]) -> Iterator[dict[str, str]]:
         items = [{"name": name, "sha256": sha256[name]} for name in names]
-        limits = Limits(NUM_RETRIES, PATIENCE_S, config.train.use_gpu)
+        limits = Limits(NUM_RETRIES, IDLE_TIMEOUT_S, config.train.use_gpu)
         return answers(Extractor, (task, uri), items, config, limits)
 
     def make(names: list[str]) -> Iterator[ShardRecord]:
         if names:
-            _refuse_bad_weights(task)
+            _check_weights(task)
         yield from records_of(names, ask)
 
     digests = {name: task.digest(parent_sha256) for name, parent_sha256 in sha256.items()}
@@ -114,9 +114,9 @@ def _note(done: ShardRecord) -> str:
     return f"{done.name}: {len(done.samples)} samples, {done.size_bytes / 1e6:.1f} MB"
 
 
-def _refuse_bad_weights(task: Task) -> None:
+def _check_weights(task: Task) -> None:
     """Load the backbones here: wrong weights are better refused once than by every worker."""
-    from pipeline.training.extraction import backbones_of
+    from pipeline.training.feature_extraction import backbones_of
 
     backbones_of(task.config, task.origin, task.run_uri, task.step)
 
@@ -134,4 +134,4 @@ def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:
 
 
 if __name__ == "__main__":
-    entry.main("extract", run)
+    job_process.main("extract", run)

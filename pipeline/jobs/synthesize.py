@@ -15,10 +15,11 @@ import cv2
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
-from pipeline.jobs import entry
-from pipeline.media.decode import find_ffmpeg
-from pipeline.progress import JobResult, Progress, emit
-from pipeline.synthetic import GENERATOR_VERSION, ClipSpec, make_clip, manifest_csv, plan_clips, source_json
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
+from pipeline.synthetic.clip import ClipSpec, make_clip
+from pipeline.synthetic.talkers import GENERATOR_VERSION, manifest_csv, plan_clips, source_json
 
 
 def source_uri(config: Config) -> str:
@@ -72,9 +73,9 @@ def _made_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSp
 
 
 def _start_worker() -> None:
-    entry.die_with_parent()
+    job_process.die_with_parent()
     cv2.setNumThreads(1)  # one clip per core
 
 
 if __name__ == "__main__":
-    entry.main("synthesize", run)
+    job_process.main("synthesize", run)

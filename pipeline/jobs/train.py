@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
-from pipeline.dataset.shards import DatasetError, DatasetInfo
-from pipeline.jobs import entry
-from pipeline.progress import JobResult, Progress, emit
-from pipeline.training import order, record
-from pipeline.training.record import RunRecord
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
+from pipeline.training import run_record, sampler
+from pipeline.training.run_record import RunRecord
 
 if TYPE_CHECKING:
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -41,19 +41,19 @@ def run(config: Config) -> JobResult:
     if not config.train.dataset:
         raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
     dataset = shards.read_dataset(config.train.dataset)
-    config = record.on_dataset(config, dataset.config)
-    record.require_features_fit(config, dataset.features)
-    uri = record.run_uri(config, dataset.digest)
-    if finished := record.read_record(uri):
+    config = run_record.on_dataset(config, dataset.config)
+    run_record.require_features_fit(config, dataset.features)
+    uri = run_record.run_uri(config, dataset.digest)
+    if finished := run_record.read_record(uri):
         return _result(uri, finished, time.monotonic() - started, skipped=True)
     rows = shards.read_index(dataset.uri)
-    chosen = {split: order.labelled(rows, split, dataset.uri) for split in ("train", "val")}
-    if not record.read_attempts(uri):
+    chosen = {split: sampler.labelled(rows, split, dataset.uri) for split in ("train", "val")}
+    if not run_record.read_attempts(uri):
         _require_undamaged(dataset, {row.shard for rows_of in chosen.values() for row in rows_of})
-    storage.publish_bytes(config.to_json().encode(), storage.join(uri, record.CONFIG))
+    storage.publish_bytes(config.to_json().encode(), storage.join(uri, run_record.CONFIG))
     _train_with_ray(config, dataset.uri, uri)
     done = record_of(config, dataset, uri, {name: len(found) for name, found in chosen.items()})
-    record.write_record(uri, done)
+    run_record.write_record(uri, done)
     return _result(uri, done, time.monotonic() - started, skipped=False)
 
 
@@ -73,7 +73,7 @@ def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
 
 def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
     os.environ.update(RAY_SETTINGS)
-    entry.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
+    job_process.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
 
     try:
@@ -84,7 +84,7 @@ def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
 
 
 def _fit_until_done(config: Config, dataset_uri: str, uri: str) -> None:
-    """Fit again after a worker died, up to `train.max_failures` times; what a worker raised would come again."""
+    """Trainer again after a worker died, up to `train.max_failures` times; what a worker raised would come again."""
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     for num_left in reversed(range(config.train.max_failures + 1)):
@@ -117,8 +117,8 @@ def train_worker(settings: dict[str, str]) -> None:
     import ray.train.torch
     import torch
 
-    from pipeline.training.fit import Fit, Plan
     from pipeline.training.ranks import Ranks
+    from pipeline.training.trainer import Trainer, TrainPlan
 
     context = ray.train.get_context()
     config = Config.model_validate_json(settings["config"])
@@ -127,13 +127,13 @@ def train_worker(settings: dict[str, str]) -> None:
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
     rows = shards.read_index(settings["dataset_uri"])
-    chosen = [order.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
+    chosen = [sampler.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    attempt = record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
+    attempt = run_record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
     features = shards.read_dataset(settings["dataset_uri"]).features
-    plan = Plan(config, settings["dataset_uri"], settings["run_uri"], chosen[0], chosen[1], features)
+    plan = TrainPlan(config, settings["dataset_uri"], settings["run_uri"], chosen[0], chosen[1], features)
     try:
-        Fit(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
+        Trainer(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
     except RuntimeError:
         if ranks.world_size > 1:  # perhaps the complaint of one whose peer died: let Ray see that first
             time.sleep(PEER_DEATH_S)
@@ -156,7 +156,7 @@ def record_of(config: Config, dataset: DatasetInfo, uri: str, segments: dict[str
     }
     weights = checkpoint.weights_sha256(uri, progress.best_step)
     done = (progress.best_step, progress.best_ccc, weights, progress.step, progress.epoch)
-    attempts = record.read_attempts(uri)
+    attempts = run_record.read_attempts(uri)
     return RunRecord(config.name, dataset.uri, dataset.digest, *done, attempts, counts, dataset.features)
 
 
@@ -187,7 +187,7 @@ def _why(error: TrainingFailedError) -> str:
     """The first worker's own words: Ray's message is its whole traceback."""
     failures = _failures(error)
     rank, first = min(failures.items())
-    return f"training failed on worker {rank}: {entry.message_of(first)}"
+    return f"training failed on worker {rank}: {job_process.message_of(first)}"
 
 
 def _failures(error: TrainingFailedError) -> dict[int, Exception]:
@@ -226,4 +226,4 @@ def _follow(uri: str, num_epochs: int, over: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    entry.main("train", run)
+    job_process.main("train", run)

@@ -8,14 +8,15 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards, versions
-from pipeline.dataset.samples import SampleError, decode_slice
-from pipeline.dataset.shards import DatasetError, DatasetInfo, ShardEntry
-from pipeline.jobs import entry
-from pipeline.jobs.builder import find_toolchain
-from pipeline.jobs.pool import ray_session, repair_shards
-from pipeline.progress import JobResult, Progress, emit
+from pipeline.dataset.build import versions
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.samples import SampleError, decode_slice
+from pipeline.dataset.format.shards import DatasetError, DatasetInfo, ShardEntry
+from pipeline.jobs.workers.pool import ray_session, repair_shards
+from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.records import SampleRow, ShardPlan, ShardRecord
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
 
 
 def run(config: Config) -> JobResult:
@@ -44,7 +45,7 @@ def run(config: Config) -> JobResult:
     listed = {shard.name for shard in info.shards}
     strays = [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
     if broken and config.repair and not strays:
-        _refuse_features(info)
+        _require_videos(info)
         return _repaired(info, broken, rows_of, config, begin)
     if damaged := damaged + strays:
         raise DatasetError(
@@ -54,7 +55,7 @@ def run(config: Config) -> JobResult:
     return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
 
 
-def _refuse_features(info: DatasetInfo) -> None:
+def _require_videos(info: DatasetInfo) -> None:
     """Raise UsageError where a shard was not built from videos."""
     if info.features:
         raise UsageError(
@@ -148,4 +149,4 @@ def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> st
 
 
 if __name__ == "__main__":
-    entry.main("verify", run)
+    job_process.main("verify", run)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import subprocess
 import threading
 import time
 from array import array
@@ -15,12 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.allowed import DEMUXERS, PROTOCOLS
-from pipeline.media.child import Child, NotePipe
+from pipeline.media.ffmpeg_command import compile_pipe, open_input
+from pipeline.media.ffmpeg_process import Child, NotePipe
 from pipeline.records import Probe
 
 MAX_LONG_SIDE_PX = 1920  # larger pictures are scaled down in ffmpeg: it bounds memory, and faces stay large enough
@@ -139,7 +136,7 @@ class PictureReader:
 
     def _read_first(self) -> Picture | None:
         started_s = time.perf_counter()
-        self.child.read_line()  # the stream's header; the filters have settled what it says
+        self.child.read_line()  # the stream's header; the filters have complete what it says
         self.seconds_waiting += time.perf_counter() - started_s
         return self._read()
 
@@ -237,50 +234,8 @@ def find_entry(probe: Probe, start_s: float) -> SeekPoint:
     return SeekPoint(float(before[-2]) + 0.001, float(before[-1]))
 
 
-def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
-    """`path` as an input of ffmpeg: one thread, original timestamps, nothing but local files of known containers."""
-    limits = {"protocol_whitelist": PROTOCOLS, "format_whitelist": DEMUXERS}
-    return ffmpeg.input(f"file:{path}", threads=1, copyts=None, **limits, **options)
-
-
-def compile_pipe(stream: ffmpeg.nodes.FilterableStream, executable: str, **options: object) -> list[str]:
-    """The command line that writes `stream` to standard output, and to standard error only what went wrong."""
-    output = stream.output("pipe:1", **options).global_args(
-        "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-filter_complex_threads", "1"
-    )
-    return output.compile(cmd=executable)
-
-
 def _nearest(sorted_values: NDArray[np.float64], wanted: NDArray[np.float64]) -> NDArray[np.intp]:
     right = np.clip(np.searchsorted(sorted_values, wanted), 1, max(1, len(sorted_values) - 1))
     left = right - 1
     right = np.minimum(right, len(sorted_values) - 1)
     return np.where(wanted - sorted_values[left] <= sorted_values[right] - wanted, left, right)
-
-
-def find_ffmpeg() -> str:
-    """Path of the ffmpeg executable: the one on PATH, else the one that imageio-ffmpeg bundles.
-
-    Raises:
-        FileNotFoundError: there is neither.
-    """
-    on_path = shutil.which("ffmpeg")
-    if on_path:
-        return on_path
-    try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise FileNotFoundError("no ffmpeg on PATH and none bundled: install ffmpeg or imageio-ffmpeg") from error
-
-
-def ffmpeg_version(ffmpeg: str) -> str:
-    """What `ffmpeg` calls its version, e.g. "7.1.1" or "n9.0.2-17-g2a571b6068-20260930".
-
-    Raises:
-        OSError: the executable does not start or does not introduce itself as ffmpeg.
-    """
-    output = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, timeout=30, check=False).stdout
-    words = output.split()
-    if words[:2] != ["ffmpeg", "version"]:
-        raise OSError(f"{ffmpeg} -version does not introduce itself as ffmpeg: {output[:80]!r}")
-    return words[2]

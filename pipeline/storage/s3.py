@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipeline.storage import parts
+from pipeline.storage import multipart
 from pipeline.storage.entry import Entry
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def publish_bytes(data: bytes, path: str) -> None:
 
 
 def _upload(file: BinaryIO, size: int, path: str) -> None:
-    if size <= parts.UPLOAD_BYTES:
+    if size <= multipart.UPLOAD_BYTES:
         filesystem().pipe_file(path, file.read(), timeout=_deadline_s(size), **_content_type(path))
         return
 
@@ -152,18 +152,18 @@ def _upload(file: BinaryIO, size: int, path: str) -> None:
         file.seek(start)
         return str(_ask("upload_part", num_bytes, **part, Body=file.read(num_bytes))["ETag"])
 
-    _assemble(path, size, parts.UPLOAD_BYTES, send)
+    _assemble(path, size, multipart.UPLOAD_BYTES, send)
 
 
-def _assemble(path: str, size: int, part_bytes: int, send: parts.Send) -> None:
+def _assemble(path: str, size: int, part_bytes: int, send: multipart.Send) -> None:
     """Make the object of parts, and to be sure once more where it may be complete but the answer was lost."""
     place = _target(path), _content_type(path), size, part_bytes
     try:
-        parts.assemble(_ask, *place, send)
+        multipart.assemble(_ask, *place, send)
     except FileNotFoundError as error:
         if _code(error) != "NoSuchUpload":
             raise
-        parts.assemble(_ask, *place, send)
+        multipart.assemble(_ask, *place, send)
 
 
 def create_if_absent(data: bytes, path: str) -> bool:
@@ -182,7 +182,7 @@ def create_if_absent(data: bytes, path: str) -> bool:
 def copy(source: str, path: str) -> None:
     """Copy on the server."""
     found, origin = entry(source), _target(source)
-    if found.size_bytes <= parts.COPY_BYTES:
+    if found.size_bytes <= multipart.COPY_BYTES:
         _ask("copy_object", found.size_bytes, **_target(path), CopySource=origin)
         return
 
@@ -190,7 +190,7 @@ def copy(source: str, path: str) -> None:
         span = {"CopySourceRange": f"bytes={start}-{start + num_bytes - 1}", "CopySourceIfMatch": found.version}
         return str(_ask("upload_part_copy", num_bytes, **part, CopySource=origin, **span)["CopyPartResult"]["ETag"])
 
-    _assemble(path, found.size_bytes, parts.COPY_BYTES, send)
+    _assemble(path, found.size_bytes, multipart.COPY_BYTES, send)
 
 
 def delete(path: str) -> None:
@@ -202,11 +202,11 @@ def download(path: str, local_path: str) -> None:
     """Write the object to `local_path`, all of it from one version."""
     for _ in range(_REPEATS):
         found = entry(path)
-        if found.size_bytes <= parts.UPLOAD_BYTES:
+        if found.size_bytes <= multipart.UPLOAD_BYTES:
             Path(local_path).write_bytes(_read(path, found.size_bytes))
             return
         with open(local_path, "wb") as file:
-            for start, size in parts.spans(found.size_bytes, parts.UPLOAD_BYTES):
+            for start, size in multipart.spans(found.size_bytes, multipart.UPLOAD_BYTES):
                 file.write(_read(path, size, start=start, end=start + size))
         if entry(path) == found:
             return

@@ -14,14 +14,14 @@ from pathlib import Path
 import ffmpeg as ffmpeg_python
 import numpy as np
 
-from pipeline.synthetic.corruption import Corruption, draw_spans, spoil_sound
+from pipeline.synthetic.appearance import Identity, draw_identity
+from pipeline.synthetic.damage import Corruption, corrupt_sound, draw_spans
 from pipeline.synthetic.expression import express
-from pipeline.synthetic.identity import Identity, draw_identity
 from pipeline.synthetic.scene import Shot, film
 from pipeline.synthetic.trajectory import Floats, draw_trajectory, resample
 from pipeline.synthetic.voice import CONTROL_HZ, speak
 
-AFFECT, VOICE, PICTURE, OTHER, SPOIL = 2, 3, 4, 5, 6  # streams of random numbers; 1 is the identity's
+AFFECT, VOICE, PICTURE, OTHER, CORRUPT = 2, 3, 4, 5, 6  # streams of random numbers; 1 is the identity's
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def make_clip(spec: ClipSpec, directory: Path, ffmpeg: str) -> ClipSpec:
     """
     person = draw_identity(spec.seed, spec.identity)
     affect = affect_of(spec)
-    spans = draw_spans(spec.rng(SPOIL), spec.corruptions, spec.num_frames / spec.frame_rate_hz)
+    spans = draw_spans(spec.rng(CORRUPT), spec.corruptions, spec.num_frames / spec.frame_rate_hz)
     samples, lips = _sound(spec, person, affect, spans)
     rng = spec.rng(PICTURE)
     faces = express(rng, affect, resample(lips, CONTROL_HZ, spec.num_frames, spec.frame_rate_hz), spec.frame_rate_hz)
@@ -102,20 +102,20 @@ def make_clip(spec: ClipSpec, directory: Path, ffmpeg: str) -> ClipSpec:
     boxes, covered = _mux(spec, shots, samples, video, ffmpeg)
     _write_labels(spec, affect, labels, affwild2)
     facts = {"video": spec.name, "group": spec.group, "frame_rate_hz": spec.frame_rate_hz}
-    spoilt = [asdict(span) for span in spans]
-    truth.write_text(json.dumps({**facts, "corruptions": spoilt, "boxes": boxes, "covered": covered}))
+    corrupted = [asdict(span) for span in spans]
+    truth.write_text(json.dumps({**facts, "corruptions": corrupted, "boxes": boxes, "covered": covered}))
     return spec
 
 
 def _sound(spec: ClipSpec, person: Identity, affect: Floats, spans: tuple[Corruption, ...]) -> tuple[Floats, Floats]:
-    """The clip's samples with their spoilt spans, and the movement of the lips to the unspoilt voice."""
+    """The clip's samples with their corrupted spans, and the movement of the lips to the unspoilt voice."""
     say = partial(speak, frame_rate_hz=spec.frame_rate_hz, sample_rate_hz=spec.sample_rate_hz)
     speech = say(spec.rng(VOICE), affect, person.throat)
     other = speech
     if "audio_mismatched" in spec.corruptions:
         rng = spec.rng(OTHER)
         other = say(rng, draw_trajectory(rng, spec.num_frames, spec.frame_rate_hz), person.throat)
-    return spoil_sound(spec.rng(SPOIL), speech.samples, other.samples, spans, spec.sample_rate_hz), speech.lips
+    return corrupt_sound(spec.rng(CORRUPT), speech.samples, other.samples, spans, spec.sample_rate_hz), speech.lips
 
 
 def _mux(

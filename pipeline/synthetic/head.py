@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.synthetic.identity import Identity
+from pipeline.synthetic.appearance import Identity
 
 UNIT_PX = 72  # texture pixels per half-width of the head
 HALF_WIDTH, TOP, BOTTOM = 1.5, -1.75, 2.05  # extent of the texture in half-widths; the head's centre is 0, 0

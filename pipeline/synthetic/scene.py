@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.synthetic.corruption import FACE_KINDS, Corruption
+from pipeline.synthetic.appearance import Identity
+from pipeline.synthetic.damage import FACE_KINDS, Corruption
 from pipeline.synthetic.expression import Expression
-from pipeline.synthetic.features import draw_features
+from pipeline.synthetic.facial_features import draw_features
 from pipeline.synthetic.head import HALF_WIDTH, TOP, UNIT_PX, Picture, draw_head
-from pipeline.synthetic.identity import Identity
 from pipeline.synthetic.trajectory import Floats, smooth_noise
 
 FACE_TOP = -0.92  # of the drawn box, in half-widths of the head: mid-forehead, where detectors put it
@@ -85,7 +85,7 @@ def film(
         head = cv2.addWeighted(left, 1 - pose.light, right, pose.light, 0)
         draw_features(head, person, face)
         picture = _compose(backdrop, head, opacity, person, pose)
-        covered = _spoil(picture, pose, pose.box(person), spans, index / frame_rate_hz, object_colour)
+        covered = _corrupt(picture, pose, pose.box(person), spans, index / frame_rate_hz, object_colour)
         picture = cv2.GaussianBlur(cv2.convertScaleAbs(picture, alpha=pose.gain), (3, 3), 0.6)
         yuv = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
         dy, dx = shifts[index]
@@ -139,15 +139,15 @@ def _compose(backdrop: Picture, head: Picture, opacity: NDArray[np.float32], per
     return cv2.blendLinear(above, picture, weight, 1 - weight)
 
 
-def _spoil(
+def _corrupt(
     picture: Picture, pose: Pose, box: Box, spans: tuple[Corruption, ...], time_s: float, colour: tuple[int, ...]
 ) -> bool:
     """Cover or blur the face in place if a span asks for it now; True where the face cannot be seen."""
     hidden = False
     for span in spans:
         if span.kind in FACE_KINDS and span.start_s <= time_s < span.end_s:
-            spoil = _blur if span.kind == "face_blurred" else _cover
-            hidden |= spoil(picture, pose, box, min(time_s - span.start_s, span.end_s - time_s), colour)
+            corrupt_spans = _blur if span.kind == "face_blurred" else _cover
+            hidden |= corrupt_spans(picture, pose, box, min(time_s - span.start_s, span.end_s - time_s), colour)
     return hidden
 
 

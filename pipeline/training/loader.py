@@ -1,4 +1,4 @@
-"""The shards of a dataset as batches for one rank: one range read per visit, read ahead by threads."""
+"""The shards of a dataset as batches for one rank: one range read per sample, read ahead by threads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from iaca_model.batch import AnyBatch, Batch, FeatureBatch
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
-from pipeline.dataset.samples import SampleError, decode_slice
+from pipeline.config.sections import SequenceConfig
+from pipeline.dataset.format.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
-from pipeline.sections import SequenceConfig
-from pipeline.training import views
-from pipeline.training.order import Visit, part
-from pipeline.training.views import FeatureSequences, Sequences
+from pipeline.training import sequences
+from pipeline.training.sampler import SegmentSample, part
+from pipeline.training.sequences import FeatureSequences, Sequences
 
 log = logging.getLogger(__name__)
 
@@ -73,45 +73,45 @@ class Loader:
     def __post_init__(self) -> None:
         self._bad_in_a_row = 0
 
-    def read(self, global_batches: Iterable[Sequence[Visit]]) -> Iterator[AnyBatch]:
+    def read(self, global_batches: Iterable[Sequence[SegmentSample]]) -> Iterator[AnyBatch]:
         """This rank's part of each global batch, padded with masked sequences to the length of the longest part.
 
         Raises:
-            RuntimeError: more than `max_bad_samples` visits in a row could not be read.
+            RuntimeError: more than `max_bad_samples` samples in a row could not be read.
         """
-        waiting: deque[tuple[list[Future[Cut]], list[Visit], int]] = deque()
+        waiting: deque[tuple[list[Future[Cut]], list[SegmentSample], int]] = deque()
         remaining = iter(global_batches)
         with ThreadPoolExecutor(self.num_threads, thread_name_prefix="loader") as threads:
             try:
                 while True:
                     for batch in islice(remaining, self.num_ahead + 1 - len(waiting)):
-                        visits, padding = part(batch, self.rank, self.world_size)
-                        waiting.append(([threads.submit(self._cut, visit) for visit in visits], visits, padding))
+                        samples, padding = part(batch, self.rank, self.world_size)
+                        waiting.append(([threads.submit(self._cut, sample) for sample in samples], samples, padding))
                     if not waiting:
                         return
                     yield self._collect(*waiting.popleft())
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _cut(self, visit: Visit) -> Cut:
-        return views.cut(read_segment(self.dataset_uri, visit.row), visit.phases, self.view, self.spec)
+    def _cut(self, sample: SegmentSample) -> Cut:
+        return sequences.cut(read_segment(self.dataset_uri, sample.row), sample.phases, self.view, self.spec)
 
-    def _collect(self, futures: list[Future[Cut]], visits: list[Visit], padding: int) -> AnyBatch:
-        parts = [self._result(future, visit) for future, visit in zip(futures, visits, strict=True)]
-        return to_batch([*parts, views.masked(padding, self.spec)])
+    def _collect(self, futures: list[Future[Cut]], samples: list[SegmentSample], padding: int) -> AnyBatch:
+        parts = [self._result(future, sample) for future, sample in zip(futures, samples, strict=True)]
+        return to_batch([*parts, sequences.masked(padding, self.spec)])
 
-    def _result(self, future: Future[Cut], visit: Visit) -> Cut:
+    def _result(self, future: Future[Cut], sample: SegmentSample) -> Cut:
         try:
-            sequences = future.result()
+            part = future.result()
         except (SampleError, OSError) as error:
             self.num_bad += 1
             self._bad_in_a_row += 1
-            log.warning("sample %s left out: %s", visit.row.key, error)
+            log.warning("sample %s left out: %s", sample.row.key, error)
             if self._bad_in_a_row > self.max_bad_samples:
                 raise RuntimeError(
                     f"{self._bad_in_a_row} samples in a row cannot be read (train.max_bad_samples is "
-                    f"{self.max_bad_samples}); the last one, {visit.row.key}: {error}"
+                    f"{self.max_bad_samples}); the last one, {sample.row.key}: {error}"
                 ) from error
-            return views.masked(len(visit.phases), self.spec)
+            return sequences.masked(len(sample.phases), self.spec)
         self._bad_in_a_row = 0
-        return sequences
+        return part

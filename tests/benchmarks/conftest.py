@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
-from pipeline.media.decode import find_ffmpeg
-from pipeline.synthetic import make_clip, plan_clips
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.synthetic.clip import make_clip
+from pipeline.synthetic.talkers import plan_clips
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "../shared"

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset.facts import look
-from pipeline.dataset.plan import plan_shards, plan_to_json
-from pipeline.dataset.sources import list_videos
-from pipeline.jobs.builder import load_detector
-from pipeline.media.decode import find_ffmpeg
+from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.shard_plan import plan_shards, plan_to_json
+from pipeline.dataset.sources.listing import list_videos
+from pipeline.jobs.workers.shard_builder import load_detector
+from pipeline.media.ffmpeg_command import find_ffmpeg
 
 ROOT = Path(__file__).parents[2]
 PAUSE_S = 0.05

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.media.decode import find_ffmpeg
+from pipeline.media.ffmpeg_command import find_ffmpeg
 
 CROP_PX, MARGIN, NUM_MELS, N_FFT, RATE_HZ = 112, 0.25, 64, 1024, 16000
 

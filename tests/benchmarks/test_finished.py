@@ -8,12 +8,12 @@ import pytest
 
 from pipeline import storage
 from pipeline.config import dataset_fingerprint
-from pipeline.dataset import shards
-from pipeline.dataset.plan import digest
-from pipeline.dataset.sources import list_videos
-from pipeline.dataset.tars import ShardFile
-from pipeline.jobs import shard, verify
-from pipeline.jobs.builder import ShardBuilder, find_toolchain
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shard_file import ShardFile
+from pipeline.dataset.plan.shard_plan import digest
+from pipeline.dataset.sources.listing import list_videos
+from pipeline.jobs import preprocess, verify
+from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
 from pipeline.records import ShardRecord
 from tests.benchmarks.measure import plans_of, timed
 
@@ -31,7 +31,7 @@ def thousand(draw, looped, config_of, tmp_path_factory):
         (folder / f"in/v{number:04d}.mp4").hardlink_to(first)
     config = config_of(folder / "in", folder / "out", shards={"max_videos": 1}, cluster={"num_workers": 1})
     listing, toolchain = list_videos(config), find_toolchain()
-    uri = f"{folder}/out/datasets/bench-{dataset_fingerprint(config, listing.identities, toolchain)}"
+    uri = f"{folder}/out/datasets/bench-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     plans = plans_of(config)
     assert len(plans) == NUM_SHARDS
     record = write_shards(plans, config, uri, toolchain, folder)
@@ -63,21 +63,21 @@ def _record(plan, path, file, row, built) -> ShardRecord:
 def test_a_rerun_is_free(thousand, table, tmp_path):
     config, uri, _ = thousand
     begin = time.perf_counter()
-    result = shard.run(config)  # looks at every video, compares every tar with its record, and commits
+    result = preprocess.run(config)  # looks at every video, compares every tar with its record, and commits
     table.add(f"committing a build of {NUM_SHARDS} shards that are all there", f"{time.perf_counter() - begin:.1f} s")
     assert (result.output_uri, result.skipped, result.counts["shards"]) == (uri, False, NUM_SHARDS)
     begin = time.perf_counter()
-    assert shard.run(config).skipped
+    assert preprocess.run(config).skipped
     table.add(f"running again, {NUM_SHARDS} shards, within the process", f"{time.perf_counter() - begin:.2f} s")
     (tmp_path / "config.json").write_text(config.to_json())
-    again = timed([sys.executable, "-m", "pipeline.jobs.shard", tmp_path / "config.json"])
+    again = timed([sys.executable, "-m", "pipeline.jobs.preprocess", tmp_path / "config.json"])
     table.add(f"running again, {NUM_SHARDS} shards, as a job", f"{again.wall_s:.1f} s", budget="< 5 s")
     assert again.wall_s < 5
 
 
 def test_verification_against_hashing_alone(thousand, table):
     config, uri, _ = thousand
-    shard.run(config)
+    preprocess.run(config)
     info = shards.read_dataset(uri)
     megabytes = sum(entry.size_bytes for entry in info.shards) / 1e6
     begin = time.perf_counter()

@@ -6,12 +6,12 @@ Every number is processor time on one thread, the rivals turn by turn; ratios ar
 import pytest
 import torch
 
-from iaca_model.backbone import TinyAudio, TinyVideo
+from iaca_model.backbones.residual import ResidualAudio, ResidualVideo
+from iaca_model.backbones.tiny import TinyAudio, TinyVideo
 from iaca_model.batch import fake_batch
 from iaca_model.config import InputSpec, preset
 from iaca_model.model import EmotionModel
-from iaca_model.residual import ResidualAudio, ResidualVideo
-from iaca_model.training import build_optimizer, train_step
+from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.test_fusion_speed import NAMES, features, learning, ms, ratio, turns
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]

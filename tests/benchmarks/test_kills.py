@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dataset import shards
+from pipeline.dataset.format import shards
 from pipeline.jobs import verify
-from pipeline.jobs.builder import ShardBuilder, find_toolchain
-from pipeline.progress import result_from_json
-from pipeline.synthetic import synthesize
+from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
+from pipeline.runtime.progress import result_from_json
+from pipeline.synthetic.talkers import synthesize
 from tests.benchmarks.measure import ROOT, plans_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(3600)]
@@ -51,7 +51,7 @@ def undisturbed(talkers, config_of, tmp_path_factory):
 def start(config, folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(config.to_json())
-    command = [sys.executable, "-m", "pipeline.jobs.shard", str(folder / "config.json")]
+    command = [sys.executable, "-m", "pipeline.jobs.preprocess", str(folder / "config.json")]
     with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
 

@@ -1,4 +1,4 @@
-"""Memory of a worker against the length of the video."""
+"""ScanCache of a worker against the length of the video."""
 
 import pytest
 

@@ -13,10 +13,10 @@ from statistics import median
 import pytest
 
 from pipeline import storage
-from pipeline.dataset import shards
-from pipeline.jobs.builder import find_toolchain
-from pipeline.media.decode import find_ffmpeg
-from pipeline.progress import result_from_json
+from pipeline.dataset.format import shards
+from pipeline.jobs.workers.shard_builder import find_toolchain
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.runtime.progress import result_from_json
 from tests.benchmarks.measure import ROOT, FirstShard, PeakMemory, Timing, Worker, pin, plans_of, timed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -183,7 +183,7 @@ def with_ray(config, folder):
     (folder / "config.json").write_text(config.to_json())
     begin = time.perf_counter()
     with FirstShard(Path(config.storage.root), "datasets/*/attempts/*") as first:
-        timed([sys.executable, "-m", "pipeline.jobs.shard", folder / "config.json"])
+        timed([sys.executable, "-m", "pipeline.jobs.preprocess", folder / "config.json"])
     wall_s = time.perf_counter() - begin
     info = shards.read_dataset(result_from_json((folder / "result.json").read_bytes()).output_uri)
     return Build(wall_s, first.seconds, info)

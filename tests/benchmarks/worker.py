@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.dataset.plan import plan_from_json
-from pipeline.jobs.builder import ShardBuilder, find_toolchain
+from pipeline.dataset.plan.shard_plan import plan_from_json
+from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
 
 
 def main() -> None:

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 # Prefect's temporary server says goodbye when pytest has closed the output.
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
 
 
 @pytest.fixture
 def fake_jobs(monkeypatch):
-    """Jobs that only pretend; what they do is set per kind: fake_jobs(shard="fail")."""
-    paths = [HERE, HERE / "fake_jobs", os.environ.get("PYTHONPATH", "")]
+    """Jobs that only pretend; what they do is set per kind: fake_jobs(preprocess="fail")."""
+    paths = [ROOT, os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(path) for path in paths if path))
-    monkeypatch.setenv("IACA_JOBS", "fake_jobs")
+    monkeypatch.setenv("IACA_JOBS", "tests.support.fake_jobs")
 
     def behave(**behaviour):
         monkeypatch.setenv("FAKE_JOB", ",".join(f"{kind}={what}" for kind, what in behaviour.items()))

@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from processes import gone, iaca, start_iaca, wait_for
 
-from flows.exits import JobError
+from flows.job_errors import JobError
 from pipeline.config import UsageError, load
+from tests.support.processes import gone, iaca, start_iaca, wait_for
 
 
 @pytest.fixture
@@ -32,16 +32,16 @@ def test_each_stage_is_given_what_the_one_before_made(fake_jobs, config, jobs, t
     from flows.experiment import experiment
 
     results = experiment(config)
-    assert [result.kind for result in results] == ["shard", "train", "evaluate"]
-    assert jobs()["train"]["train"]["dataset"] == str(tmp_path / "shard")
+    assert [result.kind for result in results] == ["preprocess", "train", "evaluate"]
+    assert jobs()["train"]["train"]["dataset"] == str(tmp_path / "preprocess")
     assert jobs()["evaluate"]["evaluate"]["run"] == str(tmp_path / "train")
 
 
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config, jobs):
     from flows.experiment import experiment
 
-    assert [result.kind for result in experiment(config.model_copy(update={"dry_run": True}))] == ["shard"]
-    assert set(jobs()) == {"shard"}
+    assert [result.kind for result in experiment(config.model_copy(update={"dry_run": True}))] == ["preprocess"]
+    assert set(jobs()) == {"preprocess"}
 
 
 def test_what_prefect_keeps_of_a_run(fake_jobs, config, tmp_path):
@@ -49,7 +49,7 @@ def test_what_prefect_keeps_of_a_run(fake_jobs, config, tmp_path):
     from prefect.artifacts import Artifact
     from prefect.client.orchestration import get_client
 
-    from flows.dataset import preprocess
+    from flows.preprocess import preprocess
 
     state = preprocess(config, return_state=True)
     assert state.name == "Completed"
@@ -59,7 +59,7 @@ def test_what_prefect_keeps_of_a_run(fake_jobs, config, tmp_path):
         tasks = [task for task in client.read_task_runs() if task.flow_run_id == run.id]
         assert [task.name.rsplit("-", 1)[0] for task in tasks] == ["preprocess"]
     artifact = Artifact.get("preprocess")
-    assert str(tmp_path / "shard") in artifact.data
+    assert str(tmp_path / "preprocess") in artifact.data
     assert "| rejected | 0 |" in artifact.data
     assert state.data.metadata.serializer.type == "json"
     assert state.result().counts == {"videos": 3, "rejected": 0}
@@ -102,7 +102,7 @@ def test_the_command_line_tells_the_whole_story(fake_jobs, tmp_path):
         f"Next: open {tmp_path}/evaluate-none/report.html",
     ):
         assert line in lines
-    shard = json.loads(next(tmp_path.glob("jobs/shard-*/config.json")).read_text())
+    shard = json.loads(next(tmp_path.glob("jobs/preprocess-*/config.json")).read_text())
     assert shard["source"]["manifest"] == str(tmp_path / "synthesize/manifest.csv")
 
 

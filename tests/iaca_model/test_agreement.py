@@ -1,4 +1,4 @@
-"""Ours beyond the paper: a modality gate that sees how the modalities agree, and the lesson that teaches it."""
+"""Ours beyond the paper: a modality gate that sees how the modalities agree, and the loss that supervises it."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from iaca_model.agreement import Agreement
 from iaca_model.attention import Pair
 from iaca_model.config import FusionConfig, ModelConfig
 from iaca_model.fusion import Fusion
-from iaca_model.loss import lesson
+from iaca_model.loss import supervised_gate_loss
 
 NUM, STEPS, DIM = 3, 6, 8
 
@@ -66,8 +66,8 @@ def test_the_lesson_counts_steps_with_one_spoilt_modality_alone():
     weights = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.3, 0.7]]])
     spoilt = torch.tensor([[[False, True], [False, True], [False, False], [True, True]]])
     expected = -(torch.tensor([0.9, 0.2]).log()).mean()
-    assert lesson(weights, spoilt) == pytest.approx(expected.item())
-    nothing = lesson(weights.requires_grad_(), torch.zeros_like(spoilt))
+    assert supervised_gate_loss(weights, spoilt) == pytest.approx(expected.item())
+    nothing = supervised_gate_loss(weights.requires_grad_(), torch.zeros_like(spoilt))
     nothing.backward()
     assert nothing == 0
     assert not weights.grad.any()
@@ -75,7 +75,7 @@ def test_the_lesson_counts_steps_with_one_spoilt_modality_alone():
 
 def test_a_sure_and_wrong_gate_gives_a_finite_lesson():
     weights = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
-    loss = lesson(weights, torch.tensor([[[False, True]]]))
+    loss = supervised_gate_loss(weights, torch.tensor([[[False, True]]]))
     loss.backward()
     assert loss.isfinite()
     assert weights.grad.isfinite().all()

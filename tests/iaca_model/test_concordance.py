@@ -99,10 +99,10 @@ def test_fewer_than_two_valid_rows_are_undefined():
 
 def test_what_invalid_rows_hold_does_not_matter_and_nan_in_valid_ones_is_an_error():
     values, target, ok = rows(0, 40)
-    spoilt = torch.where(ok[:, None], target, torch.nan)
-    assert measured(values, spoilt, ok) == pytest.approx(measured(values, target, ok))
+    corrupted = torch.where(ok[:, None], target, torch.nan)
+    assert measured(values, corrupted, ok) == pytest.approx(measured(values, target, ok))
     with pytest.raises(ValueError, match=f"{int((~ok).sum())} of 40 valid rows hold NaN or infinity"):
-        measured(values, spoilt, torch.ones_like(ok))
+        measured(values, corrupted, torch.ones_like(ok))
 
 
 @quick

@@ -8,7 +8,7 @@ import torch
 from iaca_model.batch import Batch, fake_batch
 from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
 from iaca_model.model import EmotionModel, FeatureModel
-from iaca_model.training import build_optimizer, train_step
+from iaca_model.train_step import build_optimizer, train_step
 
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
 

@@ -7,7 +7,7 @@ from iaca_model.batch import fake_batch
 from iaca_model.config import InputSpec, preset
 from iaca_model.model import EmotionModel, FeatureModel
 from iaca_model.temporal import temporal_block
-from iaca_model.training import build_optimizer, train_step
+from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.transcription import Transcription
 
 NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca")

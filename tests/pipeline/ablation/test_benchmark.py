@@ -1,11 +1,11 @@
-"""The inconsistency benchmark: what is spoilt, how, and that nothing else changes."""
+"""The inconsistency benchmark: what is corrupted, how, and that nothing else changes."""
 
 import pytest
 import torch
 
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.sequences import HEALTHY, KINDS, Sequences
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS, Sequences
 
 MISSING, NOISY, SWAPPED = range(len(KINDS))
 
@@ -15,7 +15,7 @@ def clean() -> Sequences:
     return World(seed=0, num_steps=16, feature_dim=8).draw(400)
 
 
-def spoil(clean: Sequences, chance: float = 0.8, seed: int = 0) -> Sequences:
+def corrupt_spans(clean: Sequences, chance: float = 0.8, seed: int = 0) -> Sequences:
     return corrupt(clean, chance, torch.Generator().manual_seed(seed))
 
 
@@ -52,15 +52,15 @@ def test_each_modality_tells_of_both_dimensions_but_not_equally_well(clean):
 
 
 def test_every_kind_occurs_on_both_sides_and_never_on_both_at_once(clean):
-    spoilt = spoil(clean)
-    for _, kind_NL in sides(spoilt):
+    corrupted = corrupt_spans(clean)
+    for _, kind_NL in sides(corrupted):
         assert set(kind_NL.unique().tolist()) == {MISSING, NOISY, SWAPPED, HEALTHY}
-    assert ((spoilt.kind_NL2 != HEALTHY).sum(-1) <= 1).all()
-    assert torch.equal(spoilt.target_NL2, clean.target_NL2)
+    assert ((corrupted.kind_NL2 != HEALTHY).sum(-1) <= 1).all()
+    assert torch.equal(corrupted.target_NL2, clean.target_NL2)
 
 
 def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean):
-    for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(spoil(clean)), strict=True):
+    for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(corrupt_spans(clean)), strict=True):
         assert torch.equal(after_NLD[kind_NL == HEALTHY], before_NLD[kind_NL == HEALTHY])
         assert not after_NLD[kind_NL == MISSING].any()
         assert torch.equal(after_NLD[kind_NL == SWAPPED], before_NLD.roll(1, dims=0)[kind_NL == SWAPPED])
@@ -69,13 +69,13 @@ def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean
 
 
 def test_a_spoilt_sequence_has_one_span(clean):
-    spoilt_NL = spoil(clean).kind_NL2[..., 0] != HEALTHY
+    spoilt_NL = corrupt_spans(clean).kind_NL2[..., 0] != HEALTHY
     starts_N = torch.nn.functional.pad(spoilt_NL.int(), (1, 1)).diff(dim=1).clamp_min(0).sum(1)
     assert set(starts_N.unique().tolist()) == {0, 1}
     assert 0.7 < spoilt_NL.any(1).float().mean() < 0.9
 
 
 def test_no_chance_spoils_nothing_and_the_seed_decides(clean):
-    assert torch.equal(spoil(clean, chance=0.0).video_NLD, clean.video_NLD)
-    assert torch.equal(spoil(clean).kind_NL2, spoil(clean).kind_NL2)
-    assert not torch.equal(spoil(clean).kind_NL2, spoil(clean, seed=1).kind_NL2)
+    assert torch.equal(corrupt_spans(clean, chance=0.0).video_NLD, clean.video_NLD)
+    assert torch.equal(corrupt_spans(clean).kind_NL2, corrupt_spans(clean).kind_NL2)
+    assert not torch.equal(corrupt_spans(clean).kind_NL2, corrupt_spans(clean, seed=1).kind_NL2)

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.ablation import report, table
+from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
-from pipeline.ablation.sequences import KINDS
 from pipeline.ablation.variants import variants
 from pipeline.config import Config, load
 

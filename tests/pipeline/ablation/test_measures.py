@@ -8,8 +8,8 @@ import torch
 from iaca_model.model import Prediction
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.corruption import corrupt
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS, PERCENTS, auroc, ccc, detection, missing_audio
-from pipeline.ablation.sequences import HEALTHY, KINDS
 
 
 def naive_auroc(scores, positive):
@@ -26,35 +26,35 @@ def test_auroc_is_the_share_of_ordered_pairs():
 
 
 @pytest.fixture(scope="module")
-def spoilt():
+def corrupted():
     return corrupt(World(0, 16, 8).draw(300), 0.8, torch.Generator().manual_seed(0))
 
 
-def weights_of(spoilt, trust_in_healthy: float):
-    bad_NL2 = spoilt.kind_NL2 != HEALTHY
+def weights_of(corrupted, trust_in_healthy: float):
+    bad_NL2 = corrupted.kind_NL2 != HEALTHY
     other_NL2 = bad_NL2.flip(-1)
     weights_NL2 = torch.where(bad_NL2, 1 - trust_in_healthy, torch.where(other_NL2, trust_in_healthy, 0.5))
     return {"modality": weights_NL2}
 
 
-def test_a_gate_that_knows_is_perfect_and_its_gap_says_how_sure_it_is(spoilt):
+def test_a_gate_that_knows_is_perfect_and_its_gap_says_how_sure_it_is(corrupted):
     for trust in (1.0, 0.6):
-        found = detection(weights_of(spoilt, trust), spoilt.kind_NL2)
+        found = detection(weights_of(corrupted, trust), corrupted.kind_NL2)
         assert all(found[name] == 1.0 for name in (*KINDS, "all"))
         assert found["gap"] == pytest.approx(2 * trust - 1, abs=1e-5)
 
 
-def test_a_gate_that_is_fooled_and_one_that_never_moves(spoilt):
-    assert detection(weights_of(spoilt, 0.0), spoilt.kind_NL2)["all"] == 0.0
-    frozen = detection(weights_of(spoilt, 0.5), spoilt.kind_NL2)
+def test_a_gate_that_is_fooled_and_one_that_never_moves(corrupted):
+    assert detection(weights_of(corrupted, 0.0), corrupted.kind_NL2)["all"] == 0.0
+    frozen = detection(weights_of(corrupted, 0.5), corrupted.kind_NL2)
     assert (frozen["all"], frozen["gap"]) == (0.5, 0.0)
-    assert detection({}, spoilt.kind_NL2) is None
+    assert detection({}, corrupted.kind_NL2) is None
 
 
-def test_kinds_are_measured_apart(spoilt):
-    weights = weights_of(spoilt, 1.0)["modality"]
-    swapped_NL = (spoilt.kind_NL2 == KINDS.index("swapped")).any(-1)
-    found = detection({"modality": torch.where(swapped_NL[..., None], 0.5, weights)}, spoilt.kind_NL2)
+def test_kinds_are_measured_apart(corrupted):
+    weights = weights_of(corrupted, 1.0)["modality"]
+    swapped_NL = (corrupted.kind_NL2 == KINDS.index("swapped")).any(-1)
+    found = detection({"modality": torch.where(swapped_NL[..., None], 0.5, weights)}, corrupted.kind_NL2)
     assert (found["missing"], found["noisy"], found["swapped"]) == (1.0, 1.0, 0.5)
     assert 0.5 < found["all"] < 1.0
 

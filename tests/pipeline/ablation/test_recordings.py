@@ -1,4 +1,4 @@
-"""Features of recordings as material: what is read, how it is masked, and what is refused."""
+"""Features of recordings as trial_data: what is read, how it is masked, and what is refused."""
 
 import dataclasses
 
@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from pipeline.ablation import recordings
+from pipeline.ablation.feature_sequences import HEALTHY
 from pipeline.ablation.measures import missing_audio
-from pipeline.ablation.sequences import HEALTHY
 from pipeline.ablation.trial import Encoded, Trial, run_trial
 from pipeline.ablation.variants import variants
 from pipeline.config import UsageError, load
-from pipeline.sections import AblateConfig
-from tests.fake_dataset import make_segment, write_dataset
-from tests.fake_features import (
+from pipeline.config.sections import AblateConfig
+from tests.support.fake_dataset import make_segment, write_dataset
+from tests.support.fake_features import (
     AUDIO_DIM,
     NUM_FRAMES,
     SECTIONS,
@@ -86,16 +86,16 @@ def test_masks_are_those_of_the_dataset(holed):
 
 
 def test_only_what_is_whole_is_spoilt_and_swaps_come_from_somebody_else(holed):
-    material = recordings.material(recordings.find(config(holed)), AblateConfig(corrupted=1.0), seed=0)
-    rows = torch.arange(len(material.clean))
-    clean, spoilt = material.clean.take(rows), material.corrupted.take(rows)
-    touched = spoilt.kind_NL2 != HEALTHY
+    trial_data = recordings.trial_data(recordings.find(config(holed)), AblateConfig(corrupted=1.0), seed=0)
+    rows = torch.arange(len(trial_data.clean))
+    clean, corrupted = trial_data.clean.take(rows), trial_data.corrupted.take(rows)
+    touched = corrupted.kind_NL2 != HEALTHY
     assert touched.any()
     assert not (touched & ~clean.ok_NL2.all(-1, keepdim=True)).any()
-    assert torch.equal(spoilt.ok_NL2, clean.ok_NL2), "nobody is told"
-    other_N = material.corrupted.other_N
+    assert torch.equal(corrupted.ok_NL2, clean.ok_NL2), "nobody is told"
+    other_N = trial_data.corrupted.other_N
     assert (clean.group_N[other_N] != clean.group_N).all()
-    assert torch.equal(spoilt.video_NLD, material.corrupted.take(rows).video_NLD), "the same each time"
+    assert torch.equal(corrupted.video_NLD, trial_data.corrupted.take(rows).video_NLD), "the same each time"
 
 
 def trial_on(uri, name="jca+iaca", seed=0, **ablate):
@@ -174,7 +174,7 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
         with pytest.raises(UsageError, match=message):
             recordings.find(config(uri, **changes))
     short = {"num_subclips": 2, "subclip_frames": 8, "subclip_dilation": 2, "subclip_stride": 16}
-    with pytest.raises(UsageError, match="num_subclips is 2, but a spoilt span has 3 steps or more"):
+    with pytest.raises(UsageError, match="num_subclips is 2, but a corrupted span has 3 steps or more"):
         recordings.find(load(None, {**SECTIONS, "sequence": short, "ablate": {"dataset": holed}}))
     deaf = small_features(tmp_path / "deaf", modalities="video")
     with pytest.raises(UsageError, match="are of video; an ablation of the fusion needs both"):

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from pipeline.ablation.benchmark import World
-from pipeline.ablation.sequences import HEALTHY
+from pipeline.ablation.feature_sequences import HEALTHY
 from pipeline.ablation.trial import Encoded, Trial, fit, loss_of, run_trial
 from pipeline.ablation.variants import variants
-from pipeline.sections import AblateConfig
+from pipeline.config.sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in variants(SMALL)}
 
 
-@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_taught"])
+@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_supervised"])
 def test_a_trial_gives_numbers_that_json_keeps_and_repeats_itself(name):
     trial = Trial(ROWS[name], 5, SMALL)
     result = json.loads(json.dumps(run_trial(trial)))
@@ -37,7 +37,7 @@ def test_an_encoder_in_front_is_trained_too():
     trial = Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, encoder="mlp"))
     model = Encoded(trial)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    fit(model, trial.material(), trial)
+    fit(model, trial.trial_data(), trial)
     moved = {
         name.split(".")[0] for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])
     }
@@ -58,13 +58,15 @@ def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
 
 
 def test_the_lesson_moves_the_modality_gate_towards_the_healthy_side():
-    trial = Trial(ROWS["jca+iaca:taught"], 5, SMALL)
+    trial = Trial(ROWS["jca+iaca:supervised"], 5, SMALL)
     torch.manual_seed(0)
     model = Encoded(trial).eval()
     batch = World(5, SMALL.num_steps, SMALL.feature_dim).draw(64)
-    untaught = dataclasses.replace(trial.variant, teach=0.0)
+    untaught = dataclasses.replace(trial.variant, gate_supervision=0.0)
     with_lesson, without = (
         loss_of(model, batch, variant, torch.Generator().manual_seed(0)) for variant in (trial.variant, untaught)
     )
-    assert with_lesson.item() - without.item() == pytest.approx(trial.variant.teach * 0.6931, rel=1e-3)  # ln 2: .5/.5
+    assert with_lesson.item() - without.item() == pytest.approx(
+        trial.variant.gate_supervision * 0.6931, rel=1e-3
+    )  # ln 2: .5/.5
     assert (batch.kind_NL2 == HEALTHY).all(), "augmentation works on a copy"

@@ -7,7 +7,7 @@ import pytest
 from iaca_model.config import FusionConfig
 from pipeline.ablation.variants import EXTRAS, variants
 from pipeline.config import UsageError
-from pipeline.sections import AblateConfig
+from pipeline.config.sections import AblateConfig
 
 PLAIN = FusionConfig(video_dim=12, audio_dim=8, base="concat", gate="none")
 
@@ -46,9 +46,9 @@ def test_the_extras_are_what_their_names_say():
     assert (literal.gate_relu, literal.gate_init, literal.temperature) == (True, "xavier", 0.1)
     assert not fusions["jca+iaca:frozen"].gate_trainable
     frozen = dataclasses.replace(fusions["jca+iaca:frozen"], gate_trainable=True)
-    assert frozen == fusions["jca+iaca"] == fusions["jca+iaca:taught"]
-    assert rows["jca+iaca:augmented"].augment == rows["jca+iaca:taught"].augment
-    assert rows["jca+iaca:augmented"].teach == 0
+    assert frozen == fusions["jca+iaca"] == fusions["jca+iaca:supervised"]
+    assert rows["jca+iaca:augmented"].augment == rows["jca+iaca:supervised"].augment
+    assert rows["jca+iaca:augmented"].gate_supervision == 0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from iaca_model.model import Prediction
 from pipeline.evaluation import predictions
 from pipeline.evaluation.predictions import OnClock, Stream
 from pipeline.records import ANNOTATION_DTYPE
-from tests.fake_dataset import make_segment, write_shard
-from tests.fake_run import small_config
+from tests.support.fake_dataset import make_segment, write_shard
+from tests.support.fake_run import small_config
 
 CONFIG = small_config()
 VIEW, SPEC = CONFIG.sequence, CONFIG.input_spec

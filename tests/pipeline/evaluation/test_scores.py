@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.evaluation import scores
 from pipeline.records import VideoRow
-from tests.fake_dataset import labels_summed
+from tests.support.fake_dataset import labels_summed
 
 
 def table(lengths, seed=0):

@@ -2,10 +2,11 @@
 
 import ffmpeg
 import pytest
-from preprocessing import build_in_process, config_of
 
-from pipeline.media.decode import find_ffmpeg
-from pipeline.synthetic import make_clip, manifest_csv, plan_clips
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.synthetic.clip import make_clip
+from pipeline.synthetic.talkers import manifest_csv, plan_clips
+from tests.support.preprocessing import build_in_process, config_of
 
 
 @pytest.fixture(scope="session")

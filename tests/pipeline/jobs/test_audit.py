@@ -8,19 +8,19 @@ import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from preprocessing import SMALL
 
 from pipeline.config import load
-from pipeline.dataset import shards
-from pipeline.dataset.facts import look
-from pipeline.dataset.plan import Facts, plan_shards
-from pipeline.dataset.samples import decode_slice
-from pipeline.dataset.sources import list_videos
-from pipeline.jobs import builder
-from pipeline.media.decode import find_ffmpeg
-from pipeline.media.faces import Detection
-from pipeline.media.sheet import BLUE, GREEN, RED
-from tests.pipeline.media.media_files import write_media
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.samples import decode_slice
+from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
+from pipeline.dataset.sources.listing import list_videos
+from pipeline.jobs.workers import shard_builder
+from pipeline.media.faces.contact_sheet import BLUE, GREEN, RED
+from pipeline.media.faces.detect import Detection
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from tests.support.media_files import write_media
+from tests.support.preprocessing import SMALL
 
 NUM_FRAMES, FRAME_MS, SIDE = 320, 20, 40  # 50 frames a second, so that original frames are not those of the clock
 LEFT, RIGHT = (60, 100), (220, 90)
@@ -75,8 +75,8 @@ def audited(request, tmp_path_factory):
     facts = {
         video.key: look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: FakeDetector()) for video in videos
     }
-    uri, toolchain = str(folder / "dataset"), builder.find_toolchain()
-    worker = builder.ShardBuilder(config.to_json(), uri, toolchain)
+    uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
+    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
     shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, facts, config)], toolchain)
     for path in (folder / "videos").iterdir():
@@ -100,8 +100,8 @@ def test_a_face_that_leaves_is_told_with_its_frames(audited):
     assert (gap["start_s"], gap["stop_s"]) == pytest.approx((AWAY.start * 0.02, AWAY.stop * 0.02))
     assert gap["first_frame"] == AWAY.start
     assert AWAY.stop - 2 <= gap["last_frame"] < AWAY.stop
-    (silence,) = gaps_of(row, "sound")
-    assert (silence["start_s"], silence["stop_s"]) == pytest.approx((0, SOUND_AT_MS / 1000), abs=0.05)
+    (mask_finite,) = gaps_of(row, "sound")
+    assert (mask_finite["start_s"], mask_finite["stop_s"]) == pytest.approx((0, SOUND_AT_MS / 1000), abs=0.05)
     assert gaps_of(row, "picture") == []
 
 
@@ -193,10 +193,10 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     film(tmp_path / "videos/guest.mov")
     settings = SMALL | {"source": {"videos": str(tmp_path / "videos")}, "storage": {"root": str(tmp_path)}}
     config = load(None, {"name": "audit", **settings, "faces": {"min_face_fraction": 0.9}})
-    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "dataset"), builder.find_toolchain())
+    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "dataset"), shard_builder.find_toolchain())
     worker.tools = replace(worker.tools, detector=FakeDetector())
     videos = list_videos(config).videos
-    (plan,) = plan_shards(videos, {video.key: Facts(6.4) for video in videos}, config)
+    (plan,) = plan_shards(videos, {video.key: ScanResult(6.4) for video in videos}, config)
     (row,) = worker.build(plan).videos
     assert (row.status, row.reason) == ("rejected", "no_face")
     assert "a face in 75.0% of the frames; faces.min_face_fraction is 0.9" in row.detail

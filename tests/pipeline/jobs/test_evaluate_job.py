@@ -13,8 +13,8 @@ from pipeline import storage
 from pipeline.config import UsageError
 from pipeline.jobs import evaluate
 from pipeline.records import VideoRow
-from tests.fake_dataset import write_dataset
-from tests.fake_run import finished_run, small_config, small_dataset, small_segments
+from tests.support.fake_dataset import write_dataset
+from tests.support.fake_run import finished_run, small_config, small_dataset, small_segments
 
 
 @pytest.fixture(scope="module")

@@ -14,19 +14,20 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.torch
 import torch
-from preprocessing import result_of, start_job, survivors, wait_for
 
-from iaca_model.backbone import normalise_mel
-from iaca_model.residual import resnet_18
+from iaca_model.backbones.residual import resnet_18
+from iaca_model.backbones.tiny import normalise_mel
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.dataset import shards, versions
-from pipeline.dataset.shards import DatasetError
+from pipeline.dataset.build import versions
+from pipeline.dataset.format import shards
+from pipeline.dataset.format.shards import DatasetError
 from pipeline.jobs import evaluate, extract, train, verify
-from pipeline.jobs.extractor import Extractor
-from pipeline.training import record, views
+from pipeline.jobs.workers.feature_extractor import Extractor
+from pipeline.training import run_record, sequences
 from pipeline.training.loader import read_segment
-from tests.fake_run import finished_run, small_config, small_dataset
+from tests.support.fake_run import finished_run, small_config, small_dataset
+from tests.support.preprocessing import result_of, start_job, survivors, wait_for
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -90,7 +91,7 @@ def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
     assert found.features == features.features
     assert (found.features.parent, found.features.parent_digest) == ("talkers", raw.digest)
     assert found.features.run == Path(run_uri).name
-    assert found.features.run_weights_sha256 == record.read_finished(run_uri).weights_sha256
+    assert found.features.run_weights_sha256 == run_record.read_finished(run_uri).weights_sha256
     assert [shard.name for shard in found.shards] == [shard.name for shard in raw.shards]
     before, after = (shards.read_index(info.uri) for info in (raw, found))
     assert [dataclasses.replace(row, offset=0, size=0) for row in after] == [
@@ -123,7 +124,7 @@ def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, ru
 
 
 def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
-    done = record.read_finished(trained)
+    done = run_record.read_finished(trained)
     assert done.features == features.features
     whole = evaluated(tmp_path, trained)
     metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
@@ -162,7 +163,7 @@ def test_what_does_not_fit_together_is_refused(raw, features, run_uri, trained, 
 
 def test_it_is_extended_by_way_of_its_parent(features):
     with pytest.raises(UsageError, match="extend the dataset talkers"):
-        versions.refuse_other_settings(features.config, features)
+        versions.require_same_settings(features.config, features)
 
 
 def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
@@ -191,7 +192,7 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
     shard = next(shard for shard in raw.shards if shard.name == "val-00000")
     made = Extractor(task, str(tmp_path / "features")).extract(shard.name, shard.sha256)
     before = next(row for row in shards.read_index(raw.uri) if row.key == made.samples[1].key)
-    clips = views.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
+    clips = sequences.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
     found = read_segment(str(tmp_path / "features"), made.samples[1]).features
     with torch.no_grad():
         pictures = normalise_mel(torch.from_numpy(clips.mel_BLSM[0])).mT[:, None]

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from preprocessing import config_of, plans_of
 
 from pipeline import storage
-from pipeline.dataset import shards
-from pipeline.jobs import builder
-from pipeline.media.decode import find_ffmpeg
+from pipeline.dataset.format import shards
+from pipeline.jobs.workers import shard_builder
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from tests.support.preprocessing import config_of, plans_of
 
 SICK = "person00_clip0"
 FAULTS = {
@@ -48,8 +48,10 @@ class FakeDecoder:
 def test_a_sick_decoder_costs_its_video_alone(talkers, tmp_path, fault):
     config = config_of(talkers, tmp_path, media={"crop_px": 48, "timeout_s": 5.0})
     (plan,) = plans_of(config, SICK, "person00_clip1")
-    calm = builder.ShardBuilder(config.to_json(), str(tmp_path / "calm"), builder.find_toolchain()).build(plan)
-    worker = builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain())
+    calm = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "calm"), shard_builder.find_toolchain()).build(
+        plan
+    )
+    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
     decoder = FakeDecoder(tmp_path, FAULTS[fault])
     worker.tools = replace(worker.tools, ffmpeg=str(decoder.path))
     record = worker.build(plan)

@@ -6,13 +6,22 @@ from dataclasses import replace
 
 import pytest
 import s3fs
-from fake_faulty_proxy import FakeFaultyProxy, Fault
-from preprocessing import build_in_process, config_of, plans_of, require_invariants, result_of, rows_of, start_job
 
 from pipeline import storage
-from pipeline.dataset import shards
-from pipeline.dataset.plan import digest, plan_to_json
-from pipeline.jobs import builder, shard, verify
+from pipeline.dataset.format import shards
+from pipeline.dataset.plan.shard_plan import digest, plan_to_json
+from pipeline.jobs import preprocess, verify
+from pipeline.jobs.workers import shard_builder
+from tests.support.fake_faulty_proxy import FakeFaultyProxy, Fault
+from tests.support.preprocessing import (
+    build_in_process,
+    config_of,
+    plans_of,
+    require_invariants,
+    result_of,
+    rows_of,
+    start_job,
+)
 
 
 @pytest.fixture
@@ -61,7 +70,7 @@ def test_a_store_that_stays_silent_stops_the_shard_in_one_line_and_a_rerun_goes_
     config = config_of(talkers, f"{s3_bucket}/talks")
     plan, uri = plans_of(config)[0], f"{s3_bucket}/talks/datasets/talk"
     proxy.faults = [Fault("silent", "PUT", ".tar", times=1000)]
-    worker = builder.ShardBuilder(config.to_json(), uri, builder.find_toolchain())
+    worker = shard_builder.ShardBuilder(config.to_json(), uri, shard_builder.find_toolchain())
     answer = worker({"plan": plan_to_json(plan), "sha256": ""})
     assert answer["record"] == ""
     assert answer["error"].startswith(f"{plan.name}: ")
@@ -93,7 +102,9 @@ def test_a_video_that_is_gone_since_it_was_listed_is_a_row(talkers, s3_server, s
     (plan,) = plans_of(config)
     storage.delete(f"{s3_bucket}/videos/person00_clip0.mp4")
     gone, kept = (
-        builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), builder.find_toolchain()).build(plan).videos
+        shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+        .build(plan)
+        .videos
     )
     assert (gone.video_id, gone.status, gone.stage, gone.reason) == ("person00_clip0", "rejected", "source", "missing")
     assert f"{s3_bucket}/videos/person00_clip0.mp4" in gone.detail
@@ -103,11 +114,11 @@ def test_a_video_that_is_gone_since_it_was_listed_is_a_row(talkers, s3_server, s
 @pytest.mark.parametrize("storage_root", ["local", pytest.param("rgw", marks=pytest.mark.s3)], indirect=True)
 def test_two_builds_race_for_one_commit(talkers, undisturbed, storage_root):
     config = config_of(talkers, storage_root)
-    uri, toolchain = storage.join(storage_root, "datasets/talk"), builder.find_toolchain()
+    uri, toolchain = storage.join(storage_root, "datasets/talk"), shard_builder.find_toolchain()
     plans, line = plans_of(config), threading.Barrier(2)
 
     def build(run):
-        worker = builder.ShardBuilder(config.to_json(), uri, toolchain, run)
+        worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain, run)
         records = [worker.build(plan) for plan in plans]
         line.wait(60)
         return shards.finish_dataset(uri, config, records, toolchain)
@@ -120,10 +131,10 @@ def test_two_builds_race_for_one_commit(talkers, undisturbed, storage_root):
 
 def test_a_root_that_cannot_be_used_is_refused_before_the_work(talkers, s3_server, proxy, s3_bucket, capsys):
     with pytest.raises(FileNotFoundError, match=rf"no bucket 'never-made' at {proxy.endpoint} for s3://never-made"):
-        shard.run(config_of(talkers, "s3://never-made/root"))
+        preprocess.run(config_of(talkers, "s3://never-made/root"))
     proxy.faults = [Fault("403", "PUT", times=1000)]  # keys that may only read
     with pytest.raises(PermissionError, match=rf"{proxy.endpoint} refuses access to {s3_bucket}/talks.*AccessDenied"):
-        shard.run(config_of(talkers, f"{s3_bucket}/talks"))
+        preprocess.run(config_of(talkers, f"{s3_bucket}/talks"))
     assert capsys.readouterr().out == "", "no video was looked at, no plan made"
 
 

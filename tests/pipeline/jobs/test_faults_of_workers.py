@@ -1,9 +1,9 @@
 """Workers that cannot begin: the build ends with their reason, not with what Ray thinks of it."""
 
 import pytest
-from preprocessing import config_of, plans_of
 
-from pipeline.jobs import pool
+from pipeline.jobs.workers import pool
+from tests.support.preprocessing import config_of, plans_of
 
 
 def test_workers_with_other_tools_end_the_build_at_once(talkers, tmp_path, local_ray, capsys):

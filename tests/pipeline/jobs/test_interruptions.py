@@ -6,7 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from preprocessing import (
+
+from pipeline.dataset.format import shards
+from pipeline.dataset.plan.shard_plan import plan_to_json
+from pipeline.jobs.workers import shard_builder
+from tests.support.preprocessing import (
     alive,
     build_in_process,
     config_of,
@@ -16,10 +20,6 @@ from preprocessing import (
     start_job,
     wait_for,
 )
-
-from pipeline.dataset import shards
-from pipeline.dataset.plan import plan_to_json
-from pipeline.jobs import builder
 
 
 @pytest.mark.chaos
@@ -97,7 +97,7 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
     plans = plans_of(config)
     tar = tmp_path / "datasets/talk/shards" / f"{plans[0].name}.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    worker = builder.ShardBuilder(config.to_json(), info.uri, builder.find_toolchain())
+    worker = shard_builder.ShardBuilder(config.to_json(), info.uri, shard_builder.find_toolchain())
     for plan in plans:
         worker({"plan": plan_to_json(plan), "sha256": ""})
     assert shards.sha256_of(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
@@ -125,6 +125,6 @@ def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
     assert {name: (row.status, row.reason) for name, row in rows.items()} == {
         "blank": ("rejected", "no_face"),
         "broken": ("rejected", "unreadable"),
-        "person00_clip0": ("rejected", "poison"),
+        "person00_clip0": ("rejected", "worker_crash"),
         "person00_clip1": ("ok", ""),
     }

@@ -6,8 +6,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from preprocessing import alive, config_of, require_invariants, result_of, start_job, wait_for
 from ray.cluster_utils import Cluster
+
+from tests.support.preprocessing import alive, config_of, require_invariants, result_of, start_job, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.chaos, pytest.mark.timeout(600)]
 

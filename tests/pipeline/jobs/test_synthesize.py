@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import UsageError, load
 from pipeline.jobs.synthesize import run, source_uri
-from pipeline.synthetic import synthesize
+from pipeline.synthetic.talkers import synthesize
 
 SETTINGS = {"num_identities": 3, "clips_per_identity": 1, "duration_s": 1.0, "width_px": 128, "height_px": 96}
 

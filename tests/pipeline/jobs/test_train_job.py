@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import UsageError
-from pipeline.dataset.shards import DatasetError
+from pipeline.dataset.format.shards import DatasetError
 from pipeline.jobs import train
-from pipeline.progress import parse, result_from_json
-from pipeline.training import checkpoint, record
+from pipeline.runtime.progress import parse, result_from_json
+from pipeline.training import checkpoint, run_record
 from pipeline.training.history import read_rows
-from tests.fake_dataset import make_segment, write_dataset
-from tests.fake_run import finished_run, small_config, small_dataset
+from tests.support.fake_dataset import make_segment, write_dataset
+from tests.support.fake_run import finished_run, small_config, small_dataset
 
 EPOCHS = 12
 
@@ -60,7 +60,7 @@ def test_two_workers_train_a_run_and_report_each_epoch(trained):
     result, output = trained
     told = [progress for line in output.splitlines() if (progress := parse(line))]
     assert [progress.done for progress in told if progress.stage == "train"] == list(range(1, EPOCHS + 1))
-    found = record.read_record(result.output_uri)
+    found = run_record.read_record(result.output_uri)
     assert (found.num_epochs, found.attempts, found.num_steps) == (EPOCHS, 1, 2 * EPOCHS)
     assert found.weights_sha256 == checkpoint.weights_sha256(result.output_uri, found.best_step)
     assert [step for step, _ in losses(result.output_uri)] == list(range(1, 2 * EPOCHS + 1))
@@ -81,28 +81,28 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, trained, dataset):
     os.kill(victims[1], signal.SIGKILL)
     result, _ = finish(tmp_path / "job", process)
     assert result.output_uri == run_uri
-    found = record.read_record(run_uri)
+    found = run_record.read_record(run_uri)
     assert found.attempts == 2
     resumed = [row for row in read_rows(run_uri) if "attempt" in row]
     assert resumed[-1]["attempt"] == 2
     assert 1 <= resumed[-1]["step"] < 2 * EPOCHS
     assert losses(run_uri) == losses(undisturbed.output_uri)
-    assert found.weights_sha256 == record.read_record(undisturbed.output_uri).weights_sha256
+    assert found.weights_sha256 == run_record.read_record(undisturbed.output_uri).weights_sha256
 
 
 @pytest.mark.slow
 def test_what_a_worker_complains_of_is_not_tried_again(tmp_path):
     damaged = small_dataset(tmp_path / "damaged")
-    config = record.on_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
-    run_uri = record.run_uri(config, damaged.digest)
-    assert record.count_attempt(run_uri) == 1  # the shards were sound when the run began
+    config = run_record.on_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
+    run_uri = run_record.run_uri(config, damaged.digest)
+    assert run_record.count_attempt(run_uri) == 1  # the shards were sound when the run began
     for shard in Path(damaged.uri, "shards").glob("train-*.tar"):
         shard.write_bytes(bytes(shard.stat().st_size))
     process = job(tmp_path / "job", config)
     assert process.wait(timeout=150) == 1
     last = (tmp_path / "job/output").read_text().splitlines()[-1]
     assert last.startswith("error: training failed on worker 0: 3 samples in a row cannot be read")
-    assert record.read_attempts(run_uri) == 2
+    assert run_record.read_attempts(run_uri) == 2
 
 
 def wait_until(condition, process, seconds):

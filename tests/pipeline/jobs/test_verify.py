@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from preprocessing import build_in_process, config_of, rows_of
 
 from pipeline.config import Config, UsageError
-from pipeline.dataset import shards
+from pipeline.dataset.format import shards
 from pipeline.jobs import verify
+from tests.support.preprocessing import build_in_process, config_of, rows_of
 
 
 def test_verify_names_the_damaged_shard(talkers, tmp_path):

@@ -3,11 +3,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from media_files import counter_picture, read_counter, write_media
 
-from pipeline.media.decode import PictureReader, ffmpeg_version, find_ffmpeg, picture_size
-from pipeline.media.probe import probe
+from pipeline.media.container.probe import probe
+from pipeline.media.decode import PictureReader, picture_size
+from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
 from pipeline.records import Rejection
+from tests.support.media_files import counter_picture, read_counter, write_media
 
 FFMPEG = find_ffmpeg()
 FIRST_40 = [counter_picture(i) for i in range(40)]

@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.media.decode import find_ffmpeg
-from pipeline.media.faces import make_detector
-from pipeline.media.probe import probe
-from pipeline.media.video import read_video
+from pipeline.media.container.probe import probe
+from pipeline.media.faces.detect import make_detector
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.read_video import read_video
 from pipeline.records import Rejection
 
 SETTINGS = {

@@ -4,12 +4,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from media_files import counter_picture, write_media
 
-from pipeline.media import spectrogram
-from pipeline.media.decode import find_ffmpeg
-from pipeline.media.probe import probe
-from pipeline.media.spectrogram import read_sound
+import pipeline.media.read_sound as module
+from pipeline.media.container.probe import probe
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.read_sound import read_sound
+from tests.support.media_files import counter_picture, write_media
 
 FFMPEG = find_ffmpeg()
 DURATION_S = 14
@@ -28,7 +28,7 @@ SOUNDS = {  # file extension, codec, rate, first picture, settings of write_medi
 }
 
 
-class CountingChild(spectrogram.Child):
+class CountingChild(module.Child):
     commands: list[list[str]] = []  # noqa: RUF012 - shared by all, that is its purpose
 
     def __init__(self, command, **settings):
@@ -38,8 +38,8 @@ class CountingChild(spectrogram.Child):
 
 @pytest.fixture
 def commands(monkeypatch):
-    monkeypatch.setattr(spectrogram, "BLOCK_S", 4)
-    monkeypatch.setattr(spectrogram, "Child", CountingChild)
+    monkeypatch.setattr(module, "BLOCK_S", 4)
+    monkeypatch.setattr(module, "Child", CountingChild)
     CountingChild.commands.clear()
     return CountingChild.commands
 
@@ -87,7 +87,7 @@ def test_blocks_join_without_a_seam(extension, codec, tolerance_db, commands, tm
     path = write(tmp_path / f"clip.{extension}", codec, 44100, 0, {})
     facts = probe(path, max_duration_s=100)
     blocks = read(path, facts, 0, 25 * DURATION_S)
-    monkeypatch.setattr(spectrogram, "BLOCK_S", 1200)
+    monkeypatch.setattr(module, "BLOCK_S", 1200)
     whole = read(path, facts, 0, 25 * DURATION_S)
     assert len(commands) == 5
     assert np.array_equal(blocks.hop_ok, whole.hop_ok)

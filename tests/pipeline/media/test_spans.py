@@ -6,10 +6,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from media_files import counter_picture, write_media
 
-from pipeline.media.decode import PictureReader, SeekPoint, find_ffmpeg
-from pipeline.media.probe import probe
+from pipeline.media.container.probe import probe
+from pipeline.media.decode import PictureReader, SeekPoint
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from tests.support.media_files import counter_picture, write_media
 
 FFMPEG = find_ffmpeg()
 NUM_FRAMES = 120

@@ -3,17 +3,17 @@
 import cv2
 import numpy as np
 import pytest
-from hostile_files import skip_by_edit_list
-from media_files import counter_picture, read_counter, write_media
 
-from pipeline.dataset.labels import annotations_of, parse
-from pipeline.dataset.segments import Material, Tiling, tile
-from pipeline.media.decode import find_ffmpeg
-from pipeline.media.faces import Detection
-from pipeline.media.probe import probe
-from pipeline.media.spectrogram import read_sound
-from pipeline.media.video import read_video
+from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
+from pipeline.dataset.sources.labels import annotations_of, parse
+from pipeline.media.container.probe import probe
+from pipeline.media.faces.detect import Detection
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.read_sound import read_sound
+from pipeline.media.read_video import read_video
 from pipeline.records import Video
+from tests.support.hostile_files import skip_by_edit_list
+from tests.support.media_files import counter_picture, read_counter, write_media
 
 FFMPEG = find_ffmpeg()
 NUM_FRAMES, NUM_PREROLL, HOP_S = 30, 8, 0.01
@@ -87,7 +87,7 @@ def segments(path, labels, directory, frame_rate_hz):
             sample_rate_hz=16000, n_fft=1024, window_s=0.02, hop_s=HOP_S, num_mels=64, timeout_s=60.0,
             first_frame=first,
         )  # fmt: skip
-        material = Material(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, first, start)
+        material = SpanSignals(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, first, start)
         video = Video("clip", path.name, str(path), 0, "")
         yield from tile(video, material, Tiling(frame_rate_hz, HOP_S, NUM_FRAMES, NUM_PREROLL))
 

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from fake_flaky_server import FakeFlakyServer
 
 from pipeline import storage
+from tests.support.fake_flaky_server import FakeFlakyServer
 
 USES = {
     "exists": storage.exists,

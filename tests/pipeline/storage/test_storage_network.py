@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import s3fs
-from fake_faulty_proxy import FakeFaultyProxy, Fault
 
 from pipeline import storage
+from tests.support.fake_faulty_proxy import FakeFaultyProxy, Fault
 
 METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")
 LARGE = bytes(range(256)) * 70_000  # 17 MiB, three parts

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from iaca_model.config import FeatureSpec
-from pipeline.dataset.shards import read_index
-from pipeline.training import order
+from pipeline.dataset.format.shards import read_index
+from pipeline.training import sampler
 from pipeline.training.loader import Loader, read_segment
-from tests.fake_dataset import write_shard
-from tests.fake_features import AUDIO_DIM, VIDEO_DIM, small_features
-from tests.fake_run import small_config, small_segments
+from tests.support.fake_dataset import write_shard
+from tests.support.fake_features import AUDIO_DIM, VIDEO_DIM, small_features
+from tests.support.fake_run import small_config, small_segments
 
 CONFIG = small_config()
 
@@ -18,8 +18,8 @@ CONFIG = small_config()
 def dataset(tmp_path_factory):
     directory = tmp_path_factory.mktemp("dataset")
     rows = write_shard(directory, "train-00000", small_segments("train", 3))
-    visits = order.training_visits(rows, stride=8, num_phases=4, seed=1, epoch=0)
-    return str(directory), order.batches(visits, 5)
+    samples = sampler.training_samples(rows, stride=8, num_phases=4, seed=1, epoch=0)
+    return str(directory), sampler.batches(samples, 5)
 
 
 def load(dataset, rank=0, world_size=1, skip=0, **settings):
@@ -97,7 +97,7 @@ def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_pa
     info = small_features(tmp_path, splits=("train",))
     rows = read_index(info.uri)
     shifted = [dataclasses.replace(rows[0], offset=rows[0].offset + 512), *rows[1:]]
-    batches = order.batches(order.validation_visits(shifted, stride=8, num_phases=2), 3)
+    batches = sampler.batches(sampler.validation_samples(shifted, stride=8, num_phases=2), 3)
     spec = FeatureSpec(CONFIG.sequence.num_subclips, VIDEO_DIM, AUDIO_DIM)
     ranks = [Loader(info.uri, CONFIG.sequence, spec, rank, 2) for rank in range(2)]
     parts = [list(loader.read(batches)) for loader in ranks]
@@ -106,7 +106,7 @@ def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_pa
     assert sum(int(batch.video_ok_BL.any(1).sum()) for part in parts for batch in part) == 4
     last = parts[1][1].slice(1, 2)
     wanted = read_segment(info.uri, rows[2]).features
-    phase = order.validation_visits(rows, stride=8, num_phases=2)[2].phases[-1]
+    phase = sampler.validation_samples(rows, stride=8, num_phases=2)[2].phases[-1]
     assert torch.equal(last.video_BLD[0], torch.from_numpy(wanted.video_ND[phase::8]).float())
     assert torch.equal(last.audio_BLD[0], torch.from_numpy(wanted.audio_ND[phase::8]).float())
     assert last.target_ok_BL.all()

@@ -7,10 +7,10 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.training import checkpoint
-from pipeline.training.fit import Fit
 from pipeline.training.history import read_rows
 from pipeline.training.ranks import Ranks
-from tests.fake_run import in_folder, small_plan, without_noise
+from pipeline.training.trainer import Trainer
+from tests.support.fake_run import in_folder, small_plan, without_noise
 
 
 class EnoughError(Exception):
@@ -31,7 +31,7 @@ def train_rank(rank, world_size, plan, store, last_epoch):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
     with suppress(EnoughError):
-        Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel).run(after_epoch=until(last_epoch))
+        Trainer(plan, Ranks(rank, world_size), wrap=DistributedDataParallel).run(after_epoch=until(last_epoch))
     distributed.destroy_process_group()
 
 
@@ -45,7 +45,7 @@ def train_on(world_size, plan, directory, last_epoch=0):
 def keep_statistics(rank, world_size, plan, store, directory):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-    fit = Fit(plan, Ranks(rank, world_size), wrap=DistributedDataParallel)
+    fit = Trainer(plan, Ranks(rank, world_size), wrap=DistributedDataParallel)
     fit.run(after_epoch=lambda _: torch.save(dict(fit._bare.named_buffers()), directory / f"{rank}.pt"))
     distributed.destroy_process_group()
 
@@ -57,7 +57,7 @@ def rows(run_uri, name):
 def test_two_ranks_train_the_model_that_one_trains(tmp_path):
     # 16 sequences in batches of 5 and 6: parts of unequal length, padded
     plan = without_noise(small_plan(tmp_path, batch_size=6, epochs=2))
-    Fit(plan, Ranks()).run()
+    Trainer(plan, Ranks()).run()
     alone = checkpoint.load_newest(plan.run_uri)[0]
     run_uri = train_on(2, plan, tmp_path)
     together = checkpoint.load_newest(run_uri)[0]
@@ -69,14 +69,14 @@ def test_two_ranks_train_the_model_that_one_trains(tmp_path):
 
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
     plan = without_noise(small_plan(tmp_path, batch_size=6, epochs=3))
-    Fit(plan, Ranks()).run()
+    Trainer(plan, Ranks()).run()
     alone = checkpoint.load_newest(plan.run_uri)[0]
     moving = in_folder(plan, tmp_path / "run2")
     with pytest.raises(EnoughError):
-        Fit(moving, Ranks()).run(after_epoch=until(1))
+        Trainer(moving, Ranks()).run(after_epoch=until(1))
     train_on(2, plan, tmp_path, last_epoch=2)
     assert checkpoint.steps(moving.run_uri)[-1] == 6
-    assert Fit(moving, Ranks()).run(attempt=3).epoch == 3
+    assert Trainer(moving, Ranks()).run(attempt=3).epoch == 3
     assert rows(moving.run_uri, "loss") == pytest.approx(rows(plan.run_uri, "loss"), abs=1e-5)
     moved = checkpoint.load_newest(moving.run_uri)[0]
     for name, tensor in alone.model.items():

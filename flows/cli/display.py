@@ -1,0 +1,117 @@
+"""What people see while a job runs: bars on a terminal, heartbeat lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from pipeline.runtime.progress import Progress
+
+HEARTBEAT_S = 10.0
+
+
+class Screen(Protocol):
+    """Where a job's progress and other output go."""
+
+    def progress(self, progress: Progress) -> None:
+        """One step forward."""
+
+    def line(self, line: str) -> None:
+        """One line of ordinary output."""
+
+
+@contextmanager
+def follow(log: Callable[[str], None] | None = None) -> Iterator[Screen]:
+    """A screen for one job: bars on a terminal, heartbeat lines otherwise; `log` gets the heartbeats as well."""
+    console = Console()
+    beat = Heartbeat(log or (lambda _: None))
+    if console.is_terminal:
+        with Bars(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+        ) as bars:
+            yield BarScreen(bars, beat)
+    else:
+        yield PlainScreen(Heartbeat(_say), beat)
+
+
+class Heartbeat:
+    """Turns a stream of progress into few lines: the first and last of a stage, and one every ten seconds."""
+
+    def __init__(self, say: Callable[[str], None], every_s: float = HEARTBEAT_S) -> None:
+        self.say, self.every_s = say, every_s
+        self.stage, self.last_s = "", float("-inf")
+
+    def __call__(self, progress: Progress) -> None:
+        """Say this step when it is time."""
+        now_s = time.monotonic()
+        due = progress.stage != self.stage or progress.done >= progress.total or now_s - self.last_s >= self.every_s
+        if due:
+            self.stage, self.last_s = progress.stage, now_s
+            note = f"  {progress.note}" if progress.note else ""
+            self.say(f"{progress.stage}: {progress.done}/{progress.total} {progress.unit}{note}")
+
+
+class BarScreen:
+    """A bar per stage on a terminal."""
+
+    def __init__(self, bars: Bars, beat: Heartbeat) -> None:
+        self.bars, self.beat = bars, beat
+        self.tasks: dict[str, TaskID] = {}
+
+    def progress(self, progress: Progress) -> None:
+        """Move the stage's bar."""
+        self.beat(progress)
+        if progress.stage not in self.tasks:
+            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=None, unit="", note="")
+        self.bars.update(
+            self.tasks[progress.stage],
+            completed=progress.done,
+            total=progress.total,
+            unit=progress.unit,
+            note=progress.note,
+        )
+
+    def line(self, line: str) -> None:
+        """Print above the bars when verbose."""
+        if verbose():
+            self.bars.console.print(line, markup=False, highlight=False)
+
+
+class PlainScreen:
+    """Lines for a log file."""
+
+    def __init__(self, *beats: Heartbeat) -> None:
+        self.beats = beats
+
+    def progress(self, progress: Progress) -> None:
+        """Say it when it is time."""
+        for beat in self.beats:
+            beat(progress)
+
+    def line(self, line: str) -> None:
+        """Print when verbose."""
+        if verbose():
+            _say(line)
+
+
+def verbose() -> bool:
+    """True when `-v` was given: tracebacks, and the whole output of jobs."""
+    return bool(os.environ.get("IACA_VERBOSE"))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,102 @@
+"""The closing summary: what was done, how it turned out, where it lies and what to do next."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import storage
+from pipeline.runtime.progress import JobResult
+
+TITLES = {
+    "synthesize": "Synthetic talkers",
+    "preprocess": "Dataset",
+    "verify": "Verification",
+    "extract": "Features",
+    "train": "Training run",
+    "evaluate": "Evaluation",
+    "ablate": "Ablation",
+}
+NEXT = {
+    "synthesize": "iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
+    "--source.manifest {uri}/manifest.csv",
+    "preprocess": "iaca train --dataset {uri}",
+    "extract": "iaca train --dataset {uri}",
+    "train": "iaca evaluate --run {uri}",
+    "evaluate": "open {uri}/report.html",
+    "ablate": "open {uri}/report.html",
+}
+
+
+def summarise(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
+    """Print one block per job, one table for all evaluations, and the next step."""
+    out = console or Console()
+    for result in results:
+        _block(result, dry_run, out)
+    evaluations = [result for result in results if result.kind == "evaluate"]
+    if evaluations:
+        out.print(_scores(evaluations))
+    follows = NEXT.get(results[-1].kind)
+    if follows and not dry_run:
+        first = evaluations[0] if evaluations else results[-1]
+        _say(out, f"\nNext: {follows.format(uri=first.output_uri)}")
+
+
+def _block(result: JobResult, dry_run: bool, out: Console) -> None:
+    done = "found complete, nothing computed" if result.skipped else f"done in {result.seconds:.0f} s"
+    planned = dry_run and not result.skipped
+    out.print(
+        f"\n[bold]{TITLES[result.kind]}[/bold]: {'a plan, nothing written' if planned else done}", highlight=False
+    )
+    _say(out, f"  {result.output_uri}")
+    if result.kind == "preprocess" and not planned:
+        _say(out, f"  {_counts(result)}")
+        out.print(_outcomes(result.output_uri))
+        return
+    for line in result.lines:
+        _say(out, f"  {line}")
+    if result.kind == "evaluate":
+        _say(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
+    elif result.counts:
+        _say(out, f"  {_counts(result)}")
+
+
+def _say(out: Console, line: str) -> None:
+    out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _counts(result: JobResult) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in result.counts.items())
+
+
+def _outcomes(dataset_uri: str) -> Table:
+    """How many inputs ended how, and why: a row per outcome of videos.parquet."""
+    import pyarrow.parquet
+
+    content = io.BytesIO(storage.read_bytes(storage.join(dataset_uri, "videos.parquet")))
+    rows = pyarrow.parquet.read_table(content, columns=["status", "stage", "reason"]).to_pylist()
+    table = Table("inputs", "status", "stage", "reason", box=None, pad_edge=True)
+    for (status, stage, reason), number in sorted(Counter(tuple(row.values()) for row in rows).items()):
+        table.add_row(f"  {number}", status, stage or "-", reason or "-")
+    return table
+
+
+def _scores(evaluations: Sequence[JobResult]) -> Table:
+    """CCC over all frames, a row per evaluation; the mean per video in the last column."""
+    table = Table("CCC", "valence", "arousal", "mean", "mean per video", box=None, pad_edge=True)
+    for result in evaluations:
+        metrics = json.loads(storage.read_text(storage.join(result.output_uri, "metrics.json")))
+        pooled = metrics["ccc"]["pooled"]
+        values = (pooled["valence"], pooled["arousal"], pooled["mean"], metrics["ccc"]["per_video"]["mean"])
+        table.add_row(_seen(metrics), *("-" if value is None else f"{value:.3f}" for value in values))
+    return table
+
+
+def _seen(metrics: dict[str, Any]) -> str:
+    return {"audio": "sound hidden", "video": "picture hidden"}.get(metrics.get("hide", ""), "sound and picture")

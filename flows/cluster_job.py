@@ -1,0 +1,196 @@
+"""A job on a Ray cluster: submitted once under a name of its own, followed, and stopped with whoever asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flows import job_errors
+from flows.local_job import PRIVACY, job_package
+from pipeline import storage
+from pipeline.config import Config, UsageError, fingerprint
+
+if TYPE_CHECKING:
+    from ray.dashboard.modules.job.pydantic_models import JobDetails
+    from ray.job_submission import JobSubmissionClient
+
+OWNER = "prefect_flow_run"  # the metadata that says which flow run submitted a job
+RETRY_S = 2.0  # between attempts to reach the log of a running job
+UNREACHABLE_S = 120.0  # after which a silent cluster counts as lost
+STOP_S = 60.0  # Ray asks a job to end and kills it 3 seconds later
+
+
+def run(kind: str, config: Config, config_uri: str, on_line: Callable[[str], None], owner: str = "") -> int:
+    """Run a job on the cluster at `config.cluster.address`, hand over its output and return its exit code.
+
+    A pending or running job of the same name is followed instead of started twice; one that succeeded is taken as it
+    is if the same flow run (`owner`) submitted it, because for anybody else the inputs may have changed since. Whatever
+    interrupts this function stops the job.
+
+    Raises:
+        JobLostError: the cluster cannot be reached or lost the job.
+    """
+    client = _connect(config.cluster.address)
+    name = f"{kind}-{fingerprint(config)}"
+    job_id = _find(client, name, owner) or _submit(client, name, kind, config_uri, owner)
+    on_line(f"cluster {config.cluster.address}, job {job_id}")
+    try:
+        asyncio.run(_follow(client, job_id, on_line))
+    except BaseException:
+        stop(client, job_id)
+        raise
+    return _exit_code(client, job_id)
+
+
+def stop(client: JobSubmissionClient, job_id: str) -> None:
+    """Stop a job and wait until it has ended; one that has ended already is left alone."""
+    until_s = time.monotonic() + STOP_S
+    client.stop_job(job_id)
+    while not client.get_job_status(job_id).is_terminal() and time.monotonic() < until_s:
+        time.sleep(0.2)
+
+
+def stop_all(address: str, owner: str) -> list[str]:
+    """Stop every job that the flow run `owner` has submitted and that has not ended; return their ids."""
+    client = _connect(address)
+    mine = [job for job in client.list_jobs() if owner and (job.metadata or {}).get(OWNER) == owner]
+    stopped = [str(job.submission_id) for job in mine if not job.status.is_terminal()]
+    for job_id in stopped:
+        stop(client, job_id)
+    return stopped
+
+
+def require_shared_paths(kind: str, config: Config) -> None:
+    """Raise UsageError for a path of this machine that a cluster's job is to use and that is not declared shared."""
+    outputs = {"storage.root": config.storage.root, "train.dataset": config.train.dataset}
+    outputs |= {f"train.{name}": getattr(config.train, name) for name in ("video_weights", "audio_weights")}
+    outputs |= {"evaluate.run": config.evaluate.run, "evaluate.dataset": config.evaluate.dataset}
+    outputs |= {"ablate.dataset": config.ablate.dataset, "extend": config.extend}
+    source, model = config.source, {"faces.model_uri": config.faces.model_uri}
+    inputs = {
+        "source.videos": source.videos,
+        "source.labels": source.labels,
+        "source.crops": source.crops,
+        "source.manifest": source.manifest,
+        "source.lists": source.lists,
+        **model,
+    }
+    for fields, shared, switch in (
+        (outputs, config.storage.shared, "--storage.shared"),
+        (inputs if kind == "preprocess" else {}, source.shared, "--source.shared"),
+    ):
+        for field, uri in fields.items():
+            if uri and storage.is_local(uri) and not shared:
+                raise UsageError(
+                    f"{field} is {uri}, a path of this machine, which the cluster at {config.cluster.address} "
+                    f"may not see; use an s3:// address, or say {switch} if every node has it under this path"
+                )
+
+
+def _connect(address: str) -> JobSubmissionClient:
+    from ray.job_submission import JobSubmissionClient
+
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    try:
+        return JobSubmissionClient(address)
+    except (ConnectionError, RuntimeError) as error:
+        raise job_errors.JobLostError(f"cannot reach a Ray cluster at cluster.address {address}: {error}") from error
+
+
+def _find(client: JobSubmissionClient, name: str, owner: str) -> str | None:
+    """The newest attempt if it is to be followed or taken as it is."""
+    attempts = _attempts(client, name)
+    if not attempts:
+        return None
+    last = attempts[max(attempts)]
+    succeeded_here = last.status == "SUCCEEDED" and owner != "" and (last.metadata or {}).get(OWNER) == owner
+    return last.submission_id if succeeded_here or not last.status.is_terminal() else None
+
+
+def _attempts(client: JobSubmissionClient, name: str) -> dict[int, JobDetails]:
+    pattern = re.compile(re.escape(name) + r"-a(\d+)")
+    matches = ((pattern.fullmatch(job.submission_id or ""), job) for job in client.list_jobs())
+    return {int(match[1]): job for match, job in matches if match}
+
+
+def _submit(client: JobSubmissionClient, name: str, kind: str, config_uri: str, owner: str) -> str:
+    job_id = f"{name}-a{max(_attempts(client, name), default=0) + 1}"
+    storage.delete(config_uri.rsplit("/", 1)[0] + "/result.json")
+    variables = {key: value for key, value in PRIVACY.items() if not key.startswith("RAY_AUTH")}
+    if os.environ.get("IACA_VERBOSE"):
+        variables["IACA_VERBOSE"] = "1"
+    try:
+        return client.submit_job(
+            entrypoint=f"python -m {job_package()}.{kind} {shlex.quote(config_uri)}",
+            submission_id=job_id,
+            runtime_env={"env_vars": variables},
+            metadata={OWNER: owner},
+        )
+    except RuntimeError:
+        if job_id in {job.submission_id for job in client.list_jobs()}:
+            return job_id  # somebody else has just submitted the same job
+        raise
+
+
+async def _follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None]) -> None:
+    """Hand over each line once, over as many connections as it takes, until the job has ended."""
+    import aiohttp
+
+    lines, reached_s = _Lines(on_line), time.monotonic()
+    while True:
+        try:
+            lines.rewind()
+            async for chunk in client.tail_job_logs(job_id):
+                lines.feed(chunk)
+            if client.get_job_status(job_id).is_terminal():
+                return lines.end()
+            reached_s = time.monotonic()
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # requests' errors are OSErrors
+            if time.monotonic() - reached_s > UNREACHABLE_S:
+                raise job_errors.JobLostError(f"the cluster does not answer about job {job_id}: {error}") from error
+        await asyncio.sleep(RETRY_S)
+
+
+class _Lines:
+    """Cuts chunks into lines; after `rewind` the chunks start again, and what was handed over is passed by."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self.on_line, self.handed = on_line, 0
+        self.rewind()
+
+    def rewind(self) -> None:
+        self.position, self.pending = 0, ""
+
+    def feed(self, chunk: str) -> None:
+        *complete, self.pending = (self.pending + chunk).split("\n")
+        for line in complete:
+            self._hand(line)
+
+    def end(self) -> None:
+        if self.pending:
+            self._hand(self.pending)
+
+    def _hand(self, line: str) -> None:
+        self.position += 1
+        if self.position > self.handed:
+            self.handed = self.position
+            self.on_line(line)
+
+
+def _exit_code(client: JobSubmissionClient, job_id: str) -> int:
+    info = client.get_job_info(job_id)
+    if info.status == "SUCCEEDED":
+        return job_errors.DONE
+    if info.status == "STOPPED":
+        return job_errors.INTERRUPTED
+    code = info.driver_exit_code
+    if code is None:
+        raise job_errors.JobLostError(f"the cluster lost job {job_id}: {info.message}")
+    # The entry point runs in a shell, which reports signal N as 128 + N; 130 is our own.
+    return code if code <= 128 or code == job_errors.INTERRUPTED else 128 - code

@@ -1,0 +1,1 @@
+"""Networks from crops and spectrograms to features, one per modality and step."""

@@ -1,0 +1,1 @@
+"""What a dataset tells people: its card and its quality page."""

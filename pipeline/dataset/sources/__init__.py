@@ -1,0 +1,1 @@
+"""What lies under a source: files, labels, groups and splits."""

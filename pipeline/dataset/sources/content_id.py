@@ -1,0 +1,81 @@
+"""What makes an input file the same file: its size and the sha256 of its ends, cached under the root."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pipeline import storage
+from pipeline.storage import Entry
+
+END_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 22  # that each reader holds
+NUM_READERS = 16
+_CACHE = ("cache", "content_ids.json")
+
+
+def content_ids(entries: Iterable[Entry], root: str, *, whole: bool = False) -> dict[str, str]:
+    """The content_id of every entry by its URI; only files whose size or version changed are read again.
+
+    Args:
+        entries: the files.
+        root: where the cache lies, a folder or s3://bucket/prefix.
+        whole: hash all bytes (for small files that may be edited in the middle), not only the two ends.
+    """
+    entries = list(entries)
+    cache_uri = storage.join(root, *_CACHE)
+    cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
+    stale = [entry for entry in entries if cache.get(entry.uri, [None])[:-1] != _facts(entry, whole)]
+    with ThreadPoolExecutor(NUM_READERS) as readers:
+        for entry, value in zip(stale, readers.map(lambda entry: _read(entry, whole), stale), strict=True):
+            cache[entry.uri] = [*_facts(entry, whole), value]
+    if stale:
+        storage.publish_bytes(json.dumps(cache, sort_keys=True, indent=0).encode(), cache_uri)
+    return {entry.uri: cache[entry.uri][-1] for entry in entries}
+
+
+def forget(uris: Iterable[str], root: str) -> None:
+    """Remove files that were withdrawn, and so their names, from the cache."""
+    cache_uri = storage.join(root, *_CACHE)
+    cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
+    gone = set(uris)
+    kept = {uri: facts for uri, facts in cache.items() if uri not in gone}
+    if len(kept) < len(cache):
+        storage.publish_bytes(json.dumps(kept, sort_keys=True, indent=0).encode(), cache_uri)
+
+
+def content_id_of_file(path: Path) -> str:
+    """The content_id of a local file, as `content_ids` gives it for the same bytes on any storage."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        first = file.read(END_BYTES)
+        file.seek(max(0, size - END_BYTES))
+        return _name(size, [first, file.read(END_BYTES)])
+
+
+def content_id_of_bytes(data: bytes) -> str:
+    """The content_id of a whole small file, as `content_ids` gives it with `whole`."""
+    return _name(len(data), [data])
+
+
+def _facts(entry: Entry, whole: bool) -> list[object]:
+    return [entry.size_bytes, entry.version, whole]
+
+
+def _read(entry: Entry, whole: bool) -> str:
+    size = entry.size_bytes
+    if whole:
+        return _name(size, (storage.read_bytes(entry.uri, at, CHUNK_BYTES) for at in range(0, size, CHUNK_BYTES)))
+    first = storage.read_bytes(entry.uri, 0, min(size, END_BYTES)) if size else b""
+    last = storage.read_bytes(entry.uri, max(0, size - END_BYTES), min(size, END_BYTES)) if size else b""
+    return _name(size, [first, last])
+
+
+def _name(size_bytes: int, parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return f"{size_bytes}-{digest.hexdigest()}"

@@ -1,0 +1,167 @@
+"""The input streams under a source: media files, their ids, their labels, groups and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from pipeline import storage
+from pipeline.config import Config, UsageError
+from pipeline.dataset.sources.content_id import content_ids
+from pipeline.dataset.sources.corpora import LabelFile, Streams, pair_affwild2, pair_recola, read_lists
+from pipeline.dataset.sources.crop_folders import with_crops
+from pipeline.dataset.sources.splits import apply_manifest, assign_splits, read_manifest
+from pipeline.records import Video
+from pipeline.storage import Entry
+
+VIDEO_EXTENSIONS = {
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
+    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".vob", ".webm", ".wmv",
+}  # fmt: skip
+AUDIO_EXTENSIONS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"}  # they become rejections
+LABEL_EXTENSIONS = (".csv", ".txt")
+MAX_ID_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a source holds."""
+
+    videos: list[Video]  # sorted by key
+    ignored: list[str]  # files and manifest rows that are not used, in words
+    content_ids: dict[str, str]  # of every stream and every label file: what the dataset's fingerprint covers
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file below a folder."""
+
+    path: str  # relative, with "/"
+    entry: Entry
+
+
+def list_videos(config: Config) -> Listing:
+    """List the source, pair it with labels, and give every stream its group and split.
+
+    Raises:
+        UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
+            stream, a group is in two splits, the manifest is not of its grammar, or there are no crops where some
+            should be.
+    """
+    if not config.source.videos:
+        raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
+    files = _files_below(config.source.videos, "source.videos")
+    media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
+    if not media:
+        need = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
+        raise UsageError(
+            f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media "
+            f"extension){need}"
+        )
+    manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""
+    labels = [file for file in _label_files(config.source.labels) if file.entry.uri != manifest]
+    pair = {"folder": _pair_folder, "affwild2": pair_affwild2, "recola": pair_recola}[config.source.kind]
+    listed = read_lists(config.source.lists) if config.source.lists else {}
+    videos, unused = pair(_streams(media), [LabelFile(file.path, file.entry.uri) for file in labels], listed)
+    videos, unknown = apply_manifest(videos, read_manifest(manifest) if manifest else [])
+    videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
+    _require_unique_keys(videos)
+    videos = videos[: config.limit or None]
+    videos = with_crops(videos, config.source.crops) if config.source.crops else videos
+    used = {file.entry.uri for file in [*media, *labels]} | {manifest}
+    other = [file.path for file in files if file.entry.uri not in used]
+    return _with_content_ids(videos, media, labels, [*unknown, *unused, *other], config.storage.root)
+
+
+def key_safe(relative_path: str) -> str:
+    """An id for a path: ASCII, `/` as `__`, no dots, at most 120 characters.
+
+    A hash of the path is its tail where the path is too long or not ASCII, since such names would collide.
+    """
+    stem = unicodedata.normalize("NFC", str(PurePosixPath(relative_path).with_suffix("")))
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode()
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", plain.replace("/", "__"))
+    if stem.isascii() and len(safe) <= MAX_ID_CHARS:
+        return safe
+    tail = "-" + hashlib.sha256(stem.encode("utf-8", "surrogatepass")).hexdigest()[:10]
+    return safe[: MAX_ID_CHARS - len(tail)] + tail
+
+
+def _files_below(uri: str, option: str) -> list[_File]:
+    if not storage.exists(uri):
+        raise UsageError(f"{option} {uri} does not exist")
+    top = storage.normalise(uri)
+    found = storage.list_files(uri)
+    return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in found]
+
+
+def _label_files(uri: str) -> list[_File]:
+    files = _files_below(uri, "source.labels") if uri else []
+    return [file for file in files if PurePosixPath(file.path).suffix.lower() in LABEL_EXTENSIONS]
+
+
+def _streams(media: Sequence[_File]) -> list[Video]:
+    videos: dict[str, Video] = {}
+    for file in media:
+        video_id = key_safe(file.path)
+        if video_id in videos:
+            first = videos[video_id].relative_path
+            raise UsageError(f"{first!r} and {file.path!r} would both be called {video_id!r}; rename one of them")
+        videos[video_id] = Video(
+            video_id, file.path, file.entry.uri, file.entry.size_bytes, content_id="", group=video_id
+        )
+    return list(videos.values())
+
+
+def _pair_folder(videos: Sequence[Video], labels: Sequence[LabelFile], listed: Mapping[str, str]) -> Streams:
+    """Labels at the same relative path as their video; lists name a video by that path, too."""
+    by_stem: dict[str, LabelFile] = {}
+    stems = {video.key: str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
+    wanted = set(stems.values())
+    for file in labels:
+        stem = str(PurePosixPath(file.path).with_suffix(""))
+        if stem in wanted and stem in by_stem:
+            raise UsageError(f"labels {by_stem[stem].path!r} and {file.path!r} are for one video; remove one of them")
+        by_stem[stem] = file
+    paired = []
+    for video in videos:
+        stem = stems[video.key]
+        uri = by_stem[stem].uri if stem in by_stem else ""
+        paired.append(replace(video, labels_uri=uri, split=listed.get(stem, "")))
+    notes = [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
+    return paired, notes + [f"list of {split}: no video {name}" for name, split in listed.items() if name not in wanted]
+
+
+def _require_unique_keys(videos: Sequence[Video]) -> None:
+    for first, second in itertools.pairwise(videos):
+        if first.key == second.key:
+            raise UsageError(
+                f"{first.relative_path!r} (labels {first.labels_uri!r}) and {second.relative_path!r} (labels "
+                f"{second.labels_uri!r}) would both be called {first.key!r}; rename one of them"
+            )
+
+
+def _with_content_ids(
+    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], ignored: list[str], root: str
+) -> Listing:
+    entries = {file.entry.uri: file.entry for file in [*media, *labels]}
+    of_media = content_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
+    label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
+    of_labels = content_ids([entries[uri] for uri in label_uris], root, whole=True)
+    videos = [
+        replace(
+            video,
+            content_id=of_media[video.uri],
+            labels_content_id="+".join(of_labels[uri] for uri in (video.labels_uri, video.arousal_uri) if uri),
+        )
+        for video in videos
+    ]
+    covered = {f"stream {v.key}": f"{v.content_id} {v.group} {v.split}" for v in videos}
+    covered |= {f"labels {v.key}": v.labels_content_id for v in videos if v.labels_uri}
+    covered |= {f"crops {v.key}": v.crops_content_id for v in videos if v.crops_uri}
+    return Listing(videos, ignored, covered)

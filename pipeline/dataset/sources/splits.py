@@ -1,0 +1,124 @@
+"""Which group a video belongs to and which split a group goes to: the manifest, else a seeded hash."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from pipeline import storage
+from pipeline.config import UsageError
+from pipeline.config.sections import SplitConfig
+from pipeline.records import Video
+
+SPLITS = ("train", "val", "test")
+MANIFEST_HEADER = ["video", "group", "split"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """What the manifest says of one video; empty means it does not say."""
+
+    number: int  # of the line, the header is 1
+    video: str  # relative path, with or without extension, or video_id
+    group: str
+    split: str
+
+
+def read_manifest(uri: str) -> list[ManifestRow]:
+    """Read the CSV `video,group,split`.
+
+    Raises:
+        UsageError: the file cannot be read, a row is not of the grammar, or two rows say different things of one
+            video; the message has the row's number.
+    """
+    try:
+        text = storage.read_text(uri)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"source.manifest {uri} cannot be read: {error}") from error
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        if header != MANIFEST_HEADER:
+            raise UsageError(f"{uri}, row 1: the header is {','.join(header)!r}; it must be 'video,group,split'")
+        rows = [_manifest_row(uri, reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise UsageError(f"{uri}, row {reader.line_num}: {error}") from error
+    _check_contradictions(uri, rows)
+    return rows
+
+
+def _check_contradictions(uri: str, rows: Sequence[ManifestRow]) -> None:
+    said: dict[str, ManifestRow] = {}
+    for row in rows:
+        first = said.setdefault(row.video, row)
+        if (row.group, row.split) != (first.group, first.split):
+            raise UsageError(
+                f"{uri}, row {row.number}: {row.video} is of group {row.group!r}, split {row.split!r}; "
+                f"row {first.number} says group {first.group!r}, split {first.split!r}"
+            )
+
+
+def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:
+    cells = [cell.strip() for cell in cells]
+    if len(cells) != len(MANIFEST_HEADER):
+        raise UsageError(f"{uri}, row {number}: {len(cells)} cells; it must have 3: video,group,split")
+    video, group, split = cells
+    if split and split not in SPLITS:
+        raise UsageError(f"{uri}, row {number}: split is {split!r}; allowed: train, val, test or empty")
+    return ManifestRow(number, video, group, split)
+
+
+def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[str]]:
+    """The videos with the manifest's groups and splits, and a note for each row that names no video."""
+    streams: dict[str, list[int]] = {}
+    for index, video in enumerate(videos):
+        names = {
+            video.relative_path,
+            str(PurePosixPath(video.relative_path).with_suffix("")),
+            video.video_id,
+            video.key,
+        }
+        for name in names:
+            streams.setdefault(name, []).append(index)
+    told = list(videos)
+    notes = []
+    for row in rows:
+        if row.video not in streams:
+            notes.append(f"manifest row {row.number}: no video {row.video!r} under the source")
+        for index in streams.get(row.video, []):
+            known = told[index]
+            told[index] = dataclasses.replace(known, group=row.group or known.group, split=row.split or known.split)
+    return told, notes
+
+
+def assign_splits(videos: Sequence[Video], config: SplitConfig) -> list[Video]:
+    """Every video with its group's split: the one that was given for the group, else a seeded hash of its name.
+
+    Raises:
+        UsageError: a group is given two splits.
+    """
+    given: dict[str, Video] = {}
+    for video in videos:
+        if not video.split:
+            continue
+        first = given.setdefault(video.group, video)
+        if first.split != video.split:
+            raise UsageError(
+                f"group {video.group!r} is in two splits: {first.relative_path} in {first.split}, "
+                f"{video.relative_path} in {video.split}; all videos of a group must be in one"
+            )
+    splits = {group: video.split for group, video in given.items()}
+    return [dataclasses.replace(v, split=splits.get(v.group) or hashed_split(v.group, config)) for v in videos]
+
+
+def hashed_split(group: str, config: SplitConfig) -> str:
+    """train, val or test from the group's name alone, so that no other group ever moves it."""
+    digest = hashlib.sha256(f"{config.seed}:{group}".encode("utf-8", "surrogatepass")).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    if point < config.test:
+        return "test"
+    return "val" if point < config.test + config.val else "train"

@@ -1,0 +1,87 @@
+"""The preprocessing job: raw videos to a committed dataset of shards, with Ray Data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+
+from pipeline import storage
+from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
+from pipeline.dataset.format import shards
+from pipeline.dataset.plan.forecast import forecast, plan_text
+from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.report.card import outcome_lines
+from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.jobs import new_version
+from pipeline.jobs.build_missing import committed_at, make_dataset, require_space
+from pipeline.jobs.workers.pool import ray_session, scan_videos
+from pipeline.jobs.workers.shard_builder import find_toolchain
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult
+
+
+def run(config: Config) -> JobResult:
+    """Build the dataset of `config.source` below `config.storage.root`, or find it there.
+
+    With `config.extend` it is a new version of that dataset, with `config.retry_rejected` one of the dataset that is
+    there already.
+
+    Raises:
+        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
+            options exclude each other, or there is too little space.
+        DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
+    """
+    begin = perf_counter()
+    require_detector(config)
+    _check_exclusive_options(config)
+    toolchain = find_toolchain()
+    config = config.model_copy(update={"faces": _absolute_model(config)})
+    listing = list_videos(config)
+    if config.extend:
+        with ray_session():
+            return new_version.extend(config, listing, toolchain)
+    name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
+    uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
+    committed = committed_at(uri)
+    if committed and config.retry_rejected:
+        with ray_session():
+            return new_version.retry_rejected(config, committed, toolchain)
+    if committed:
+        line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
+    if config.retry_rejected:
+        new_version.retry_unfinished(uri)
+    with ray_session():
+        return _build(config, listing, uri, toolchain, begin)
+
+
+def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str], begin: float) -> JobResult:
+    facts = scan_videos(listing.videos, config, toolchain)
+    plans = plan_shards(listing.videos, facts, config)
+    expected = forecast(listing.videos, facts, config)
+    lines = plan_text(plans, listing.ignored, expected)
+    print("\n".join(lines), flush=True)
+    if config.dry_run:
+        counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
+        return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
+    require_space(uri, expected.bytes)
+    info = make_dataset(plans, config, uri, toolchain)
+    outcomes = outcome_lines(shards.read_videos(uri))
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
+
+
+def _check_exclusive_options(config: Config) -> None:
+    """Raise UsageError when --retry-rejected comes with an option that it would have to ignore."""
+    for name in ("extend", "dry_run"):
+        if config.retry_rejected and getattr(config, name):
+            option = name.replace("_", "-")
+            raise UsageError(f"--retry-rejected builds what is rejected in a dataset again; leave --{option} out")
+
+
+def _absolute_model(config: Config) -> object:
+    uri = config.faces.model_uri
+    return replace(config.faces, model_uri=storage.normalise(uri)) if uri else config.faces
+
+
+if __name__ == "__main__":
+    job_process.main("preprocess", run)

@@ -1,0 +1,1 @@
+"""From pictures to the crops of one person."""

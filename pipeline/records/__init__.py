@@ -1,0 +1,44 @@
+"""The records that flow between the stages: frozen, slotted, without behaviour."""
+
+from pipeline.records.features import FeatureOrigin, SegmentFeatures
+from pipeline.records.findings import Gap, VisibleFace
+from pipeline.records.rejection import Reason, Rejection
+from pipeline.records.rows import STAGE_SECONDS, SampleRow, VideoRow
+from pipeline.records.shards import NUM_LABEL_BINS, AnchorPoint, ShardPlan, ShardRecord, Span
+from pipeline.records.signals import (
+    ANNOTATION_DTYPE,
+    FRAME_DTYPE,
+    LABEL_NAMES,
+    Annotations,
+    Segment,
+    SoundOnClock,
+    VideoOnClock,
+)
+from pipeline.records.streams import Probe, Video, stream_key
+
+__all__ = [
+    "ANNOTATION_DTYPE",
+    "FRAME_DTYPE",
+    "LABEL_NAMES",
+    "NUM_LABEL_BINS",
+    "STAGE_SECONDS",
+    "AnchorPoint",
+    "Annotations",
+    "FeatureOrigin",
+    "Gap",
+    "Probe",
+    "Reason",
+    "Rejection",
+    "SampleRow",
+    "Segment",
+    "SegmentFeatures",
+    "ShardPlan",
+    "ShardRecord",
+    "SoundOnClock",
+    "Span",
+    "Video",
+    "VideoOnClock",
+    "VideoRow",
+    "VisibleFace",
+    "stream_key",
+]

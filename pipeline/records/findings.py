@@ -1,0 +1,32 @@
+"""What people need who audit one stream: where something is missing, and who was seen besides the followed person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of a stream's clock, [start_s, stop_s), through which something is missing."""
+
+    missing: str  # picture, sound, face (of the followed person, in a picture that is shown), or all: the span was lost
+    start_s: float
+    stop_s: float
+    first_frame: int  # original frames that are shown meanwhile, the last one included; -1 where there are none
+    last_frame: int
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleFace:
+    """Somebody who was seen in one span of a video, followed or not."""
+
+    start_s: float
+    stop_s: float
+    num_frames: int  # of the clock, with a box of this face
+    num_followed: int  # of those, where this face is the followed one
+    score: float  # of the detector, mean
+    x0: float  # mean box, in pixels of the upright picture
+    y0: float
+    x1: float
+    y1: float
+    why: str  # "followed", or why not

@@ -1,0 +1,1 @@
+"""What every job's process needs: its boundary, its progress lines, its exit codes and its child processes."""

@@ -1,0 +1,182 @@
+"""The command line as its users meet it: a process, its words and its exit code."""
+
+import json
+import signal
+import subprocess
+import time
+
+import pytest
+
+from flows.cli.main import COMMANDS
+from tests.support.processes import IACA, gone, iaca, iaca_on_terminal, start_iaca, wait_for
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
+def test_help_is_quick(words):
+    """Under a second; the best of three, because other processes share the machine."""
+    times_s = []
+    for _ in range(3):
+        started_s = time.perf_counter()
+        result = iaca(*words)
+        times_s.append(time.perf_counter() - started_s)
+        assert (result.returncode, result.stderr) == (0, "")
+        if times_s[-1] < 1.0:
+            break
+    assert min(times_s) < 1.0
+
+
+def test_overview_names_every_command_and_exit_code():
+    overview = iaca().stdout
+    assert all(f"  {name} " in overview for name in COMMANDS)
+    assert all(f"{code} " in overview for code in (0, 1, 2, 3, 130))
+
+
+def test_help_of_a_command_explains_its_options():
+    text = iaca("train", "--help").stdout
+    assert all(option in text for option in ("--config", "--dataset", "--train.num_workers", "sequences, global"))
+    assert not any(option in text for option in ("--faces.detector", "--limit", "--dry_run", "--strict"))
+    assert all(option in iaca("preprocess", "--help").stdout for option in ("--limit", "--dry_run", "--strict"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian"], "unknown command 'trian'; did you mean train?"),
+        (["train"], "iaca train needs --dataset URI"),
+        (["evaluate"], "iaca evaluate needs --run URI"),
+        (["extract", "--run", "r"], "iaca extract needs --dataset URI"),
+        (["verify"], "iaca verify needs --dataset URI"),
+        (["preprocess"], "iaca preprocess needs --source.videos URI"),
+        (["train", "--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
+        (["train", "--train.epochs", "x"], "train.epochs: Input should be a valid integer"),
+        (["config", "--config", "nowhere.toml"], "configuration file nowhere.toml does not exist"),
+        (["preprocess", "--source.videos", "v"], "/v does not exist"),
+        (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "which needs faces.model_uri"),
+        (["experiment", "--source.videos", ".", "--train.dataset", "d"], "makes its own train.dataset"),
+        (["demo", "--config", "", "--evaluate.run", "r"], "makes its own evaluate.run"),
+        (["experiment", "--source.videos", ".", "--segments.num_frames", "64"], "must equal segments.num_frames 64"),
+        (["train", "--dataset", ".", "--dry-run"], "iaca train has no plan to print"),
+        (["train", "--dataset", "d"], "/d does not exist"),
+        (["train", "--dataset", ".", "--train.audio_weights", "w.pth"], "/w.pth does not exist"),
+        (["train", "--dataset", "."], "has no dataset.json: it is unfinished, or something else"),
+        (["evaluate", "--run", "."], "has no run.json: it is unfinished, or something else"),
+        (["verify", "a", "b"], "unexpected argument 'b'"),
+        (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
+        (
+            ["preprocess", "--source.videos", "/videos", "--cluster.address", "http://head:8265"],
+            "/outputs, a path of this machine, which the cluster at http://head:8265 may not see",
+        ),
+        (
+            ["train", "--dataset", "/d", "--cluster.address", "http://head:8265", "--storage.root", "s3://b/r"],
+            "train.dataset is /d, a path of this machine",
+        ),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_2(words, says, tmp_path):
+    result = iaca(*words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_settings_that_a_command_does_not_use_are_accepted_unchecked(tmp_path):
+    unused = ["--faces.detector", "yunet", "--segments.num_frames", "64", "--media.frame_rate_hz", "30", "--limit", "2"]
+    result = iaca("train", "--dataset", str(tmp_path / "d"), *unused)
+    assert result.stderr == f"error: train.dataset {tmp_path}/d does not exist\n"
+
+
+def test_demo_outside_of_a_checkout_says_what_it_lacks(tmp_path):
+    result = iaca("demo", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "infra/runs/demo.toml does not exist" in result.stderr
+
+
+def test_config_prints_what_will_be_used(tmp_path):
+    (tmp_path / "run.toml").write_text('name = "mine"\n[train]\nepochs = 3\n')
+    result = iaca("config", "--config", str(tmp_path / "run.toml"), "--train.batch-size", "4")
+    config = json.loads(result.stdout)
+    assert (config["name"], config["train"]["epochs"], config["train"]["batch_size"]) == ("mine", 3, 4)
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    piped = subprocess.run(f"{IACA} train --help | head -1", shell=True, capture_output=True, text=True)
+    assert piped.stderr == ""
+    assert piped.stdout.startswith("usage: iaca train")
+
+
+def test_a_job_without_a_flow_shows_heartbeats_and_a_summary(fake_jobs, tmp_path):
+    result = iaca("synthesize", "--storage.root", str(tmp_path))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "synthesize: 4/4 things" in result.stdout
+    assert "Synthetic talkers: done in" in result.stdout
+    assert f"Next: iaca experiment --source.videos {tmp_path}/synthesize/videos" in result.stdout
+    assert "ordinary output" not in result.stdout
+    assert "found complete" in iaca("synthesize", "--storage.root", str(tmp_path)).stdout
+
+
+def test_a_terminal_gets_bars(fake_jobs, tmp_path):
+    code, output = iaca_on_terminal("synthesize", "--storage.root", str(tmp_path))
+    assert code == 0
+    assert "4/4" in output
+    assert "━" in output
+    assert "synthesize: 4/4" not in output
+
+
+def test_verbose_shows_the_whole_output(fake_jobs, tmp_path):
+    result = iaca("synthesize", "--storage.root", str(tmp_path), "-v")
+    assert "ordinary output of synthesize, verbose=1" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "code", "says"),
+    [
+        ("usage", 2, "error: the source is empty; set --source.videos"),
+        ("fail", 1, "error: the disk is full"),
+        ("crash", 1, "error: its last words were\n  ordinary output of verify"),
+    ],
+)
+def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, tmp_path, behaviour, code, says):
+    fake_jobs(verify=behaviour)
+    result = iaca("verify", "d", "--storage.root", str(tmp_path))
+    assert result.returncode == code
+    assert result.stderr.startswith(says)
+    assert "Traceback" not in result.stderr + result.stdout
+    log = next(tmp_path.glob("jobs/verify-*/job.log"))
+    assert "ordinary output of verify" in log.read_text()
+    assert (str(log) in result.stderr) == (code == 1)
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 0), (["--strict"], 3)])
+def test_strict_counts_rejected_inputs(fake_jobs, tmp_path, words, code):
+    fake_jobs(verify="reject")
+    assert iaca("verify", "d", "--storage.root", str(tmp_path), *words).returncode == code
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_stops_the_job_and_says_how_to_resume(fake_jobs, tmp_path, sign):
+    fake_jobs(verify="sleep")
+    words = ("verify", "d", "--storage.root", str(tmp_path))
+    running = start_iaca(*words)
+    grandchild = wait_for(tmp_path / "verify/grandchild")
+    job = (tmp_path / "verify/attempt-1").read_text()
+    running.send_signal(sign)
+    output, _ = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert (tmp_path / "verify/interrupted").exists()
+    assert f"To resume: iaca {' '.join(words)}" in output
+    assert "Traceback" not in output
+    assert gone(job)
+    assert gone(grandchild)
+
+
+@pytest.mark.chaos
+def test_a_job_does_not_outlive_a_killed_command_line(fake_jobs, tmp_path):
+    fake_jobs(verify="sleep")
+    running = start_iaca("verify", "d", "--storage.root", str(tmp_path))
+    wait_for(tmp_path / "verify/grandchild")
+    job = (tmp_path / "verify/attempt-1").read_text()
+    running.kill()
+    running.wait()
+    assert gone(job)

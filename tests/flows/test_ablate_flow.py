@@ -1,0 +1,61 @@
+"""The ablate flow with jobs that only pretend: what it makes first, and what it asks for."""
+
+import json
+
+import pytest
+
+from pipeline.config import load
+from tests.support.processes import iaca
+
+WEIGHTS = {"video_weights": "/v.safetensors", "audio_weights": "/a.safetensors"}
+
+
+@pytest.fixture
+def config(tmp_path):
+    sections = {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}, "train": WEIGHTS}
+    return load(None, {"name": "fake", **sections, "ablate": {"data": "source"}})
+
+
+def job(tmp_path, kind):
+    (path,) = tmp_path.glob(f"jobs/{kind}-*/config.json")
+    return json.loads(path.read_text())
+
+
+def test_features_of_the_source_are_made_first(fake_jobs, config, tmp_path):
+    from flows.ablate import ablate
+
+    assert [result.kind for result in ablate(config)] == ["preprocess", "extract", "ablate"]
+    assert job(tmp_path, "extract")["train"]["dataset"] == str(tmp_path / "preprocess")
+    assert job(tmp_path, "ablate")["ablate"]["dataset"] == str(tmp_path / "extract")
+
+
+def test_a_dry_run_stops_at_the_plan(fake_jobs, config):
+    from flows.ablate import ablate
+
+    assert [result.kind for result in ablate(config.model_copy(update={"dry_run": True}))] == ["preprocess"]
+
+
+@pytest.mark.parametrize("changes", [{"data": "benchmark"}, {"data": "source", "dataset": "/features"}])
+def test_nothing_is_made_where_nothing_is_missing(fake_jobs, config, changes):
+    from flows.ablate import ablate
+
+    ready = load(None, {"storage": {"root": config.storage.root}, "ablate": changes})
+    assert [result.kind for result in ablate(ready)] == ["ablate"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "iaca ablate needs --source.videos URI"),
+        (["--source.videos", "."], "iaca ablate needs --train.video_weights URI"),
+        (["--source.videos", ".", "--evaluate.run", "r"], "/r does not exist"),
+        (["--source.videos", ".", "--evaluate.run", ".", "--train.dataset", "d"], "makes its own train.dataset"),
+        (["--source.videos", ".", "--evaluate.run", ".", "--segments.num_frames", "64"], "must equal"),
+        (["--dataset", "d"], "ablate.dataset"),
+        (["--dataset", "d", "--dry-run"], "iaca ablate has no plan to print"),
+    ],
+)
+def test_what_it_needs_is_told_at_a_glance(words, says, tmp_path):
+    result = iaca("ablate", "--ablate.data", "source", *words, cwd=tmp_path)
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert says in result.stderr

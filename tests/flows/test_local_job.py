@@ -1,0 +1,103 @@
+"""Following a child process: its lines, its exit code, and that nothing of it is left behind."""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from flows import local_job
+from tests.support.processes import gone
+
+
+def python(code):
+    return [sys.executable, "-u", "-c", code]
+
+
+def interrupt_soon(path, times=1):
+    """Send SIGINT to this process once `path` exists, and again a second later."""
+
+    def wait_and_send():
+        while not path.exists():
+            time.sleep(0.02)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+
+    threading.Thread(target=wait_and_send, daemon=True).start()
+
+
+def test_lines_arrive_whole_and_in_order():
+    lines = []
+    code = local_job.run(
+        python("import sys; print('a'); sys.stderr.write('b\\xff\\n'); print('c', end='')"), lines.append
+    )
+    assert (code, lines) == (0, ["a", "bÿ", "c"])
+
+
+def test_lines_arrive_while_the_child_runs():
+    arrived = []
+    local_job.run(
+        python("import time; print(1); time.sleep(1); print(2)"),
+        lambda _: arrived.append(time.monotonic()),
+    )
+    assert arrived[1] - arrived[0] > 0.8
+
+
+@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(5)", 5), ("import os; os.kill(os.getpid(), 9)", -9)])
+def test_exit_code(code, expected):
+    assert local_job.run(python(code), print) == expected
+
+
+def test_a_grandchild_that_holds_the_pipe_neither_blocks_nor_survives():
+    lines = []
+    spawn = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid)"
+    started_s = time.monotonic()
+    assert local_job.run(python(spawn), lines.append) == 0
+    assert time.monotonic() - started_s < 10
+    assert gone(int(lines[0]))
+
+
+def test_an_interruption_reaches_the_child_which_may_tidy_up(tmp_path):
+    ready, tidied = tmp_path / "ready", tmp_path / "tidied"
+    code = f"""
+import pathlib, time
+try:
+    pathlib.Path({str(ready)!r}).touch(); time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5); pathlib.Path({str(tidied)!r}).touch()
+"""
+    interrupt_soon(ready)
+    with pytest.raises(KeyboardInterrupt):
+        local_job.run(python(code), print)
+    assert tidied.exists()
+
+
+@pytest.mark.parametrize(("times", "grace_s"), [(1, 1.0), (2, 60.0)])
+def test_a_child_that_will_not_stop_is_killed_with_its_group(tmp_path, times, grace_s):
+    ready, lines = tmp_path / "ready", []
+    code = f"""
+import os, pathlib, signal, subprocess, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print(os.getpid()); print(subprocess.Popen(['sleep', '60']).pid)
+pathlib.Path({str(ready)!r}).touch(); time.sleep(60)
+"""
+    interrupt_soon(ready, times)
+    started_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        local_job.run(python(code), lines.append, grace_s=grace_s)
+    assert time.monotonic() - started_s < 15
+    assert all(gone(int(pid)) for pid in lines)
+    time.sleep(1.2 if times == 2 else 0)  # the second signal must not hit the next test
+
+
+def test_nothing_private_is_added_and_nothing_is_reported_home(monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "inherited")
+    monkeypatch.setenv("DO_NOT_TRACK", "0")
+    lines = []
+    local_job.run(
+        python("import os; print(os.environ['AWS_SECRET_ACCESS_KEY'], os.environ['DO_NOT_TRACK'])"), lines.append
+    )
+    assert lines == ["inherited 1"]

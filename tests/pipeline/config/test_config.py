@@ -1,0 +1,171 @@
+"""Configuration: precedence, refusals with a suggestion, and fingerprints that cover exactly what they should."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import (
+    Config,
+    UsageError,
+    dataset_fingerprint,
+    evaluation_fingerprint,
+    fingerprint,
+    load,
+    require_detector,
+    require_view,
+    run_fingerprint,
+)
+
+RUNS = sorted((Path(__file__).parents[3] / "infra/runs").glob("*.toml"))
+IDENTITIES = {"a": "1-aa", "b": "2-bb"}
+TOOLS = {"ffmpeg": "9.0", "opencv": "4.14"}
+
+
+def changed(section: str, **values) -> Config:
+    config = Config()
+    return config.model_copy(update={section: dataclasses.replace(getattr(config, section), **values)})
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_run_files_load(path):
+    assert load(path).name == path.stem
+
+
+def test_defaults_then_file_then_overrides(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('name = "mine"\n[train]\nepochs = 3\nbatch_size = 4\n')
+    config = load(file, {"train": {"batch_size": 8}})
+    assert (config.name, config.train.epochs, config.train.batch_size) == ("mine", 3, 8)
+    assert config.train.learning_rate == Config().train.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sorce = 1", "unknown key sorce; did you mean source?"),
+        ("[faces]\ndetectr = 'haar'", "unknown key faces.detectr; did you mean faces.detector?"),
+        ("[faces]\nqqq = 1", "unknown key faces.qqq; allowed here: align, choose,"),
+        ("[faces]\ndetector = 'dlib'", "faces.detector: Input should be 'haar' or 'yunet'"),
+        ("[train]\nepochs = 'many'", "train.epochs: Input should be a valid integer"),
+        ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
+        ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
+        ("[train]\nepochs = 0", "train.epochs is 0; it must be at least 1"),
+        ("[train]\nlearning_rate = nan", "train.learning_rate is nan; it must be above 0"),
+        ("[train]\ndrop_modality = 2", "train.drop_modality is 2.0; allowed: 0 to 1"),
+        ("[sound]\nhop_s = 0", "sound.hop_s is 0.0; it must be above 0"),
+        ("[sound]\nwindow_s = 0.1", "sound.window_s 0.1 at media.sample_rate_hz 16000 is 1600 samples; allowed: 1 to"),
+        ("[media]\nsample_rate_hz = 90", "sound.hop_s 0.01 is less than a sample at 90 Hz"),
+        ("[faces]\nmin_score = 60", "faces.min_score is 60.0; allowed: 0 to 1"),
+        ("[shards]\nmax_rejected_fraction = 5", "shards.max_rejected_fraction is 5.0; allowed: 0 to 1"),
+        ("[evaluate]\nnum_threads = -1", "evaluate.num_threads is -1; it must be at least 0"),
+        ("limit = -3", "limit is -3; it must be 0 (all videos) or more"),
+        ("name = '../mine'", "name is '../mine'; it becomes a folder's"),
+        ("this is not toml", "is not valid TOML"),
+    ],
+)
+def test_refusals_name_the_key_and_the_remedy(tmp_path, text, message):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"run\.toml") as caught:
+        load(file)
+    assert message in str(caught.value)
+
+
+def test_a_missing_file_points_to_the_ready_ones(tmp_path):
+    with pytest.raises(UsageError, match=r"does not exist; the ready ones are in infra/runs"):
+        load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(("run_file", "num_hops"), [("affwild2.toml", 104), ("talking_faces.toml", 125)])
+def test_the_sound_of_a_subclip_begins_with_its_first_frame(run_file, num_hops):
+    # 44.1 kHz, 30 Hz: the 45570 samples of 31 frames are 104 centred hops of 441; at 25 Hz they are 1.24 s
+    config = load(RUNS[0].parent / run_file)
+    assert config.input_spec.num_hops == num_hops
+    first_own = round(config.segments.num_preroll / config.media.frame_rate_hz / config.sound.hop_s)
+    assert config.input_spec.num_hops <= first_own + 1  # the preroll holds all that its first own frame hears
+
+
+def test_json_round_trip():
+    config = load(RUNS[0])
+    assert Config.model_validate_json(config.to_json()) == config
+    assert json.loads(config.to_json())["name"] == config.name
+
+
+def test_fingerprint_ignores_key_order_and_sees_values():
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed("storage", root="s3://elsewhere"),
+        changed("source", videos="/moved", labels="/moved", manifest="m.csv"),
+        changed("cluster", address="http://head:8265", num_workers=7),
+        changed("train", learning_rate=1.0, epochs=1),
+        changed("evaluate", split="val"),
+        changed("model", base="ca"),
+        Config().model_copy(update={"name": "other", "limit": 3, "dry_run": True}),
+    ],
+    ids=["root", "source", "cluster", "train", "evaluate", "model", "name"],
+)
+def test_a_dataset_does_not_depend_on(config):
+    assert dataset_fingerprint(config, IDENTITIES, TOOLS) == dataset_fingerprint(Config(), IDENTITIES, TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("config", "content_ids", "tools"),
+    [
+        (changed("media", frame_rate_hz=30.0), IDENTITIES, TOOLS),
+        (changed("faces", margin=0.5), IDENTITIES, TOOLS),
+        (changed("sound", num_mels=80), IDENTITIES, TOOLS),
+        (changed("splits", seed=1), IDENTITIES, TOOLS),
+        (changed("segments", num_preroll=40), IDENTITIES, TOOLS),
+        (changed("shards", target_mb=1.0), IDENTITIES, TOOLS),
+        (Config(), {"a": "1-aa"}, TOOLS),
+        (Config(), {"a": "1-aa", "b": "2-other"}, TOOLS),
+        (Config(), IDENTITIES, {"ffmpeg": "8.0", "opencv": "4.14"}),
+    ],
+    ids=["media", "faces", "sound", "splits", "segments", "shards", "fewer", "bytes", "toolchain"],
+)
+def test_a_dataset_depends_on(config, content_ids, tools):
+    assert dataset_fingerprint(config, content_ids, tools) != dataset_fingerprint(Config(), IDENTITIES, TOOLS)
+
+
+def test_the_detector_counts_by_its_digest_not_its_address():
+    one = changed("faces", detector="yunet", model_uri="/a.onnx", model_sha256="11")
+    two = changed("faces", detector="yunet", model_uri="s3://b/c.onnx", model_sha256="11")
+    other = changed("faces", detector="yunet", model_uri="/a.onnx", model_sha256="22")
+    assert dataset_fingerprint(one, {}, {}) == dataset_fingerprint(two, {}, {}) != dataset_fingerprint(other, {}, {})
+
+
+def test_a_run_depends_on_data_model_and_training_only():
+    reference = run_fingerprint(Config(), "d1")
+    assert run_fingerprint(Config(), "d2") != reference
+    assert run_fingerprint(changed("train", learning_rate=1.0), "d1") != reference
+    assert run_fingerprint(changed("model", gate="dca"), "d1") != reference
+    assert run_fingerprint(changed("train", dataset="/moved", keep_checkpoints=9), "d1") == reference
+    assert run_fingerprint(changed("storage", root="/moved"), "d1") == reference
+
+
+def test_an_evaluation_depends_on_its_split_and_what_is_hidden():
+    reference = evaluation_fingerprint(Config(), "r", "d")
+    assert evaluation_fingerprint(changed("evaluate", hide="audio"), "r", "d") != reference
+    assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference
+
+
+@pytest.mark.parametrize(
+    ("require", "values", "message"),
+    [
+        (require_detector, {"faces": {"detector": "yunet"}}, "needs faces.model_uri"),
+        (require_detector, {"faces": {"align": True}}, "faces.align needs eyes, which faces.detector haar does not"),
+        (require_view, {"segments": {"num_frames": 100}}, "= 512 must equal segments.num_frames 100"),
+        (require_view, {"segments": {"num_preroll": 3}}, "segments.num_preroll 3 must be at least"),
+    ],
+)
+def test_sections_must_agree_only_where_both_are_used(require, values, message):
+    require(Config())
+    with pytest.raises(UsageError, match=message):
+        require(load(None, values))

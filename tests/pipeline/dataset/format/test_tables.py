@@ -1,0 +1,52 @@
+from dataclasses import dataclass, replace
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.dataset.format.tables import from_dict, from_parquet, to_parquet
+from pipeline.records import Gap, SampleRow, VideoRow, VisibleFace
+
+FACE = VisibleFace(0.0, 2.0, 50, 0, 0.9, 1.0, 2.0, 3.0, 4.0, "not longer")
+ROW = VideoRow(
+    "a", "", "/a.mp4", "a", "train", "ok", "", "", "", gaps=(Gap("face", 1.0, 2.0, 3, 4),), faces=(FACE,) * 2
+)
+
+
+def test_records_within_records_come_back(tmp_path):
+    rows = [ROW, replace(ROW, gaps=(), faces=())]
+    (tmp_path / "videos.parquet").write_bytes(to_parquet(rows, VideoRow))
+    assert from_parquet((tmp_path / "videos.parquet").read_bytes(), VideoRow) == rows
+    table = pq.read_table(tmp_path / "videos.parquet").to_pylist()
+    assert table[0]["gaps"] == [{"missing": "face", "start_s": 1.0, "stop_s": 2.0, "first_frame": 3, "last_frame": 4}]
+    assert table[1]["faces"] == []
+
+
+def test_a_table_without_rows_has_its_columns():
+    assert from_parquet(to_parquet([], VideoRow), VideoRow) == []
+
+
+def test_columns_that_an_older_program_did_not_know_have_their_defaults():
+    @dataclass(frozen=True)
+    class OldRow:
+        video_id: str
+        person: str
+        uri: str
+        group: str
+        split: str
+        status: str
+        stage: str
+        reason: str
+        detail: str
+
+    old = OldRow("a", "", "/a.mp4", "a", "train", "ok", "", "", "")
+    (row,) = (from_dict(VideoRow, vars(old)),)
+    assert row == replace(ROW, gaps=(), faces=())
+
+
+def test_odd_bytes_in_names_are_spelt_out_and_damage_is_told_in_one_line():
+    (row,) = from_parquet(to_parquet([replace(ROW, uri="/\udcff.mp4")], VideoRow), VideoRow)
+    assert row.uri == "/\\udcff.mp4"
+    with pytest.raises(ValueError, match="Arrow"):
+        from_parquet(b"no table", SampleRow)
+    with pytest.raises(ValueError, match="TypeError"):
+        from_parquet(to_parquet([ROW], VideoRow), SampleRow)

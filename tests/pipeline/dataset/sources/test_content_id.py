@@ -1,0 +1,23 @@
+import pytest
+
+from pipeline import storage
+from pipeline.dataset.sources.content_id import END_BYTES, content_id_of_file, content_ids
+
+
+@pytest.mark.parametrize("size", [0, 5, END_BYTES, END_BYTES + 3, 3 * END_BYTES])
+def test_a_local_file_has_the_identity_its_listing_gave_it(tmp_path, size):
+    path = tmp_path / "files" / "a.mp4"
+    path.parent.mkdir()
+    path.write_bytes(bytes(n % 251 for n in range(size)))
+    listed = content_ids(storage.list_files(str(path.parent)), str(tmp_path / "root"))
+    assert listed == {str(path): content_id_of_file(path)}
+
+
+def test_either_end_counts(tmp_path):
+    seen = set()
+    for n, place in enumerate((0, 3 * END_BYTES - 1)):
+        data = bytearray(3 * END_BYTES)
+        data[place] = 1
+        (tmp_path / f"{n}.mp4").write_bytes(data)
+        seen.add(content_id_of_file(tmp_path / f"{n}.mp4"))
+    assert len(seen) == 2

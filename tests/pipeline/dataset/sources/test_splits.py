@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import UsageError
+from pipeline.config.sections import SplitConfig
+from pipeline.dataset.sources.splits import apply_manifest, assign_splits, hashed_split, read_manifest
+from pipeline.records import Video
+
+CONFIG = SplitConfig(val=0.2, test=0.2)
+
+
+def video(name, group="", split=""):
+    return Video(name, f"{name}.mp4", f"/{name}.mp4", 1, "1-0", group=group or name, split=split)
+
+
+def manifest(tmp_path, text):
+    path = tmp_path / "manifest.csv"
+    path.write_text(text)
+    return str(path)
+
+
+def test_shares_of_many_groups_are_near_those_asked_for():
+    splits = [hashed_split(f"person {n}", CONFIG) for n in range(5000)]
+    assert splits.count("test") / 5000 == pytest.approx(0.2, abs=0.02)
+    assert splits.count("val") / 5000 == pytest.approx(0.2, abs=0.02)
+    assert splits != [hashed_split(f"person {n}", replace(CONFIG, seed=1)) for n in range(5000)]
+
+
+@given(st.sets(st.text(min_size=1, max_size=8), min_size=1, max_size=20), st.data())
+def test_a_groups_split_does_not_depend_on_the_others(names, data):
+    some = data.draw(st.sets(st.sampled_from(sorted(names)), min_size=1))
+    all_of_them = {v.group: v.split for v in assign_splits([video(n) for n in names], CONFIG)}
+    assert all(v.split == all_of_them[v.group] for v in assign_splits([video(n) for n in some], CONFIG))
+
+
+def test_a_given_split_holds_for_the_whole_group():
+    told = assign_splits([video("a", "anna", "test"), video("b", "anna"), video("c", "ben")], CONFIG)
+    assert [v.split for v in told[:2]] == ["test", "test"]
+    assert told[2].split == hashed_split("ben", CONFIG)
+
+
+def test_a_group_in_two_splits_is_refused_by_name():
+    with pytest.raises(UsageError, match=r"group 'anna' is in two splits: a\.mp4 in train, b\.mp4 in test"):
+        assign_splits([video("a", "anna", "train"), video("b", "anna", "test")], CONFIG)
+
+
+def test_manifest_names_videos_by_path_stem_or_id(tmp_path):
+    rows = read_manifest(manifest(tmp_path, "\ufeffvideo,group,split\r\na.mp4,anna,train\r\n\r\nb,ben,\r\nc,,test\r\n"))
+    told, notes = apply_manifest([video("a"), video("b"), video("c"), video("d")], rows)
+    assert [(v.group, v.split) for v in told] == [("anna", "train"), ("ben", ""), ("c", "test"), ("d", "")]
+    assert notes == []
+
+
+def test_manifest_rows_without_a_video_are_told(tmp_path):
+    rows = read_manifest(manifest(tmp_path, "video,group,split\nzoe.mp4,zoe,train\n"))
+    assert apply_manifest([video("a")], rows)[1] == ["manifest row 2: no video 'zoe.mp4' under the source"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("video,split,group\n", "row 1: the header is 'video,split,group'"),
+        ("video,group,split\na,anna,train\nb,ben,testing\n", "row 3: split is 'testing'; allowed: train, val, test"),
+        ("video,group,split\na,train\n", "row 2: 2 cells"),
+        (
+            "video,group,split\na,ann,train\na,ann,train\na,ann,test\n",
+            "row 4: a is of group 'ann', split 'test'; row 2 says group 'ann', split 'train'",
+        ),
+    ],
+)
+def test_manifests_of_another_grammar_are_refused_with_the_row(tmp_path, text, words):
+    with pytest.raises(UsageError, match=words):
+        read_manifest(manifest(tmp_path, text))
+
+
+def test_a_manifest_that_is_not_there_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"source\.manifest .*none\.csv cannot be read"):
+        read_manifest(str(tmp_path / "none.csv"))

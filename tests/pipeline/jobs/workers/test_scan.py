@@ -1,0 +1,67 @@
+"""What a look at a file finds, when it is remembered, and when it is repeated."""
+
+import functools
+from dataclasses import replace
+
+import pytest
+
+from pipeline import storage
+from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan_cache import ScanCache
+from pipeline.dataset.plan.shard_plan import ScanResult
+from pipeline.dataset.sources.listing import list_videos
+from pipeline.jobs.workers import shard_builder
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from tests.support.preprocessing import anchor_of, config_of
+
+
+def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
+    assert look(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
+    assert look(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is_not(talkers, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
+    hurried = config.model_copy(update={"media": replace(config.media, timeout_s=1e-3)})
+    video, blank = (
+        next(v for v in list_videos(config).videos if v.video_id == name) for name in ("person00_clip0", "blank")
+    )
+    memory = ScanCache(config, {})
+    for each, settings in ((video, hurried), (blank, config)):
+        load = functools.partial(shard_builder.load_detector, settings)
+        found = look(each, settings, ffmpeg=find_ffmpeg(), load_detector=load)
+        assert (found.anchor, found.complete) == ((), each is blank)
+        assert found.duration_s > 0.9
+        memory.learn(each, found)
+    memory.save()
+    assert ScanCache(config, {}).recall(video) is None
+    assert ScanCache(config, {}).recall(blank).anchor == ()
+    assert anchor_of(config, video)
+
+
+def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
+    config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    broken = next(v for v in list_videos(config).videos if v.video_id == "broken")
+    memory = ScanCache(config, {"ffmpeg": "9"})
+    assert memory.recall(video) is None
+    found = ScanResult(2.0, anchor_of(config, video))
+    assert found.anchor
+    memory.learn(video, found)
+    memory.learn(broken, ScanResult())
+    memory.save()
+    again = ScanCache(config, {"ffmpeg": "9"})
+    assert again.recall(video) == found
+    assert again.recall(replace(video, uri="/elsewhere.mp4", video_id="other")) == found
+    assert again.recall(broken) == ScanResult()
+    assert again.recall(replace(video, content_id="another")) is None
+    assert ScanCache(config, {"ffmpeg": "10"}).recall(video) is None  # its keyframes may be seen otherwise
+    whole = config.model_copy(update={"shards": replace(config.shards, span_minutes=9.0)})
+    assert ScanCache(whole, {}).recall(video) == ScanResult(2.0)
+    again.forget(video.content_id)
+    again.save()
+    assert ScanCache(config, {"ffmpeg": "9"}).recall(video) is None
+    assert not storage.list_files(str(tmp_path / "cache/anchors"))

@@ -1,0 +1,209 @@
+"""Spans of a video that are read by themselves follow the person whom the whole video follows."""
+
+import subprocess
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.media.container.probe import probe
+from pipeline.media.faces.anchor import nearest_tracks, scan_people
+from pipeline.media.faces.detect import Detection, make_detector
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.read_video import read_video
+from pipeline.records import AnchorPoint, Rejection
+from pipeline.synthetic.clip import ClipSpec, make_clip
+from tests.support.media_files import write_media
+
+FFMPEG = find_ffmpeg()
+SETTINGS = {
+    "ffmpeg": FFMPEG, "frame_rate_hz": 25.0, "crop_px": 32, "jpeg_quality": 80, "detect_every": 5, "min_score": 0.5,
+    "min_overlap": 0.3, "max_gap_s": 0.5, "margin": 0.25, "timeout_s": 60.0,
+}  # fmt: skip
+SIDE, NUM_FRAMES, LENGTH = 40, 300, 75
+
+
+class FakeDetector:
+    """Takes bright blobs for faces."""
+
+    def detect(self, picture):
+        _, _, stats, _ = cv2.connectedComponentsWithStats((picture.y > 120).astype(np.uint8))
+        blobs = [tuple(map(float, row[:4])) for row in stats[1:] if row[4] > 100]
+        return [Detection((x, y, x + w, y + h), 0.9) for x, y, w, h in sorted(blobs, key=lambda b: -b[2] * b[3])]
+
+
+def film(path, *people):
+    """A clip of `people`: functions of the frame that give the place of a bright square, or None."""
+    pictures = []
+    for i in range(NUM_FRAMES):
+        picture = np.tile(np.linspace(20, 90, 320, dtype=np.uint8), (240, 1))
+        for place in filter(None, (person(i) for person in people)):
+            x, y = (round(value) for value in place)
+            picture[y : y + SIDE, x : x + SIDE] = 200
+        pictures.append(picture)
+    return write_media(path, pictures, [i * 40 for i in range(NUM_FRAMES)])
+
+
+def scan(path, choose, detector=None, **settings):
+    facts = probe(path, max_duration_s=100)
+    settings = {"min_score": 0.5, "timeout_s": 60.0} | settings
+    return scan_people(path, facts, detector=detector or FakeDetector(), ffmpeg=FFMPEG, choose=choose, **settings)
+
+
+def read(path, directory, choose, detector=None, **settings):
+    directory.mkdir(exist_ok=True)
+    facts = probe(path, max_duration_s=100)
+    settings = SETTINGS | settings
+    return read_video(path, facts, detector=detector or FakeDetector(), directory=directory, choose=choose, **settings)
+
+
+def read_spans(path, directory, choose, anchor, num_frames=NUM_FRAMES, **settings):
+    spans = [(start, min(start + LENGTH, num_frames)) for start in range(0, num_frames, LENGTH)]
+    seen = [
+        read(path, directory, choose, start_frame=start, stop_frame=stop, anchor=anchor, **settings)
+        for start, stop in spans
+    ]
+    return np.concatenate([one.frames for one in seen])
+
+
+def sits(x, y=100.0):
+    return lambda _: (x, y)
+
+
+def leaves(x, first, last):
+    return lambda i: None if first <= i < last else (x, 100.0)
+
+
+def walks(x0, x1, y, first, last):
+    """Goes from one side to the other on a curve that meets nobody."""
+
+    def place(i):
+        share = np.clip((i - first) / (last - first), 0, 1)
+        return x0 + share * (x1 - x0), 100 + y * np.sin(np.pi * share)
+
+    return place
+
+
+SCENES = {
+    "both stay": (sits(60), sits(220)),
+    "the left one leaves": (leaves(60, 100, 240), sits(220)),
+    "they change sides": (walks(60, 220, -80, 60, 230), walks(220, 60, 80, 60, 230)),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("choose", ["left", "right"])
+def test_every_span_follows_the_same_person(name, choose, tmp_path):
+    people = SCENES[name]
+    path = film(tmp_path / "clip.mp4", *people)
+    anchor = scan(path, choose)
+    person = people[0 if choose == "left" else 1]
+    if name == "they change sides":  # the means of both are the same but for a moment: whoever it is, it stays
+        person = people[0 if anchor[0].x0 < 160 else 1]
+    whole = read(path, tmp_path / "work", choose, anchor=anchor)
+    spans = read_spans(path, tmp_path / "work", choose, anchor)
+    assert whole.followed == f"{choose} by anchor"
+    for frames in (whole.frames, spans):
+        places = [person(i) for i in range(NUM_FRAMES)]
+        assert frames["face_ok"].tolist() == [place is not None for place in places]
+        expected = np.array([place or (np.nan, np.nan) for place in places])
+        assert np.nanmax(np.abs(frames["box"][:, :2] - expected)) < 2
+    assert np.array_equal(spans["source_index"], whole.frames["source_index"])
+
+
+def test_without_an_anchor_a_span_follows_whom_it_finds(tmp_path):
+    path = film(tmp_path / "clip.mp4", *SCENES["the left one leaves"])
+    alone = read(path, tmp_path / "work", "left", start_frame=150, stop_frame=225)
+    assert alone.followed == "left"
+    assert alone.frames["box"][:, 0] == pytest.approx(220, abs=2)
+    anchored = read(path, tmp_path / "work", "left", start_frame=150, stop_frame=225, anchor=scan(path, "left"))
+    assert not anchored.frames["face_ok"].any()
+    assert anchored.mjpeg_path.read_bytes() == b""
+
+
+def test_the_scan_knows_places_and_times_of_the_upright_picture(tmp_path):
+    path = film(tmp_path / "clip.mkv", walks(20, 260, 0, 0, NUM_FRAMES - 1))
+    anchor = scan(path, "longest")
+    times = [point.time_s for point in anchor]
+    assert np.diff(times).min() >= 0.5
+    assert len(anchor) >= 10
+    for point in anchor:
+        x, y = walks(20, 260, 0, 0, NUM_FRAMES - 1)(point.time_s * 25)
+        assert (point.x0, point.y0, point.x1, point.y1) == pytest.approx((x, y, x + SIDE, y + SIDE), abs=2)
+
+
+def test_nobody_is_no_anchor(tmp_path):
+    assert scan(film(tmp_path / "clip.mp4"), "largest") == ()
+
+
+def test_a_scan_that_takes_too_long_is_a_rejection(tmp_path):
+    with pytest.raises(Rejection, match="decode: timeout: keyframes"):
+        scan(film(tmp_path / "clip.mp4", sits(60)), "largest", timeout_s=0.001)
+
+
+ROW = np.dtype([("track", "<i4"), ("frame", "<i4"), ("box", "<f4", (4,))])
+
+
+def rows_of(*tracks):
+    rows = [
+        (number, frame, (x, 0, x + 10, 10))
+        for number, (frames, places) in enumerate(tracks)
+        for frame, x in zip(frames, np.broadcast_to(places, len(frames)), strict=True)
+    ]
+    return np.array(sorted(rows, key=lambda row: row[1]), ROW)
+
+
+def point(time_s, x, side=10.0):
+    return AnchorPoint(time_s, x, 0.0, x + side, side)
+
+
+TIMES_S = np.arange(100) / 25
+
+
+def chosen(rows, anchor, cuts=()):
+    return sorted({int(track) for track in rows["track"][nearest_tracks(rows, anchor, TIMES_S, cuts)]})
+
+
+def test_the_nearest_track_is_the_person():
+    rows = rows_of((range(100), 0.0), (range(100), 30.0))
+    assert chosen(rows, [point(1.0, 3.0)]) == [0]
+    assert chosen(rows, [point(1.0, 28.0)]) == [1]
+    assert chosen(rows, [point(1.0, 15.0)]) == []
+    assert chosen(rows, [point(1.0, 0.0, side=25.0)]) == []  # another size
+
+
+def test_nobody_is_taken_twice_for_a_frame():
+    rows = rows_of((range(60), 0.0), (range(40, 100), 4.0))
+    near = nearest_tracks(rows, [point(0.0, 0.0)], TIMES_S, [])
+    assert np.bincount(rows["frame"][near]).max() == 1
+    assert rows["frame"][near].tolist() == list(range(100))
+
+
+def test_an_anchor_tells_of_its_own_scene():
+    rows = rows_of((range(50), 0.0), (range(50), 40.0), (range(50, 100), 0.0), (range(50, 100), 40.0))
+    anchor = [point(0.4, 0.0), point(3.6, 40.0)]
+    assert chosen(rows, anchor, cuts=[50]) == [0, 3]
+
+
+def test_one_who_walks_between_two_keyframes_is_followed():
+    there = np.linspace(0, 90, 100)
+    rows = rows_of((range(100), there), (range(100), there[::-1]))
+    assert chosen(rows, [point(0.0, 0.0), point(4.0, 90.0)]) == [0]
+
+
+@pytest.mark.parametrize("name", ["haar", "yunet"])
+def test_drawn_people_side_by_side(name, request, tmp_path):
+    model = request.getfixturevalue("yunet")[0] if name == "yunet" else None
+    detector = make_detector(name, model_path=model, long_side_px=0, min_score=0.6)
+    clips = [make_clip(ClipSpec(i, 0, 7, 6.0, 320, 240, 25.0, 16000), tmp_path, FFMPEG) for i in (1, 3)]
+    inputs = [word for clip in clips for word in ("-i", tmp_path / clip.files[0])]
+    graph = "[0:v]drawbox=color=gray:t=fill:enable='gte(t,3)'[left];[left][1:v]hstack"
+    path = tmp_path / "pair.mp4"
+    subprocess.run([FFMPEG, "-v", "error", *inputs, "-filter_complex", graph, "-an", "-g", "25", path], check=True)
+    quick = {"detector": detector, "detect_every": 15, "min_score": 0.6}
+    anchor = scan(path, "left", detector, min_score=0.6)
+    frames = read_spans(path, tmp_path / "work", "left", anchor, num_frames=150, **quick)
+    assert frames["face_ok"][:75].mean() > 0.9
+    assert np.nanmax(frames["box"][:, 2]) < 330
+    assert not frames["face_ok"][75:].any()
+    assert read(path, tmp_path / "work", "left", start_frame=80, **quick).frames["box"][:, 0].min() > 310

@@ -1,0 +1,95 @@
+"""Small real jobs with the contract of the real ones: a process, progress lines, a result file, an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+
+from pipeline.config import Config, UsageError
+from pipeline.runtime import job_process
+from pipeline.runtime.progress import JobResult, Progress, emit
+
+
+def run(kind: str, config: Config) -> JobResult:
+    """Behave as FAKE_JOB says, e.g. `preprocess=die,train=fail`; each attempt leaves a file with its process id."""
+    behaviour = wanted(kind, Path(config.storage.root))
+    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.hide}" if kind == "evaluate" else kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    attempts = len(list(folder.glob("attempt-*")))
+    (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))
+    for done in range(4):
+        emit(Progress(kind, done + 1, 4, "things", "of the fake"))
+    print(f"ordinary output of {kind}, verbose={os.environ.get('IACA_VERBOSE')}")
+    match behaviour:
+        case "usage":
+            raise UsageError("the source is empty; set --source.videos")
+        case "fail":
+            raise OSError("the disk is full")
+        case "crash":
+            os._exit(7)
+        case "ray":
+            use_ray()
+        case "release":
+            while not (folder / "release").exists():
+                time.sleep(0.1)
+        case "kill":
+            os.kill(os.getpid(), 9)
+        case "die" if attempts == 0:
+            os.kill(os.getpid(), 9)
+        case "sleep" | "stubborn":
+            sleep(folder, stubborn=behaviour == "stubborn")
+    write_output(kind, folder, config)
+    return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
+
+
+def wanted(kind: str, root: Path) -> str:
+    """From a file under the root, or else from the environment."""
+    if (file := root / f"{kind}.behaviour").exists():
+        return file.read_text()
+    return dict(item.split("=") for item in os.environ.get("FAKE_JOB", "").split(",") if item).get(kind, "done")
+
+
+def write_output(kind: str, folder: Path, config: Config) -> None:
+    """The files of an output that flows read for their summary."""
+    if kind == "preprocess":
+        rows = [("ok", "", ""), ("ok", "decode", "partial"), ("rejected", "probe", "no_video")]
+        columns = dict(zip(("status", "stage", "reason"), map(list, zip(*rows, strict=True)), strict=True))
+        pyarrow.parquet.write_table(pyarrow.table(columns), folder / "videos.parquet")
+    if kind == "evaluate":
+        value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.hide]
+        ccc = {"valence": value, "arousal": value, "mean": value}
+        metrics = {
+            "hide": config.evaluate.hide,
+            "ccc": {"pooled": ccc, "per_video": {**ccc, "arousal": None, "mean": None}},
+        }
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+
+
+def use_ray() -> None:
+    """Start or join a Ray and have it do something."""
+    import ray
+
+    job_process.start_ray()
+    answer = ray.get(ray.remote(lambda: 6 * 7).options(num_cpus=1).remote())
+    print(f"ray says {answer} on {len(ray.nodes())} node, cluster={job_process.on_cluster()}")
+
+
+def sleep(folder: Path, stubborn: bool) -> None:
+    """Start a grandchild, say so, and wait to be interrupted."""
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    (folder / "grandchild").write_text(str(grandchild.pid))
+    until_s = time.monotonic() + 120
+    while time.monotonic() < until_s:
+        try:
+            time.sleep(1)
+        except KeyboardInterrupt:
+            (folder / "interrupted").touch()
+            if not stubborn:
+                raise

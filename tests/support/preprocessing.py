@@ -1,0 +1,118 @@
+"""What the tests of preprocessing share: a small configuration, plans, builds with and without Ray, invariants."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from pipeline import storage
+from pipeline.config import load
+from pipeline.dataset.format import shards
+from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
+from pipeline.dataset.sources.listing import list_videos
+from pipeline.jobs import verify
+from pipeline.jobs.workers import shard_builder
+from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.runtime.progress import result_from_json
+
+SMALL = {
+    "media": {"crop_px": 48},
+    "faces": {"detect_every": 10},
+    "segments": {"num_frames": 32, "num_preroll": 15},
+    "sequence": {"num_subclips": 2, "subclip_frames": 16, "subclip_dilation": 4, "subclip_stride": 16},
+    "shards": {"max_videos": 2},
+}
+
+
+def config_of(talkers, root, **changes):
+    source = {key: str(talkers / name) for key, name in (("videos", "videos"), ("labels", "labels"))}
+    source["manifest"] = str(talkers / "manifest.csv")
+    return load(None, {"name": "talk", "source": source, "storage": {"root": str(root)}, **SMALL, **changes})
+
+
+def plans_of(config, *video_ids):
+    """The plan of the source, or of some of its videos, which are all short."""
+    videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]
+    return plan_shards(videos, {video.key: ScanResult(2.0) for video in videos}, config)
+
+
+def anchor_of(config, video):
+    """Where the person is, as the look before the plan finds it for a video that will be cut."""
+    cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
+    return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: shard_builder.load_detector(config)).anchor
+
+
+def build_in_process(config, name="talk"):
+    """The dataset of a configuration, built by one worker in this process, without Ray."""
+    toolchain = shard_builder.find_toolchain()
+    uri = storage.join(config.storage.root, "datasets", name)
+    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
+    records = [worker.build(plan) for plan in plans_of(config)]
+    return shards.finish_dataset(uri, config, records, toolchain)
+
+
+def start_job(config, folder, kind="preprocess"):
+    """The job as a process of its own, as the flows start it; its output goes to a file.
+
+    All processes that come of it bear `folder` in their environment.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.to_json())
+    command = [sys.executable, "-m", f"pipeline.jobs.{kind}", str(folder / "config.json")]
+    with (folder / "output.txt").open("w") as output:
+        environment = {**os.environ, "IACA_TEST_JOB": str(folder)}
+        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+
+
+def result_of(process, folder):
+    """What the job says of itself, once it has ended well and left no process behind."""
+    assert process.wait(timeout=240) == 0, (folder / "output.txt").read_text()
+    wait_for(lambda: not survivors(folder), timeout_s=90)  # agents of a killed driver's Ray take up to a minute
+    return result_from_json((folder / "result.json").read_bytes())
+
+
+def wait_for(condition, timeout_s=120):
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+    return found
+
+
+def alive(pid):
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def survivors(folder):
+    """Ids and names of the processes that came of the job of this folder and still run."""
+    mark, found = f"IACA_TEST_JOB={folder}\0".encode(), {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes() and alive(process.name):
+                found[process.name] = (process / "comm").read_text().strip()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def require_invariants(uri, undisturbed):
+    """Whatever happened: every input once, committed bytes as recorded, equal to the undisturbed build."""
+    info = shards.read_dataset(uri)
+    assert info.digest == undisturbed.digest
+    assert not list(filter(None, (verify.problem_of(uri, s, rows_of(uri, s.name)) for s in info.shards)))
+    keys = [row.key for row in shards.read_index(uri)]
+    assert len(keys) == len(set(keys)) == info.counts["samples"]
+    rows = shards.read_videos(uri)
+    assert sorted(row.uri for row in rows) == sorted(row.uri for row in shards.read_videos(undisturbed.uri))
+    assert info.counts["ok"] + info.counts["rejected"] == len(rows)
+    assert storage.list_files(storage.join(uri, "attempts")) == []
+
+
+def rows_of(uri, name):
+    return [row for row in shards.read_index(uri) if row.shard == f"{name}.tar"]
