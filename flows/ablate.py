@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from prefect import flow, task
 
-from flows.experiment import with_dataset
 from flows.extract import extract
 from flows.preprocess import preprocess
 from flows.tracking import JOB, TRACKED, publish, run_tracked
@@ -23,9 +22,9 @@ def ablate(config: Config) -> list[JobResult]:
     if not config.ablate.makes_features:
         return [compare(config)]
     dataset = preprocess(config)
-    if config.dry_run:
+    if config.preprocess.dry_run:
         return [dataset]
-    features = extract(with_dataset(config, dataset.output_uri))
+    features = extract(to_extract(config, dataset.output_uri))
     return [dataset, features, compare(with_features(config, features.output_uri))]
 
 
@@ -40,6 +39,11 @@ def compare(config: Config) -> JobResult:
 def compare_variants(config: Config) -> JobResult:
     """Every variant on every seed, as Ray Tune trials."""
     return run_tracked("ablate", config)
+
+
+def to_extract(config: Config, uri: str) -> Config:
+    """The same comparison on features of the dataset at `uri`."""
+    return config.model_copy(update={"extract": replace(config.extract, dataset=uri)})
 
 
 def with_features(config: Config, uri: str) -> Config:

@@ -69,9 +69,11 @@ def stop_all(address: str, owner: str) -> list[str]:
 def require_shared_paths(kind: str, config: Config) -> None:
     """Raise UsageError for a path of this machine that a cluster's job is to use and that is not declared shared."""
     outputs = {"storage.root": config.storage.root, "train.dataset": config.train.dataset}
-    outputs |= {f"train.{name}": getattr(config.train, name) for name in ("video_weights", "audio_weights")}
+    outputs |= {"weights.video": config.weights.video, "weights.audio": config.weights.audio}
+    outputs |= {"extract.run": config.extract.run, "extract.dataset": config.extract.dataset}
+    outputs |= {"verify.dataset": config.verify.dataset}
     outputs |= {"evaluate.run": config.evaluate.run, "evaluate.dataset": config.evaluate.dataset}
-    outputs |= {"ablate.dataset": config.ablate.dataset, "extend": config.extend}
+    outputs |= {"ablate.dataset": config.ablate.dataset, "preprocess.extend": config.preprocess.extend}
     source, model = config.source, {"faces.model_uri": config.faces.model_uri}
     inputs = {
         "source.videos": source.videos,

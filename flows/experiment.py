@@ -20,7 +20,7 @@ def experiment(config: Config) -> list[JobResult]:
     """From raw videos to an evaluated model; every stage that is already complete is skipped."""
     require_view(config)
     dataset = preprocess(config)
-    if config.dry_run:
+    if config.preprocess.dry_run:
         return [dataset]
     run = train(with_dataset(config, dataset.output_uri))
     report = evaluate(with_run(config, run.output_uri))
@@ -66,14 +66,14 @@ def with_run(config: Config, uri: str) -> Config:
 
 
 def demo(config: Config) -> list[JobResult]:
-    """Synthetic talkers, the whole story on them, and what each modality is worth: evaluations with one hidden."""
+    """Synthetic talkers, the whole story on them, and what each modality is worth: evaluations with one masked."""
     talkers = run_job("synthesize", config)
     config = with_talkers(config, talkers.output_uri)
     results = experiment(config)
-    if config.dry_run:
+    if config.preprocess.dry_run:
         return [talkers, *results]
     run = with_run(config, results[1].output_uri)
-    return [talkers, *results, evaluate(hiding(run, "audio")), evaluate(hiding(run, "video"))]
+    return [talkers, *results, evaluate(masking(run, "audio")), evaluate(masking(run, "video"))]
 
 
 def with_talkers(config: Config, uri: str) -> Config:
@@ -84,6 +84,6 @@ def with_talkers(config: Config, uri: str) -> Config:
     return config.model_copy(update={"source": source})
 
 
-def hiding(config: Config, modality: Literal["video", "audio"]) -> Config:
+def masking(config: Config, modality: Literal["video", "audio"]) -> Config:
     """The same evaluation with one modality masked at every step."""
-    return config.model_copy(update={"evaluate": replace(config.evaluate, hide=modality)})
+    return config.model_copy(update={"evaluate": replace(config.evaluate, masked_modality=modality)})

@@ -17,7 +17,7 @@ def compute_features(config: Config) -> JobResult:
 
 @flow(name="extract", **TRACKED)
 def extract(config: Config) -> JobResult:
-    """Make a dataset of features from `config.train.dataset`; shards that are already there are kept."""
+    """Make a dataset of features from `config.extract.dataset`; shards that are already there are kept."""
     features = compute_features(config)
     publish("extract", features)
     return features

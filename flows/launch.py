@@ -66,12 +66,16 @@ def absolute(config: Config) -> Config:
         "storage": ("root",),
         "source": ("videos", "labels", "crops", "manifest", "lists"),
         "faces": ("model_uri",),
-        "train": ("dataset", "video_weights", "audio_weights"),
+        "preprocess": ("extend",),
+        "weights": ("video", "audio"),
+        "train": ("dataset",),
         "evaluate": ("run", "dataset"),
+        "extract": ("run", "dataset"),
+        "verify": ("dataset",),
         "ablate": ("dataset",),
     }
     changes = {section: _absolute(section, getattr(config, section), names) for section, names in fields.items()}
-    return config.model_copy(update={**changes, "extend": _absolute_uri("extend", config.extend)})
+    return config.model_copy(update=changes)
 
 
 def _absolute(section: str, values: Any, names: Iterable[str]) -> Any:

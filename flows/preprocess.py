@@ -20,7 +20,7 @@ def preprocess(config: Config) -> JobResult:
     """Turn the videos of `config.source` into a dataset; what is already there is kept.
 
     Returns:
-        The result whose `output_uri` is the dataset's; with `config.dry_run` only the plan, as lines.
+        The result whose `output_uri` is the dataset's; with `config.preprocess.dry_run` only the plan, as lines.
     """
     dataset = build_dataset(config)
     publish("preprocess", dataset)

@@ -23,7 +23,7 @@ MEASURING = ("storage", "evaluate", "cluster")
 EVERYTHING = tuple(Config.model_fields)
 
 RAW = {"source.videos": "", "source.labels": "", "source.manifest": "", "faces.model_uri": ""}
-WEIGHTS = {"train.video_weights": "", "train.audio_weights": ""}
+WEIGHTS = {"weights.video": "", "weights.audio": ""}
 DATASET, RUN = "dataset.json", "run.json"  # written last: what has it is complete
 STAGES = ("train.dataset", "evaluate.run")  # that a command of several stages fills in by itself
 
@@ -177,7 +177,7 @@ def _obey(command: Command, request: Request) -> int:
     results = _start(command.name, config)
     from flows.cli.summary import summarise
 
-    summarise(results, config.dry_run)
+    summarise(results, config.preprocess.dry_run)
     rejected = sum(result.counts.get("rejected", 0) for result in results)
     return REJECTED if rejected and "strict" in request.flags else DONE
 
@@ -186,7 +186,7 @@ def _from_source(command: Command, config: Config) -> Command:
     """The command itself, or the same with all that making features of videos needs where it is going to do that."""
     if command.name != "ablate" or not config.ablate.makes_features:
         return command
-    weights = () if config.evaluate.run else ("train.video_weights", "train.audio_weights")
+    weights = () if config.evaluate.run else ("weights.video", "weights.audio")
     required, inputs = ("source.videos", *weights), {**RAW, "evaluate.run": RUN}
     return replace(command, sections=EVERYTHING, required=required, inputs=inputs, made=("train.dataset",))
 
@@ -200,7 +200,7 @@ def _require(command: Command, config: Config) -> None:
     for field in command.made:
         if uri := _value(config, field):
             raise UsageError(f"iaca {command.name} makes its own {field}, but it is set to {uri}; leave it out")
-    if config.dry_run and not command.reads_videos:
+    if config.preprocess.dry_run and not command.reads_videos:
         raise UsageError(f"iaca {command.name} has no plan to print; --dry-run is for preprocess, experiment and demo")
     for name in ("extend", "retry_rejected", "repair"):
         if getattr(config, name) and not command.takes(name):

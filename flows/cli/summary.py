@@ -99,4 +99,6 @@ def _scores(evaluations: Sequence[JobResult]) -> Table:
 
 
 def _seen(metrics: dict[str, Any]) -> str:
-    return {"audio": "sound hidden", "video": "picture hidden"}.get(metrics.get("hide", ""), "sound and picture")
+    return {"audio": "sound masked", "video": "picture masked"}.get(
+        metrics.get("masked_modality", ""), "sound and picture"
+    )

@@ -33,8 +33,8 @@ NUM_CHOICES = 10  # moments of training, evenly spaced, of which the best is kep
 LARGEST = 1 << 25  # numbers in the largest tensor of a pass: the joint correlation matrices of jca
 
 # Of the settings: what says only which other trials there are, or belongs to the other kind of trial_data.
-ALIKE: dict[str, Any] = {**dict.fromkeys(("bases", "gates", "extras", "extra_bases"), ""), "num_workers": 0}
-ALIKE |= {"num_seeds": 1, "first_seed": 0}
+ALIKE: dict[str, Any] = dict.fromkeys(("bases", "gates", "extras", "extra_bases"), "")
+ALIKE |= {"num_workers": 0, "use_gpu": False, "num_seeds": 1, "first_seed": 0}
 OF_BENCHMARK, OF_RECORDINGS = ("num_steps", "feature_dim", "num_train", "num_test"), ("phases",)
 PLACES = ("data", "dataset", "memory_gb")  # and what says only where the trial_data is found
 

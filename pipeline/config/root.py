@@ -20,8 +20,10 @@ from pipeline.config.sections import (
     AblateConfig,
     ClusterConfig,
     EvaluateConfig,
+    ExtractConfig,
     FacesConfig,
     MediaConfig,
+    PreprocessConfig,
     SegmentConfig,
     SequenceConfig,
     ShardsConfig,
@@ -31,6 +33,8 @@ from pipeline.config.sections import (
     StorageConfig,
     SynthesisConfig,
     TrainConfig,
+    VerifyConfig,
+    WeightsConfig,
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
@@ -47,11 +51,6 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = "experiment"
-    limit: int = 0  # only the first N videos; 0: all
-    dry_run: bool = False  # print the plan and stop
-    extend: str = ""  # preprocess: the dataset of which a new version is made for the source as it is now
-    retry_rejected: bool = False  # preprocess: build the shards that hold rejected videos once more
-    repair: bool = False  # verify: build damaged shards again from the source
     source: SourceConfig = SourceConfig()
     storage: StorageConfig = StorageConfig()
     synthesis: SynthesisConfig = SynthesisConfig()
@@ -61,18 +60,21 @@ class Config(BaseModel):
     segments: SegmentConfig = SegmentConfig()
     splits: SplitConfig = SplitConfig()
     shards: ShardsConfig = ShardsConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
     sequence: SequenceConfig = SequenceConfig()
     model: ModelConfig = ModelConfig()
+    weights: WeightsConfig = WeightsConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    extract: ExtractConfig = ExtractConfig()
     ablate: AblateConfig = AblateConfig()
+    verify: VerifyConfig = VerifyConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="after")
     def _allowed(self) -> Config:
         allowed = "letters, digits, '-' and '_', up to 60 of them"
         require(bool(_NAME.fullmatch(self.name)), f"name is {self.name!r}; it becomes a folder's: {allowed}")
-        require(self.limit >= 0, f"limit is {self.limit}; it must be 0 (all videos) or more")
         sound, rate = self.sound, self.media.sample_rate_hz
         length = round(sound.window_s * rate)
         require(
@@ -221,12 +223,14 @@ def dataset_fingerprint(config: Config, content_ids: dict[str, str], toolchain: 
 def run_fingerprint(config: Config, dataset_digest: str) -> str:
     """What a trained run depends on: the dataset's digest, the model's view, the model and the training section.
 
-    Left out of the training section: the addresses of the dataset and of weights (their sha256 counts), the device, how
-    often to checkpoint, how many checkpoints to keep and how many failures to bear.
+    Left out of the training section: the URI of the dataset, the device, how often to checkpoint, how many checkpoints
+    to keep and how many failures to bear. Of the weights only their sha256 counts.
     """
-    placed = dataclasses.replace(config.train, dataset="", video_weights="", audio_weights="", use_gpu=False)
-    train = dataclasses.replace(placed, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0)
-    return fingerprint(dataset_digest, config.sequence, config.model, train)
+    train = dataclasses.replace(
+        config.train, dataset="", use_gpu=False, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0
+    )
+    weights = dataclasses.replace(config.weights, video="", audio="")
+    return fingerprint(dataset_digest, config.sequence, config.model, train, weights)
 
 
 def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:

@@ -191,6 +191,29 @@ class ClusterConfig:
 
 
 @dataclass(frozen=True)
+class PreprocessConfig:
+    """What preprocessing does with the source: all of it or a part, a new dataset or a new version of one."""
+
+    limit: int = 0  # only the first N videos; 0: all
+    dry_run: bool = False  # print the plan and stop
+    extend: str = ""  # URI of a dataset: make a new version of it for the source as it is now
+    retry_rejected: bool = False  # build the shards that hold rejected videos once more
+
+    def __post_init__(self) -> None:
+        require(self.limit >= 0, f"preprocess.limit is {self.limit}; it must be 0 (all videos) or more")
+
+
+@dataclass(frozen=True)
+class WeightsConfig:
+    """Published weights that the residual backbones start from (.safetensors or .pth)."""
+
+    video: str = ""  # URI; empty: at random
+    video_sha256: str = ""
+    audio: str = ""
+    audio_sha256: str = ""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Data-parallel training."""
 
@@ -211,10 +234,6 @@ class TrainConfig:
     max_bad_samples: int = 20  # unreadable in a row before the run stops
     dataset: str = ""  # URI; empty: the one this configuration preprocesses
     drop_modality: float = 0.15  # chance per sequence that one modality is hidden over a span of its steps
-    video_weights: str = ""  # URI that the residual backbone starts from (.safetensors or .pth); empty: at random
-    video_weights_sha256: str = ""
-    audio_weights: str = ""
-    audio_weights_sha256: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -232,7 +251,7 @@ class EvaluateConfig:
     run: str = ""  # URI; empty: the one this configuration trains
     dataset: str = ""  # URI; empty: the one the run was trained on
     split: Literal["train", "val", "test"] = "test"
-    hide: Literal["none", "video", "audio"] = "none"  # a modality masked at every step
+    masked_modality: Literal["none", "video", "audio"] = "none"  # masked at every step
     smooth: Literal["off", "fixed", "tuned"] = "off"  # predictions scored smoothed, too; tuned: on the val split
     smooth_valence_s: float = 20 / 30  # width of the mean filter where it is fixed: 20 and 50 frames at 30 Hz
     smooth_arousal_s: float = 50 / 30
@@ -240,6 +259,23 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, "evaluate", self, "smooth_valence_s", "smooth_arousal_s", "num_threads")
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Which backbones are run over which dataset."""
+
+    dataset: str = ""  # URI of a dataset of crops and sound
+    run: str = ""  # URI of the run whose backbones are used; empty: published ones, see [weights]
+    use_gpu: bool = False
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Which dataset is verified."""
+
+    dataset: str = ""  # URI
+    repair: bool = False  # build damaged shards again from the source, with the bytes they had
 
 
 @dataclass(frozen=True)
@@ -271,6 +307,7 @@ class AblateConfig:
     batch_size: int = 32
     learning_rate: float = 5e-3
     num_workers: int = 0  # trials at a time; 0: one per CPU
+    use_gpu: bool = False  # each trial has a share of a GPU
 
     def __post_init__(self) -> None:
         require(self.num_seeds >= 1, f"ablate.num_seeds is {self.num_seeds}; it must be at least 1")

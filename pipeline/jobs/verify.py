@@ -20,17 +20,17 @@ from pipeline.runtime.progress import JobResult, Progress, emit
 
 
 def run(config: Config) -> JobResult:
-    """Verify the dataset at `config.evaluate.dataset` or `config.train.dataset`.
+    """Verify the dataset at `config.verify.dataset`.
 
     Raises:
         DatasetError: a shard is missing or damaged, or the index does not lead to its samples; every one is named.
-            With `config.repair` only those that did not come out with the bytes they had; nothing is repaired where
-            the index lists shards that `dataset.json` does not.
+            With `verify.repair` only those that did not come out with the bytes they had; nothing is repaired where the
+            index lists shards that `dataset.json` does not.
     """
     begin = perf_counter()
-    uri = config.evaluate.dataset or config.train.dataset
+    uri = config.verify.dataset
     if not uri:
-        raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --train.dataset")
+        raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --dataset")
     info = shards.read_dataset(uri)
     rows_of: dict[str, list[SampleRow]] = {}
     for row in shards.read_index(info.uri):
@@ -44,7 +44,7 @@ def run(config: Config) -> JobResult:
         emit(Progress("verify", done, len(info.shards), "shards", damaged[-1] if problem else shard.name))
     listed = {shard.name for shard in info.shards}
     strays = [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
-    if broken and config.repair and not strays:
+    if broken and config.verify.repair and not strays:
         _require_videos(info)
         return _repaired(info, broken, rows_of, config, begin)
     if damaged := damaged + strays:

@@ -5,14 +5,15 @@ import json
 import pytest
 
 from pipeline.config import load
+from pipeline.config.sections import PreprocessConfig
 from tests.support.processes import iaca
 
-WEIGHTS = {"video_weights": "/v.safetensors", "audio_weights": "/a.safetensors"}
+WEIGHTS = {"video": "/v.safetensors", "audio": "/a.safetensors"}
 
 
 @pytest.fixture
 def config(tmp_path):
-    sections = {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}, "train": WEIGHTS}
+    sections = {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}, "weights": WEIGHTS}
     return load(None, {"name": "fake", **sections, "ablate": {"data": "source"}})
 
 
@@ -25,14 +26,16 @@ def test_features_of_the_source_are_made_first(fake_jobs, config, tmp_path):
     from flows.ablate import ablate
 
     assert [result.kind for result in ablate(config)] == ["preprocess", "extract", "ablate"]
-    assert job(tmp_path, "extract")["train"]["dataset"] == str(tmp_path / "preprocess")
+    assert job(tmp_path, "extract")["extract"]["dataset"] == str(tmp_path / "preprocess")
     assert job(tmp_path, "ablate")["ablate"]["dataset"] == str(tmp_path / "extract")
 
 
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config):
     from flows.ablate import ablate
 
-    assert [result.kind for result in ablate(config.model_copy(update={"dry_run": True}))] == ["preprocess"]
+    assert [
+        result.kind for result in ablate(config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)}))
+    ] == ["preprocess"]
 
 
 @pytest.mark.parametrize("changes", [{"data": "benchmark"}, {"data": "source", "dataset": "/features"}])
@@ -47,7 +50,7 @@ def test_nothing_is_made_where_nothing_is_missing(fake_jobs, config, changes):
     ("words", "says"),
     [
         ([], "iaca ablate needs --source.videos URI"),
-        (["--source.videos", "."], "iaca ablate needs --train.video_weights URI"),
+        (["--source.videos", "."], "iaca ablate needs --weights.video URI"),
         (["--source.videos", ".", "--evaluate.run", "r"], "/r does not exist"),
         (["--source.videos", ".", "--evaluate.run", ".", "--train.dataset", "d"], "makes its own train.dataset"),
         (["--source.videos", ".", "--evaluate.run", ".", "--segments.num_frames", "64"], "must equal"),

@@ -9,6 +9,7 @@ import pytest
 
 from flows.job_errors import JobError
 from pipeline.config import UsageError, load
+from pipeline.config.sections import PreprocessConfig
 from tests.support.processes import gone, iaca, start_iaca, wait_for
 
 
@@ -40,7 +41,9 @@ def test_each_stage_is_given_what_the_one_before_made(fake_jobs, config, jobs, t
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config, jobs):
     from flows.experiment import experiment
 
-    assert [result.kind for result in experiment(config.model_copy(update={"dry_run": True}))] == ["preprocess"]
+    assert [
+        result.kind for result in experiment(config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)}))
+    ] == ["preprocess"]
     assert set(jobs()) == {"preprocess"}
 
 

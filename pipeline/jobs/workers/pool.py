@@ -249,7 +249,7 @@ def num_actors(resources: Mapping[str, float], num_items: int, config: Config, *
     """
     places = int(resources.get("GPU" if use_gpu else "CPU", 0))
     if use_gpu and not places:
-        raise UsageError("train.use_gpu is set, but Ray sees no GPU here")
+        raise UsageError("extract.use_gpu is set, but Ray sees no GPU here")
     return min(num_items, config.cluster.num_workers or max(1, places))
 
 

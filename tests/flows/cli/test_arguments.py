@@ -35,14 +35,19 @@ def test_underscores_dashes_and_equals_are_the_same(words):
 )
 def test_switches(words, dry_run, shared):
     config = parse(ANY, words).config()
-    assert (config.dry_run, config.source.shared) == (dry_run, shared)
+    assert (config.preprocess.dry_run, config.source.shared) == (dry_run, shared)
 
 
 def test_values_have_the_types_of_their_fields():
     config = parse(
         ANY, ["--source.valence_delay_s", "-1e-3", "--name", "x", "--limit", "7", "--model.num_recursions", "2"]
     ).config()
-    assert (config.source.valence_delay_s, config.name, config.limit, config.model.num_recursions) == (-1e-3, "x", 7, 2)
+    assert (config.source.valence_delay_s, config.name, config.preprocess.limit, config.model.num_recursions) == (
+        -1e-3,
+        "x",
+        7,
+        2,
+    )
     assert parse(ANY, ["--model.num_recursions", "None"]).config().model.num_recursions is None
 
 

@@ -57,7 +57,7 @@ def test_help_of_a_command_explains_its_options():
         (["experiment", "--source.videos", ".", "--segments.num_frames", "64"], "must equal segments.num_frames 64"),
         (["train", "--dataset", ".", "--dry-run"], "iaca train has no plan to print"),
         (["train", "--dataset", "d"], "/d does not exist"),
-        (["train", "--dataset", ".", "--train.audio_weights", "w.pth"], "/w.pth does not exist"),
+        (["train", "--dataset", ".", "--weights.audio", "w.pth"], "/w.pth does not exist"),
         (["train", "--dataset", "."], "has no dataset.json: it is unfinished, or something else"),
         (["evaluate", "--run", "."], "has no run.json: it is unfinished, or something else"),
         (["verify", "a", "b"], "unexpected argument 'b'"),

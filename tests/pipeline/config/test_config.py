@@ -17,6 +17,7 @@ from pipeline.config import (
     require_view,
     run_fingerprint,
 )
+from pipeline.config.sections import PreprocessConfig
 
 RUNS = sorted((Path(__file__).parents[3] / "infra/runs").glob("*.toml"))
 IDENTITIES = {"a": "1-aa", "b": "2-bb"}
@@ -60,7 +61,7 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[faces]\nmin_score = 60", "faces.min_score is 60.0; allowed: 0 to 1"),
         ("[shards]\nmax_rejected_fraction = 5", "shards.max_rejected_fraction is 5.0; allowed: 0 to 1"),
         ("[evaluate]\nnum_threads = -1", "evaluate.num_threads is -1; it must be at least 0"),
-        ("limit = -3", "limit is -3; it must be 0 (all videos) or more"),
+        ("[preprocess]\nlimit = -3", "preprocess.limit is -3; it must be 0 (all videos) or more"),
         ("name = '../mine'", "name is '../mine'; it becomes a folder's"),
         ("this is not toml", "is not valid TOML"),
     ],
@@ -107,7 +108,7 @@ def test_fingerprint_ignores_key_order_and_sees_values():
         changed("train", learning_rate=1.0, epochs=1),
         changed("evaluate", split="val"),
         changed("model", base="ca"),
-        Config().model_copy(update={"name": "other", "limit": 3, "dry_run": True}),
+        Config().model_copy(update={"name": "other", "preprocess": PreprocessConfig(limit=3, dry_run=True)}),
     ],
     ids=["root", "source", "cluster", "train", "evaluate", "model", "name"],
 )
@@ -152,7 +153,7 @@ def test_a_run_depends_on_data_model_and_training_only():
 
 def test_an_evaluation_depends_on_its_split_and_what_is_hidden():
     reference = evaluation_fingerprint(Config(), "r", "d")
-    assert evaluation_fingerprint(changed("evaluate", hide="audio"), "r", "d") != reference
+    assert evaluation_fingerprint(changed("evaluate", masked_modality="audio"), "r", "d") != reference
     assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference
 
 

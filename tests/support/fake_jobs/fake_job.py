@@ -20,7 +20,7 @@ from pipeline.runtime.progress import JobResult, Progress, emit
 def run(kind: str, config: Config) -> JobResult:
     """Behave as FAKE_JOB says, e.g. `preprocess=die,train=fail`; each attempt leaves a file with its process id."""
     behaviour = wanted(kind, Path(config.storage.root))
-    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.hide}" if kind == "evaluate" else kind)
+    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.masked_modality}" if kind == "evaluate" else kind)
     folder.mkdir(parents=True, exist_ok=True)
     attempts = len(list(folder.glob("attempt-*")))
     (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))
@@ -63,10 +63,10 @@ def write_output(kind: str, folder: Path, config: Config) -> None:
         columns = dict(zip(("status", "stage", "reason"), map(list, zip(*rows, strict=True)), strict=True))
         pyarrow.parquet.write_table(pyarrow.table(columns), folder / "videos.parquet")
     if kind == "evaluate":
-        value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.hide]
+        value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.masked_modality]
         ccc = {"valence": value, "arousal": value, "mean": value}
         metrics = {
-            "hide": config.evaluate.hide,
+            "masked_modality": config.evaluate.masked_modality,
             "ccc": {"pooled": ccc, "per_video": {**ccc, "arousal": None, "mean": None}},
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
