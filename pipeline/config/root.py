@@ -226,7 +226,9 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     """
     placed = dataclasses.replace(config.train, dataset="", video_weights="", audio_weights="", use_gpu=False)
     train = dataclasses.replace(placed, checkpoint_every_steps=1, keep_checkpoints=1, max_failures=0)
-    return fingerprint(dataset_digest, config.sequence, config.model, train)
+    model = dataclasses.asdict(config.model)
+    del model["preset"]  # where the other fields come from does not matter
+    return fingerprint(dataset_digest, config.sequence, model, train)
 
 
 def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:
