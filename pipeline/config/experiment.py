@@ -67,7 +67,10 @@ class Config(BaseModel):
         model = values.get("model") if isinstance(values, dict) else None
         if not isinstance(model, dict) or not model.get("preset"):
             return values
-        return {**values, "model": {**preset_fields(model["preset"]), **model}}
+        try:
+            return {**values, "model": {**preset_fields(model["preset"]), **model}}
+        except ValueError as error:
+            raise ValueError(f"model.preset: {error}") from error
 
     @model_validator(mode="after")
     def _check_across_sections(self) -> Config:

@@ -207,9 +207,9 @@ class TrainConfig:
     weight_decay: Annotated[NotNegative, "of matrices; vectors have none"] = 1e-2
     warmup_fraction: Annotated[Share, "of the steps"] = 0.1
     clip_norm: Annotated[Positive, "to which gradients are clipped"] = 1.0
-    precision: Annotated[
-        Precision, "of the backbones; bfloat16 pays for residual ones where the hardware has it"
-    ] = "float32"
+    precision: Annotated[Precision, "of the backbones; bfloat16 pays for residual ones where the hardware has it"] = (
+        "float32"
+    )
     patience: Annotated[Count, "epochs without a better validation mean CCC"] = 8
     checkpoint_every_steps: Annotated[Count, "besides the one at the end of each epoch"] = 200
     keep_checkpoints: Annotated[Count, "besides the best"] = 2
@@ -240,9 +240,9 @@ class EvaluateConfig:
     ] = ""
     split: Annotated[Literal["train", "val", "test"], "whose frames are predicted"] = "test"
     masked_modality: Annotated[Literal["none", "video", "audio"], "masked at every step"] = "none"
-    smooth: Annotated[
-        Literal["off", "fixed", "tuned"], "predictions scored smoothed, too; tuned: on the val split"
-    ] = "off"
+    smooth: Annotated[Literal["off", "fixed", "tuned"], "predictions scored smoothed, too; tuned: on the val split"] = (
+        "off"
+    )
     smooth_valence_s: Annotated[NotNegative, "width of the mean filter where it is fixed: 20 frames at 30 Hz"] = 20 / 30
     smooth_arousal_s: Annotated[NotNegative, "the same for arousal: 50 frames at 30 Hz"] = 50 / 30
     num_threads: Annotated[NotNegativeInt, "of torch; 0: its own choice"] = 0
@@ -275,14 +275,12 @@ class AblateConfig:
 
     bases: Annotated[str, "attention bases, comma-separated"] = "concat,ca,jca,jca_paper,tca"
     gates: Annotated[str, "that every base but concat meets"] = "none,dca,iaca,grjca,hgrjca"
-    extras: Annotated[
-        str, "variants of IACA"
-    ] = "faithful,frozen,sharp,soft,agreement,augmented,supervised,agreement_supervised"
+    extras: Annotated[str, "variants of IACA"] = (
+        "faithful,frozen,sharp,soft,agreement,augmented,supervised,agreement_supervised"
+    )
     extra_bases: Annotated[str, "on which the extras are tried"] = "ca,jca"
     encoder: Annotated[Literal["none", "mlp"], "a trained network between the features and the fusion"] = "none"
-    data: Annotated[
-        Literal["benchmark", "source"], "built in, or features of the videos of [source]"
-    ] = "benchmark"
+    data: Annotated[Literal["benchmark", "source"], "built in, or features of the videos of [source]"] = "benchmark"
     dataset: Annotated[
         str,
         Uri("artifact", read_by=("ablate",), made_by="extract", marker=DATASET_MARKER),
