@@ -11,7 +11,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shards import DatasetError, DatasetInfo
-from pipeline.dataset.plan.shard_plan import digest
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs.workers.pool import build_shards
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
 from pipeline.runtime.progress import Progress, emit
@@ -76,7 +76,7 @@ def build(
             yield record
             budget.spend(record)
 
-    return completed({plan.name: digest(plan) for plan in plans}, uri, make, _note)
+    return completed({plan.name: plan_digest(plan) for plan in plans}, uri, make, _note)
 
 
 def completed(

@@ -10,7 +10,7 @@ from time import perf_counter
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
-from pipeline.dataset.build.versions import Difference
+from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shards import DatasetInfo
 from pipeline.dataset.plan.forecast import forecast, plan_text
@@ -42,7 +42,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     shards.require_complete(parent)
     versions.require_same_settings(config, parent)
     records = versions.read_records(parent)
-    difference = versions.compare(records, listing.videos)
+    difference = versions.compare_with_source(records, listing.videos)
     if not difference.kept:
         raise UsageError(
             f"none of the videos of {parent.uri} is under source.videos {config.source.videos}; --extend takes the "
@@ -65,7 +65,7 @@ def _extended(
     toolchain: dict[str, str],
     parent: DatasetInfo,
     records: Sequence[ShardRecord],
-    difference: Difference,
+    difference: SourceDifference,
     uri: str,
     begin: float,
 ) -> JobResult:
@@ -103,14 +103,14 @@ def _parent(parent: DatasetInfo) -> dict[str, str]:
 
 
 def _forget_removed(
-    records: Sequence[ShardRecord], difference: Difference, config: Config, toolchain: dict[str, str]
+    records: Sequence[ShardRecord], difference: SourceDifference, config: Config, toolchain: dict[str, str]
 ) -> None:
     """What the caches know of videos that were withdrawn, and of those that changed, goes with them."""
     memory = ScanCache(config, toolchain)
     videos = {span.video.key: span.video for record in records for span in record.spans}
     gone = [videos[key] for key in sorted(difference.removed)]
     for video in gone:
-        memory.forget(video.content_id)
+        memory.delete(video.content_id)
     memory.save()
     now = {uri for video in difference.added for uri in (video.uri, video.labels_uri, video.arousal_uri)}
     uris = {uri for video in gone for uri in (video.uri, video.labels_uri, video.arousal_uri)}
@@ -148,7 +148,7 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         lines = (f"nothing changed: {rejected} are rejected as before", *outcome_lines(shards.read_videos(parent.uri)))
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
     reused = versions.reuse_shards(others, (), parent, uri)
-    before = {versions.key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
+    before = {versions.stream_key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
     info = shards.finish_dataset(uri, config, [*reused, *counted], toolchain, {**_parent(parent), "retried": rejected})
     storage.create_if_absent(json.dumps({"by": name}).encode(), storage.join(parent.uri, SUPERSEDED))
@@ -179,5 +179,5 @@ def _outcomes(records: Sequence[ShardRecord]) -> list[object]:
 
 def _with_attempts(record: ShardRecord, before: dict[str, int]) -> ShardRecord:
     """The record with the attempts of earlier builds added."""
-    rows = (replace(row, attempts=row.attempts + before[versions.key_of(row)]) for row in record.videos)
+    rows = (replace(row, attempts=row.attempts + before[versions.stream_key_of(row)]) for row in record.videos)
     return replace(record, videos=tuple(rows))

@@ -10,7 +10,7 @@ from pipeline import storage
 from pipeline.config import dataset_fingerprint
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.plan.shard_plan import digest
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
@@ -57,7 +57,8 @@ def write_shards(plans, config, uri, toolchain, folder):
 
 def _record(plan, path, file, row, built) -> ShardRecord:
     own = {"name": plan.name, "sha256": shards.sha256_of(path), "size_bytes": path.stat().st_size}
-    return replace(built, **own, plan_digest=digest(plan), samples=tuple(file.rows), videos=(row,), spans=plan.spans)
+    own |= {"plan_digest": plan_digest(plan), "samples": tuple(file.rows), "videos": (row,), "spans": plan.spans}
+    return replace(built, **own)
 
 
 def test_a_rerun_is_free(thousand, table, tmp_path):

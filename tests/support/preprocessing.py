@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import storage
 from pipeline.config import load
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import verify
@@ -45,9 +45,10 @@ def plans_of(config, *video_ids):
 
 
 def anchor_of(config, video):
-    """Where the person is, as the look before the plan finds it for a video that will be cut."""
+    """Where the person is, as the scan before the plan finds it for a video that will be cut."""
     cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
-    return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: shard_builder.load_detector(config)).anchor
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
+    return scan_video(video, cut, **tools).anchor
 
 
 def build_in_process(config, name="talk"):

@@ -156,7 +156,7 @@ def finish_dataset(
     info = replace(info, provenance=provenance or {}, features=features)
     if storage.exists(storage.join(dataset_uri, "dataset.json")):  # then what lies beside it must stay
         info = _same_as_committed(info)
-        attempts.forget(dataset_uri)
+        attempts.delete_marks(dataset_uri)
         return info
     storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(dataset_uri, "index.parquet"))
     storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(dataset_uri, "videos.parquet"))
@@ -167,7 +167,7 @@ def finish_dataset(
     storage.publish_bytes(html.encode("utf-8", "backslashreplace"), storage.join(dataset_uri, "quality.html"))
     if not storage.create_if_absent(_info_to_json(info).encode(), storage.join(dataset_uri, "dataset.json")):
         info = _same_as_committed(info)
-    attempts.forget(dataset_uri)
+    attempts.delete_marks(dataset_uri)
     return info
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_to_json
 from pipeline.jobs.workers.shard_builder import MAX_CRASHES, ShardBuilder, load_detector
@@ -56,14 +56,14 @@ def _connect(config: Config) -> Any:
 def scan_videos(videos: Sequence[Video], config: Config, toolchain: dict[str, str]) -> dict[str, ScanResult]:
     """The facts of every stream by its key; files whose facts are not remembered are looked at in parallel."""
     memory = ScanCache(config, toolchain)
-    known = {video.key: memory.recall(video) for video in videos}
+    known = {video.key: memory.get(video) for video in videos}
     facts = {key: found for key, found in known.items() if found}
     unknown = [video for video in videos if video.key not in facts]
     try:
         for video, found in _looks(unknown, config):
             facts[video.key] = found or ScanResult()
             if found:
-                memory.learn(video, found)
+                memory.put(video, found)
                 _report_incomplete(video, found)
             if len(facts) % PROGRESS_EVERY == 0 or len(facts) == len(videos):
                 emit(Progress("look", len(facts), len(videos), "videos"))
@@ -125,7 +125,7 @@ def _look(streams: Sequence[Video], config: Config) -> list[ScanResult | None]:
     """What a look at the streams of one file finds."""
     ffmpeg, copies = find_ffmpeg(), LastCopy()
     load = functools.partial(load_detector, config)
-    return [look(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]
+    return [scan_video(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]
 
 
 def build_shards(

@@ -19,7 +19,7 @@ from pipeline.dataset.build import attempts
 from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.plan.shard_plan import digest, plan_from_json
+from pipeline.dataset.plan.shard_plan import plan_digest, plan_from_json
 from pipeline.media.faces.detect import Detector, make_detector
 from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
 from pipeline.records import STAGE_SECONDS, Rejection, ShardPlan, ShardRecord, Span, VideoRow
@@ -59,7 +59,7 @@ class ShardBuilder:
             if row["sha256"]:
                 return {"record": "", "error": self.repair(plan, row["sha256"])}
             # Ray may ask again for a shard whose answer it lost.
-            record = shards.finished_shard(self.dataset_uri, plan.name, digest(plan)) or self.build(plan)
+            record = shards.finished_shard(self.dataset_uri, plan.name, plan_digest(plan)) or self.build(plan)
         except OSError as error:
             return {"record": "", "error": f"{plan.name}: {error}"}
         return {"record": shards.record_to_json(record), "error": ""}
@@ -84,12 +84,12 @@ class ShardBuilder:
             path = directory / f"{plan.name}.tar"
             with ShardFile(path) as tar:
                 videos = self._build_spans(plan, tar, directory, attempt)
-            attempt.note(None)
+            attempt.mark(None)
             record = ShardRecord(
                 name=plan.name,
                 sha256=shards.sha256_of(path),
                 size_bytes=path.stat().st_size,
-                plan_digest=digest(plan),
+                plan_digest=plan_digest(plan),
                 samples=tuple(tar.rows),
                 videos=videos,
                 toolchain=self.toolchain,
@@ -105,9 +105,9 @@ class ShardBuilder:
         """A row per span; one that has killed its workers is left alone, and its row says so."""
         died, rows = attempt.crashes(), []
         for span in plan.spans:
-            crashes = died[attempts.name_of(span)]
+            crashes = died[attempts.span_name(span)]
             if crashes < MAX_CRASHES:
-                attempt.note(span)
+                attempt.mark(span)
                 rows.append(replace(self.build_span(span, tar, directory), attempts=crashes + 1))
             else:
                 why = f"{crashes} workers died while they worked on it; --retry-rejected tries again"

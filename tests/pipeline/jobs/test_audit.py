@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import load
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import decode_slice
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers import shard_builder
@@ -72,13 +72,12 @@ def audited(request, tmp_path_factory):
     settings = SMALL | {"source": {"videos": str(folder / "videos")}, "storage": {"root": str(folder)}}
     config = load(None, {"name": "audit", **settings, "shards": {"span_minutes": request.param}})
     videos = list_videos(config).videos
-    facts = {
-        video.key: look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: FakeDetector()) for video in videos
-    }
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": FakeDetector}
+    scans = {video.key: scan_video(video, config, **tools) for video in videos}
     uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
     worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
-    shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, facts, config)], toolchain)
+    shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)
     for path in (folder / "videos").iterdir():
         path.unlink()
     return folder / "dataset", left

@@ -9,7 +9,7 @@ import s3fs
 
 from pipeline import storage
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import digest, plan_to_json
+from pipeline.dataset.plan.shard_plan import plan_digest, plan_to_json
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from tests.support.fake_faulty_proxy import FakeFaultyProxy, Fault
@@ -87,10 +87,10 @@ def test_a_flipped_bit_is_no_finished_shard(talkers, undisturbed, undamaged, pro
     first = info.shards[0]
     plan = next(plan for plan in plans_of(config) if plan.name == first.name)
     proxy.faults = [Fault("flip", "GET", f"{first.name}.tar")]
-    assert shards.finished_shard(info.uri, plan.name, digest(plan)) is None
+    assert shards.finished_shard(info.uri, plan.name, plan_digest(plan)) is None
     proxy.faults = [Fault("flip", "GET", f"{first.name}.tar")]
     assert "the tar has sha256" in verify.problem_of(info.uri, first, rows_of(info.uri, first.name))
-    assert shards.finished_shard(info.uri, plan.name, digest(plan)).sha256 == first.sha256
+    assert shards.finished_shard(info.uri, plan.name, plan_digest(plan)).sha256 == first.sha256
     undamaged(info.uri, undisturbed, monkeypatch)
 
 

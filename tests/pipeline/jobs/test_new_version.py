@@ -144,15 +144,15 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     parent = build_in_process(config)
     assert {row.status for row in shards.read_videos(parent.uri)} == {"ok"}
     records = versions.read_records(parent)
-    same = versions.compare(records, list_videos(config).videos)
+    same = versions.compare_with_source(records, list_videos(config).videos)
     assert (same.added, same.removed, len(same.kept)) == ([], set(), 3)
     storage.publish_bytes(jpeg + b"another picture", str(own_source / "crops/person00_clip0/00007.jpg"))
     storage.delete(str(own_source / "crops/person00_clip1/00050.jpg"))
-    changed = versions.compare(records, list_videos(config).videos)
+    changed = versions.compare_with_source(records, list_videos(config).videos)
     assert [video.key for video in changed.added] == ["person00_clip0", "person00_clip1"]
     assert (changed.removed, changed.kept) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
     (own_source / "labels/person01_clip0.csv").write_text("frame,valence,arousal\n0,0.5,0.5\n")
-    assert versions.compare(records, list_videos(config).videos).kept == set()
+    assert versions.compare_with_source(records, list_videos(config).videos).kept == set()
 
 
 def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_source, tmp_path):
@@ -197,7 +197,7 @@ def test_rejected_videos_are_tried_again(talkers, tmp_path):
     plans = plans_of(config)
     hurt = next(plan for plan in plans if any(span.video.key == "person00_clip0" for span in plan.spans))
     for _ in range(2):
-        attempts.begin(uri, hurt.name, "").note(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
+        attempts.begin(uri, hurt.name, "").mark(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
     base = build_in_process(config, name)
     assert {row.reason for row in shards.read_videos(uri)} == {"", "no_face", "unreadable", "worker_crash"}
     retry = with_options(config, retry_rejected=True)

@@ -10,7 +10,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.config.sections import SegmentConfig, ShardsConfig
 from pipeline.dataset.build.span_build import SpanBuild, Tools
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.jobs.workers.pool import _by_file, _look
@@ -123,4 +123,5 @@ def test_a_look_costs_one_download_for_all_streams_of_a_file(bucket, clip):
     facts = _look(together, CUT)
     assert [found.duration_s for found in facts] == pytest.approx([2.0, 2.0], abs=0.1)
     assert downloads(bucket) == ["clip.mp4"]
-    assert look(clip, Config(), ffmpeg=find_ffmpeg(), load_detector=FakeBlindDetector).duration_s == pytest.approx(2.0)
+    alone = scan_video(clip, Config(), ffmpeg=find_ffmpeg(), load_detector=FakeBlindDetector)
+    assert alone.duration_s == pytest.approx(2.0)

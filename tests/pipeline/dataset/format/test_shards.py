@@ -165,12 +165,12 @@ def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
 def test_a_run_goes_on_whose_marks_another_run_took_away(tmp_path):
     uri, span = str(tmp_path / "d"), Span(Video("a", "a.mp4", "/a.mp4", 1, "1"))
     record = build(tmp_path, uri)
-    attempts.begin(uri, record.name, "slow").note(span)
+    attempts.begin(uri, record.name, "slow").mark(span)
     late = attempts.begin(uri, record.name, "slow")
     assert late.crashes() == {"a@0": 1}
     info = shards.finish_dataset(uri, Config(), [record], {})
     assert late.crashes() == {}
-    late.note(span)
+    late.mark(span)
     assert shards.finish_dataset(uri, Config(), [record], {}).digest == info.digest
     assert not (tmp_path / "d/attempts").exists()
 
@@ -179,7 +179,7 @@ def test_runs_that_commit_at_once_find_one_dataset_and_leave_no_marks(tmp_path):
     uri = str(tmp_path / "d")
     record = build(tmp_path, uri)
     for run in "abcd":
-        attempts.begin(uri, record.name, run).note(Span(Video("a", "a.mp4", "/a.mp4", 1, "1")))
+        attempts.begin(uri, record.name, run).mark(Span(Video("a", "a.mp4", "/a.mp4", 1, "1")))
     start = threading.Barrier(4)
 
     def finish(_):

@@ -139,12 +139,12 @@ def test_what_kills_two_workers_is_left_alone_and_its_neighbours_are_not(talkers
     )
     uri, worker_crash = str(tmp_path / "d"), plan.spans[1]
     for run in ("another driver", "another driver", "driver"):
-        attempts.begin(uri, plan.name, run).note(worker_crash)
+        attempts.begin(uri, plan.name, run).mark(worker_crash)
     worker = shard_builder.ShardBuilder(config.to_json(), uri, shard_builder.find_toolchain(), "driver")
     once = worker.build(plan)
     assert once.sha256 == calm.sha256
     assert [row.attempts for row in once.videos] == [1, 2, 1]
-    attempts.begin(uri, plan.name, "driver").note(worker_crash)
+    attempts.begin(uri, plan.name, "driver").mark(worker_crash)
     twice = worker.build(plan)
     row = twice.videos[1]
     assert (row.video_id, row.status, row.stage, row.reason) == ("person00_clip0", "rejected", "worker", "worker_crash")
