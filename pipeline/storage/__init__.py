@@ -16,12 +16,30 @@ from urllib.parse import unquote
 
 from pipeline.storage import local, s3
 from pipeline.storage.entry import Entry
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    NotAFolderError,
+    StorageError,
+    StorageTimeoutError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
 __all__ = [
+    "AccessDeniedError",
     "Entry",
+    "FileMissingError",
+    "IsFolderError",
+    "NoSpaceError",
+    "NotAFolderError",
+    "StorageError",
+    "StorageTimeoutError",
+    "UnreachableError",
     "arrow_filesystem",
     "copy",
     "create_if_absent",
@@ -85,14 +103,14 @@ def join(uri: str, *parts: str) -> str:
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder (on S3: any key below the prefix) at `uri`."""
     store, path = _place(uri)
-    with store.explained(path):
+    with store.translate_errors(path):
         return store.exists(path)
 
 
 def entry(uri: str) -> Entry:
     """Size and version of the file at `uri`; FileNotFoundError when there is none, IsADirectoryError for a folder."""
     store, path = _place(uri)
-    with store.explained(path):
+    with store.translate_errors(path):
         return store.entry(path)
 
 
@@ -103,7 +121,7 @@ def list_files(uri: str) -> list[Entry]:
     published are left out, and so are pipes and devices.
     """
     store, path = _place(uri)
-    with store.explained(path):
+    with store.translate_errors(path):
         return sorted(store.list_files(path), key=lambda found: found.uri)
 
 
@@ -112,7 +130,7 @@ def read_bytes(uri: str, start: int = 0, size: int | None = None) -> bytes:
     if start < 0 or (size is not None and size < 0):
         raise ValueError(f"cannot read {uri} from byte {start}, {size} bytes: neither may be negative")
     store, path = _place(uri)
-    with store.explained(path):
+    with store.translate_errors(path):
         return store.read_bytes(path, start, size)
 
 
@@ -125,19 +143,19 @@ def publish(local_path: str | os.PathLike[str], uri: str) -> None:
     """Copy the finished file `local_path` to `uri`, replacing what is there; at every moment complete or absent.
 
     Raises:
-        OSError: the copy failed and nothing changed at `uri`; a full disk names the path and the bytes.
+        StorageError: the copy failed and nothing changed at `uri`; a full disk names the path and the bytes.
     """
     if not os.path.isfile(local_path):
-        raise FileNotFoundError(f"cannot publish {os.fspath(local_path)} to {uri}: it is not a file")
+        raise FileMissingError(f"cannot publish {os.fspath(local_path)} to {uri}: it is not a file")
     store, path = _place(uri)
-    with store.explained(path, os.path.getsize(local_path)):
+    with store.translate_errors(path, os.path.getsize(local_path)):
         store.publish(os.fspath(local_path), path)
 
 
 def publish_bytes(data: bytes, uri: str) -> None:
     """Like `publish`, for content held in memory."""
     store, path = _place(uri)
-    with store.explained(path, len(data)):
+    with store.translate_errors(path, len(data)):
         store.publish_bytes(data, path)
 
 
@@ -148,7 +166,7 @@ def create_if_absent(data: bytes, uri: str) -> bool:
     its own write, so a caller that cares compares the content.
     """
     store, path = _place(uri)
-    with store.explained(path, len(data)):
+    with store.translate_errors(path, len(data)):
         return store.create_if_absent(data, path)
 
 
@@ -161,18 +179,19 @@ def copy(source_uri: str, uri: str) -> None:
     store, path = _place(uri)
     if source_store is store:
         entry(source_uri)  # so that an error from here on is about the target
-        with store.explained(path):
+        with store.translate_errors(path):
             store.copy(source, path)
     elif store is s3:
         publish(source, uri)
     else:
-        local.fill(path, lambda temporary: _download(source, temporary))
+        with local.translate_errors(path):
+            local.fill(path, lambda temporary: _download(source, temporary))
 
 
 def delete(uri: str) -> None:
     """Remove the file at `uri`; nothing there is fine."""
     store, path = _place(uri)
-    with store.explained(path):
+    with store.translate_errors(path):
         store.delete(path)
 
 
@@ -186,12 +205,13 @@ def local_copy(uri: str, directory: str | os.PathLike[str]) -> Path:
     _, path = _place(uri)
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]  # two keys of one name are two files
     target = Path(directory).absolute() / digest / path.rsplit("/", 1)[1][-_NAME_CHARS:]
-    local.fill(str(target), lambda temporary: _download(path, temporary))
+    with local.translate_errors(str(target)):
+        local.fill(str(target), lambda temporary: _download(path, temporary))
     return target
 
 
 def _download(path: str, local_path: str) -> None:
-    with s3.explained(path):
+    with s3.translate_errors(path):
         s3.download(path, local_path)
 
 

@@ -14,6 +14,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.storage.entry import Entry
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    NotAFolderError,
+    StorageError,
+)
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial")
 _ATTEMPTS = 100  # to put a file into a folder that others remove
@@ -95,7 +103,7 @@ def create_if_absent(data: bytes, path: str) -> bool:
         if error.errno not in _NO_LINK:
             raise
         message = f"the disk of {path} has no hard links, without which two writers cannot be told apart; move the root"
-        raise OSError(errno.ENOTSUP, message) from error
+        raise StorageError(errno.ENOTSUP, message) from error
     return True
 
 
@@ -162,24 +170,31 @@ def _temporary_beside(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def explained(path: str, size: int = 0) -> Iterator[None]:
-    """Let an OSError say in one line which file, and what to do about it; `size` is what was to be written."""
+def translate_errors(path: str, size: int = 0) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the file and what to do about it, in one line.
+
+    Args:
+        path: of the file.
+        size: bytes that were to be written, for the message of a full disk.
+    """
     try:
         yield
+    except StorageError:
+        raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no file {path}") from error
+        raise FileMissingError(f"there is no file {path}") from error
     except IsADirectoryError as error:
-        raise IsADirectoryError(f"{path} is a folder where a file is needed") from error
+        raise IsFolderError(f"{path} is a folder where a file is needed") from error
     except (NotADirectoryError, FileExistsError) as error:
         file = next((folder for folder in Path(path).parents if folder.is_file()), path)
-        raise NotADirectoryError(f"{path} lies below {file}, which is a file and not a folder") from error
+        raise NotAFolderError(f"{path} lies below {file}, which is a file and not a folder") from error
     except PermissionError as error:
-        raise PermissionError(f"no permission for {error.filename or path}: check its owner and mode") from error
+        raise AccessDeniedError(f"no permission for {error.filename or path}: check its owner and mode") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise StorageError(error.errno, error.strerror or str(error), error.filename or path) from error
         free = free_bytes(path)
         message = (
             f"no space left for {path}: {size} bytes were to be written, {free} are free; make room or move the root"
         )
-        raise OSError(error.errno, message) from error
+        raise NoSpaceError(error.errno, message) from error

@@ -18,6 +18,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.storage import multipart
 from pipeline.storage.entry import Entry
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    StorageError,
+    StorageTimeoutError,
+    UnreachableError,
+)
 
 if TYPE_CHECKING:
     import s3fs
@@ -232,37 +241,48 @@ def _code(error: BaseException | None) -> str:
 
 
 @contextmanager
-def explained(path: str, size: int = 0) -> Iterator[None]:
-    """Let an error say in one line which object, and what to do about it; `size` is what was to be written."""
+def translate_errors(path: str, size: int = 0) -> Iterator[None]:
+    """Turn what botocore and s3fs raise into a StorageError that names the object and what to do about it, in one line.
+
+    Args:
+        path: of the object, bucket/key.
+        size: bytes that were to be written, for the message.
+    """
     import botocore.exceptions as aws
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
     uri, bucket = f"s3://{path}", path.partition("/")[0]
     try:
         yield
+    except StorageError:
+        raise
     except FileNotFoundError as error:
         if _code(error) == "NoSuchBucket":
-            raise FileNotFoundError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it") from error
-        raise FileNotFoundError(f"there is no object {uri} at {endpoint}") from error
+            raise FileMissingError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it") from error
+        raise FileMissingError(f"there is no object {uri} at {endpoint}") from error
     except IsADirectoryError as error:
-        raise IsADirectoryError(f"{uri} is a prefix of objects where one object is needed") from error
+        raise IsFolderError(f"{uri} is a prefix of objects where one object is needed") from error
     except PermissionError as error:
         hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of the bucket"
-        raise PermissionError(f"{endpoint} refuses access to {uri} ({_code(error) or error}): {hint}") from error
+        raise AccessDeniedError(f"{endpoint} refuses access to {uri} ({_code(error) or error}): {hint}") from error
     except (aws.NoCredentialsError, aws.PartialCredentialsError) as error:
         hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        raise PermissionError(f"no complete credentials for {uri}: {hint}") from error
+        raise AccessDeniedError(f"no complete credentials for {uri}: {hint}") from error
     except aws.ParamValidationError as error:
         raise ValueError(f"{uri} is no valid S3 name: {' '.join(str(error).split())}") from error
     except (aws.HTTPClientError, aws.ConnectionError) as error:
-        raise ConnectionError(f"no answer from {endpoint} for {uri} ({error}): check AWS_ENDPOINT_URL") from error
+        raise UnreachableError(f"no answer from {endpoint} for {uri} ({error}): check AWS_ENDPOINT_URL") from error
     except TimeoutError as error:
         slow = f"does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
-        raise TimeoutError(f"{endpoint} {slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL") from error
+        raise StorageTimeoutError(
+            f"{endpoint} {slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL"
+        ) from error
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise OSError(error.errno, f"no space left on this machine for a copy of {uri}") from error
+            raise NoSpaceError(error.errno, f"no space left on this machine for a copy of {uri}") from error
         what = f"writing {size} bytes to" if size else "using"
-        raise OSError(
+        raise StorageError(
             error.errno, f"{endpoint} failed at {what} {uri}: {_code(error)} {error.strerror or error}"
         ) from error
+    except aws.BotoCoreError as error:
+        raise StorageError(f"cannot use {uri}: {' '.join(str(error).split())}") from error

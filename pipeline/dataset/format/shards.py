@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -16,10 +16,10 @@ from pipeline.config import FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.build import attempts
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import tables
-from pipeline.dataset.plan.shard_plan import span_from
 from pipeline.dataset.report import card, quality
 from pipeline.records import SampleRow, ShardRecord, Span, VideoRow
 from pipeline.records.features import FeatureOrigin
+from pipeline.records.serialize import from_json, to_json
 
 CHUNK_BYTES = 1 << 24
 _Row = TypeVar("_Row", SampleRow, VideoRow)
@@ -90,19 +90,12 @@ def write_shard(tar: Path, record: ShardRecord, dataset_uri: str) -> ShardRecord
 
 def record_to_json(record: ShardRecord) -> str:
     """The content of a shard's sidecar."""
-    return json.dumps(asdict(record), indent=1)
+    return to_json(record, indent=1)
 
 
 def record_from_json(text: str) -> ShardRecord:
     """Inverse of `record_to_json`."""
-    values = json.loads(text)
-    rows = {"samples": _rows(SampleRow, values["samples"]), "videos": _rows(VideoRow, values["videos"])}
-    spans = tuple(span_from(span) for span in values["spans"])
-    return ShardRecord(**{**values, **rows, "spans": spans, "label_grid": tuple(values["label_grid"])})
-
-
-def _rows(kind: type[_Row], values: Iterable[dict[str, Any]]) -> tuple[_Row, ...]:
-    return tuple(tables.from_dict(kind, value) for value in values)
+    return from_json(ShardRecord, text)
 
 
 def finished_shard(dataset_uri: str, name: str, plan_digest: str) -> ShardRecord | None:
@@ -123,7 +116,7 @@ def read_sidecar(uri: str) -> ShardRecord | None:
     """The record in a sidecar; None when another version of this program wrote it."""
     try:
         return record_from_json(storage.read_text(uri))
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         return None
 
 

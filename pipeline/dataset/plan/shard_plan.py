@@ -7,11 +7,11 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import FRAME_DTYPE, AnchorPoint, ShardPlan, Span, Video
+from pipeline.records.serialize import from_json, to_json
 
 MB = 1e6
 JPEG_BYTES, JPEG_BYTES_PER_PX = 620, 0.3  # of a face crop at quality 92, measured
@@ -130,16 +130,9 @@ def _content_of(span: Span) -> list[object]:
 
 def plan_to_json(plan: ShardPlan) -> str:
     """The plan as one line of ASCII, the form in which it travels."""
-    return json.dumps(asdict(plan))
+    return to_json(plan)
 
 
 def plan_from_json(text: str) -> ShardPlan:
     """Inverse of `plan_to_json`."""
-    values = json.loads(text)
-    return ShardPlan(values["name"], values["split"], tuple(span_from(span) for span in values["spans"]))
-
-
-def span_from(values: Mapping[str, Any]) -> Span:
-    """A span from what `asdict` makes of it."""
-    anchor = tuple(AnchorPoint(**point) for point in values["anchor"])
-    return Span(Video(**values["video"]), values["start_frame"], values["stop_frame"], anchor)
+    return from_json(ShardPlan, text)

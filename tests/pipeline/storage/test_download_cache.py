@@ -22,7 +22,7 @@ from tests.support.fake_flaky_server import FakeFlakyServer
 
 ENDS = """
 import sys
-from pipeline.dataset.copies import LastCopy
+from pipeline.storage.download_cache import LastCopy
 copies = LastCopy()
 print(copies.path_of(sys.argv[1]))
 """

@@ -153,6 +153,23 @@ def test_a_folder_is_no_file(storage_root):
         storage.entry(storage.join(storage_root, "folder"))
 
 
+def test_every_failure_is_a_storage_error(storage_root, tmp_path):
+    storage.publish_bytes(b"x", storage.join(storage_root, "folder/file"))
+    absent, folder = storage.join(storage_root, "absent"), storage.join(storage_root, "folder")
+    failures = {
+        lambda: storage.read_bytes(absent): FileNotFoundError,
+        lambda: storage.copy(absent, folder): FileNotFoundError,
+        lambda: storage.publish(tmp_path / "absent", absent): FileNotFoundError,
+        lambda: storage.local_copy(absent, tmp_path): FileNotFoundError,
+        lambda: storage.entry(folder): IsADirectoryError,
+    }
+    for use, builtin in failures.items():
+        with pytest.raises(storage.StorageError) as raised:
+            use()
+        assert isinstance(raised.value, builtin)
+        assert type(pickle.loads(pickle.dumps(raised.value))) is type(raised.value), "it travels between processes"
+
+
 def test_delete_twice_is_fine(storage_root):
     uri = storage.join(storage_root, "gone")
     storage.publish_bytes(b"x", uri)

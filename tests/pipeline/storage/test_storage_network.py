@@ -243,7 +243,7 @@ def test_a_full_disk_under_a_download_names_the_object(s3_server, s3_bucket, tmp
 
 @pytest.mark.slow
 def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
-    monkeypatch.setattr(storage.s3.parts, "COPY_BYTES", 8 << 20)
+    monkeypatch.setattr(storage.s3.multipart, "COPY_BYTES", 8 << 20)
     server.write("large", LARGE)
     storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/a copy")
     assert server.read("a copy") == LARGE
@@ -255,7 +255,7 @@ def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
 
 
 def test_a_large_copy_whose_completion_is_answered_too_late_is_forgiven(server, proxy, s3_bucket, monkeypatch):
-    monkeypatch.setattr(storage.s3.parts, "COPY_BYTES", 8 << 20)
+    monkeypatch.setattr(storage.s3.multipart, "COPY_BYTES", 8 << 20)
     server.write("large", LARGE)
     proxy.faults = [Fault(kind, "POST", "uploadId=") for kind in ("lost", "gone")]
     storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/a copy")
