@@ -40,7 +40,7 @@ def thousand(draw, looped, config_of, tmp_path_factory):
 
 def write_shards(plans, config, uri, toolchain, folder):
     """One shard built from its video; the others with the same pictures under their own names."""
-    built = ShardBuilder(config.to_json(), uri, toolchain).build(plans[0])
+    built = ShardBuilder(config, uri, toolchain).build(plans[0])
     tar = shards.shard_uri(uri, plans[0].name)
     segments = [verify.decode_slice(storage.read_bytes(tar, row.offset, row.size)) for row in built.samples]
     for plan in plans[1:]:

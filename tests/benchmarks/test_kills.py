@@ -44,7 +44,7 @@ def undisturbed(talkers, config_of, tmp_path_factory):
     """The dataset that every killed build must equal, made in this process."""
     root = tmp_path_factory.mktemp("undisturbed")
     config, toolchain = config_of(talkers, root, **SETTINGS), find_toolchain()
-    builder = ShardBuilder(config.to_json(), str(root / "d"), toolchain)
+    builder = ShardBuilder(config, str(root / "d"), toolchain)
     return shards.finish_dataset(str(root / "d"), config, [builder.build(p) for p in plans_of(config)], toolchain)
 
 

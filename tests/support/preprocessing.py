@@ -55,9 +55,14 @@ def build_in_process(config, name="talk"):
     """The dataset of a configuration, built by one worker in this process, without Ray."""
     toolchain = shard_builder.find_toolchain()
     uri = storage.join(config.storage.root, "datasets", name)
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
-    records = [worker.build(plan) for plan in plans_of(config)]
+    builder = shard_builder.ShardBuilder(config, uri, toolchain)
+    records = [builder.build(plan) for plan in plans_of(config)]
     return shards.finish_dataset(uri, config, records, toolchain)
+
+
+def builder_of(config, uri):
+    """A worker that builds shards, in this process."""
+    return shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain())
 
 
 def start_job(config, folder, kind="preprocess"):

@@ -14,6 +14,7 @@ from pipeline import storage
 from pipeline.records import Span
 
 FOLDER = "attempts"
+MAX_CRASHES = 2  # of workers on one span, before the span is rejected as the cause
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from pipeline.media.faces.contact_sheet import BLUE, GREEN, RED
 from pipeline.media.faces.detect import Detection
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from tests.support.media_files import write_media
-from tests.support.preprocessing import SMALL
+from tests.support.preprocessing import SMALL, builder_of
 
 NUM_FRAMES, FRAME_MS, SIDE = 320, 20, 40  # 50 frames a second, so that original frames are not those of the clock
 LEFT, RIGHT = (60, 100), (220, 90)
@@ -75,7 +75,7 @@ def audited(request, tmp_path_factory):
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": FakeDetector}
     scans = {video.key: scan_video(video, config, **tools) for video in videos}
     uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
+    worker = shard_builder.ShardBuilder(config, uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
     shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)
     for path in (folder / "videos").iterdir():
@@ -192,7 +192,7 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     film(tmp_path / "videos/guest.mov")
     settings = SMALL | {"source": {"videos": str(tmp_path / "videos")}, "storage": {"root": str(tmp_path)}}
     config = load(None, {"name": "audit", **settings, "faces": {"min_face_fraction": 0.9}})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "dataset"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "dataset"))
     worker.tools = replace(worker.tools, detector=FakeDetector())
     videos = list_videos(config).videos
     (plan,) = plan_shards(videos, {video.key: ScanResult(6.4) for video in videos}, config)

@@ -24,7 +24,7 @@ from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shards import DatasetError
 from pipeline.jobs import evaluate, extract, train, verify
-from pipeline.jobs.workers.feature_extractor import Extractor
+from pipeline.jobs.workers.feature_extractor import ExtractionTask, FeatureExtractor
 from pipeline.training import run_record, sequences
 from pipeline.training.loader import read_segment
 from tests.support.fake_run import finished_run, small_config, small_dataset
@@ -62,12 +62,12 @@ def verified(folder, repair=False):
 def extracted(config, uri):
     """The dataset of features, made in this process without Ray."""
     parent = shards.read_dataset(config.extract.dataset)
-    task = extract.task_of(config, parent)
-    worker = Extractor(task, uri)
-    answers = [worker({"name": shard.name, "sha256": shard.sha256}) for shard in parent.shards]
-    assert not any(answer["error"] for answer in answers)
-    records = [shards.record_from_json(answer["record"]) for answer in answers]
-    return shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
+    plan = extract.plan_extraction(config, parent)
+    worker = FeatureExtractor(plan, uri)
+    results = [worker(ExtractionTask(shard.name, shard.sha256)) for shard in parent.shards]
+    assert not any(result.error for result in results)
+    records = [result.record for result in results]
+    return shards.finish_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
 
 
 @pytest.fixture(scope="module")
@@ -175,10 +175,11 @@ def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
     damaged = small_dataset(tmp_path / "talkers")
     tar = Path(damaged.uri, "shards/val-00000.tar")
     tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
-    task = extract.task_of(configured(tmp_path, damaged.uri, run_uri), damaged)
+    plan = extract.plan_extraction(configured(tmp_path, damaged.uri, run_uri), damaged)
     shard = next(shard for shard in damaged.shards if shard.name == "val-00000")
-    answer = Extractor(task, str(tmp_path / "features"))({"name": shard.name, "sha256": shard.sha256})
-    assert answer["error"].startswith(f"val-00000: {tar} has sha256 ")
+    worker = FeatureExtractor(plan, str(tmp_path / "features"))
+    result = worker(ExtractionTask(shard.name, shard.sha256))
+    assert result.error.startswith(f"val-00000: {tar} has sha256 ")
     assert not (tmp_path / "features").exists()
 
 
@@ -191,11 +192,12 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
     config = configured(tmp_path, raw.uri, weights=weights)
     hearing = {"backbone": "residual", "feature_dim": 512, "modalities": "audio", "frozen": "all"}
     config = config.model_copy(update={"model": dataclasses.replace(config.model, **hearing)})
-    task = extract.task_of(config, raw)
-    assert (task.origin.run, task.origin.video_weights_sha256) == ("", "")
-    assert task.origin.audio_weights_sha256 == weights.audio_sha256
+    plan = extract.plan_extraction(config, raw)
+    assert (plan.origin.run, plan.origin.video_weights_sha256) == ("", "")
+    assert plan.origin.audio_weights_sha256 == weights.audio_sha256
     shard = next(shard for shard in raw.shards if shard.name == "val-00000")
-    made = Extractor(task, str(tmp_path / "features")).extract(shard.name, shard.sha256)
+    worker = FeatureExtractor(plan, str(tmp_path / "features"))
+    made = worker.extract(ExtractionTask(shard.name, shard.sha256))
     before = next(row for row in shards.read_index(raw.uri) if row.key == made.samples[1].key)
     clips = sequences.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
     found = read_segment(str(tmp_path / "features"), made.samples[1]).features

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import plan_to_json
-from pipeline.jobs.workers import shard_builder
 from tests.support.preprocessing import (
     alive,
     build_in_process,
+    builder_of,
     config_of,
     plans_of,
     require_invariants,
@@ -97,9 +96,9 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
     plans = plans_of(config)
     tar = tmp_path / "datasets/talk/shards" / f"{plans[0].name}.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    worker = shard_builder.ShardBuilder(config.to_json(), info.uri, shard_builder.find_toolchain())
+    worker = builder_of(config, info.uri)
     for plan in plans:
-        worker({"plan": plan_to_json(plan), "sha256": ""})
+        worker(plan)
     assert shards.sha256_of(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
     sidecars = {path.stem: json.loads(path.read_text()) for path in tar.parent.glob("*.json")}
     assert len(list((tmp_path / "datasets/talk/attempts").iterdir())) == 1

@@ -14,10 +14,18 @@ from pipeline.config import UsageError, load
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.report import quality
-from pipeline.jobs import build_missing, preprocess
+from pipeline.jobs import build_dataset, build_missing, preprocess
 from pipeline.jobs.workers import shard_builder
 from pipeline.records import STAGE_SECONDS
-from tests.support.preprocessing import build_in_process, config_of, plans_of, require_invariants, result_of, start_job
+from tests.support.preprocessing import (
+    build_in_process,
+    builder_of,
+    config_of,
+    plans_of,
+    require_invariants,
+    result_of,
+    start_job,
+)
 
 
 def test_every_input_is_a_row_with_its_reason(undisturbed):
@@ -167,10 +175,10 @@ def test_a_dry_run_builds_nothing(talkers, tmp_path):
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 2, "max_rejected_fraction": 0.1})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     records = [worker.build(plan) for plan in plans_of(config, "blank", "broken")]
     with pytest.raises(shards.DatasetError, match=r"2 of 2 videos were rejected(.|\n)*broken\.mp4: probe: unreadable"):
-        build_missing.check_rejections([row for record in records for row in record.videos], config)
+        build_dataset.check_rejections([row for record in records for row in record.videos], config)
 
 
 def test_too_little_space_is_said_before_the_work(tmp_path):
@@ -208,17 +216,17 @@ def test_yunet_on_real_clips(shared_folder, yunet, tmp_path):
 def test_a_hopeless_build_stops_early(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 1, "max_rejected_fraction": 0.1})
     plans = plans_of(config, "blank", "broken", "person00_clip0", "person00_clip1")
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
-    budget = build_missing.Budget(plans, config)
+    worker = builder_of(config, str(tmp_path / "d"))
+    budget = build_missing.RejectionBudget(plans, config)
     with pytest.raises(shards.DatasetError, match="1 of 4 videos were rejected"):
         budget.spend(worker.build(next(p for p in plans if p.spans[0].video.key == "broken")))
 
 
 def test_videos_that_were_there_before_bear_new_rejections(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_rejected_fraction": 0.3})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     plan, before = (plans_of(config, *ids) for ids in (("broken",), ("person00_clip0", "person00_clip1", "blank")))
     records = [worker.build(each) for each in (*plan, *before)]
     with pytest.raises(shards.DatasetError, match="1 of 1 videos were rejected"):
-        build_missing.Budget(plan, config).spend(records[0])
-    build_missing.Budget([*plan, *records[1:]], config).spend(records[0])
+        build_missing.RejectionBudget(plan, config).spend(records[0])
+    build_missing.RejectionBudget([*plan, *records[1:]], config).spend(records[0])

@@ -13,7 +13,8 @@ from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.content_id import content_id_of_file
-from pipeline.jobs.workers.pool import _by_file, _look
+from pipeline.jobs.scan_videos import _group_by_file
+from pipeline.jobs.workers.file_scanner import scan_file
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.records import AnchorPoint, Video
 from pipeline.storage.download_cache import LastCopy
@@ -119,9 +120,9 @@ class FakeBlindDetector:
 
 def test_a_look_costs_one_download_for_all_streams_of_a_file(bucket, clip):
     streams = [replace(clip, person=person) for person in ("left", "right")]
-    (together,) = _by_file(streams)
-    facts = _look(together, CUT)
-    assert [found.duration_s for found in facts] == pytest.approx([2.0, 2.0], abs=0.1)
+    (together,) = _group_by_file(streams)
+    scans = scan_file(together, CUT)
+    assert [scan.duration_s for scan in scans] == pytest.approx([2.0, 2.0], abs=0.1)
     assert downloads(bucket) == ["clip.mp4"]
     alone = scan_video(clip, Config(), ffmpeg=find_ffmpeg(), load_detector=FakeBlindDetector)
     assert alone.duration_s == pytest.approx(2.0)

@@ -93,7 +93,9 @@ def test_a_video_that_is_lost_as_a_whole_keeps_its_gaps():
 
 def test_a_face_that_goes_on_in_the_next_span_is_listed_once():
     first = row(faces=(visible(0, 100, num_followed=1, why="followed"), visible(50, 100, x0=200)), num_faces=25)
-    second = row(faces=(visible(100, 180, x0=14, num_followed=1, why="followed"), visible(150, 200, x0=200)), num_faces=2)
+    second = row(
+        faces=(visible(100, 180, x0=14, num_followed=1, why="followed"), visible(150, 200, x0=200)), num_faces=2
+    )
     (merged,) = merge_spans([first, second])
     followed, *others = merged.faces
     assert (followed.start_s, followed.stop_s, followed.num_frames, followed.num_followed) == (0, 180, 1800, 1800)

@@ -22,9 +22,9 @@ RATE_HZ, TILE = 25.0, 512  # of the default configuration
 HOURS_S = 3600.0
 
 
-def video(name, split="train", **scans):
+def video(name, split="train", **changes):
     path = f"{name}.mp4"
-    return Video(name, path, f"/videos/{path}", 1000, f"1000-{name}", group=name, split=split, **scans)
+    return Video(name, path, f"/videos/{path}", 1000, f"1000-{name}", group=name, split=split, **changes)
 
 
 def config(**shards):
