@@ -10,7 +10,8 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, require_complete
 from pipeline.dataset.plan.shard_plan import digest
 from pipeline.jobs.workers.pool import build_shards
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
@@ -24,8 +25,8 @@ def committed_at(uri: str) -> DatasetInfo | None:
     """The dataset at `uri` when it is committed and its shards are there by name and size."""
     if not storage.exists(storage.join(uri, "dataset.json")):
         return None
-    info = shards.read_dataset(uri)
-    shards.require_complete(info)
+    info = read_dataset(uri)
+    require_complete(info)
     return info
 
 
@@ -55,7 +56,7 @@ def make_dataset(
     """
     records = [*reused, *build(plans, config, uri, toolchain, reused)]
     check_rejections(merge_spans(row for record in records for row in record.videos), config)
-    return shards.finish_dataset(uri, config, records, toolchain, provenance)
+    return commit_dataset(uri, config, records, toolchain, provenance)
 
 
 def build(

@@ -7,8 +7,8 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import committed_at, completed, require_space
 from pipeline.jobs.workers.feature_extractor import Extractor, Task, find_toolchain
 from pipeline.jobs.workers.pool import Limits, answers, ray_session, records_of
@@ -34,18 +34,18 @@ def run(config: Config) -> JobResult:
     begin = perf_counter()
     if not config.extract.dataset:
         raise UsageError("extract.dataset is empty; give the URI of a dataset that iaca preprocess made")
-    parent = shards.read_dataset(config.extract.dataset)
+    parent = read_dataset(config.extract.dataset)
     task = task_of(config, parent)
     uri = storage.join(config.storage.root, "datasets", f"{config.name}-{task.fingerprint}")
     if committed := committed_at(uri):
         line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
         return _result(committed, perf_counter() - begin, line)
     widths = task.origin.video_dim + task.origin.audio_dim
-    num_frames = sum(row.num_preroll + row.num_frames for row in shards.read_index(parent.uri))
+    num_frames = sum(row.num_preroll + row.num_frames for row in read_index(parent.uri))
     require_space(uri, num_frames * (2 * widths + FRAME_DTYPE.itemsize))
     with ray_session():
         records = extract_shards(parent, task, uri, config)
-    info = shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
+    info = commit_dataset(uri, task.config, records, task.toolchain, features=task.origin)
     return _result(info, perf_counter() - begin)
 
 

@@ -12,7 +12,8 @@ from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.build.versions import Difference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
@@ -38,8 +39,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     begin = perf_counter()
     if config.preprocess.limit:
         raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
-    parent = shards.read_dataset(config.preprocess.extend)
-    shards.require_complete(parent)
+    parent = read_dataset(config.preprocess.extend)
+    require_complete(parent)
     versions.require_same_settings(config, parent)
     records = versions.read_records(parent)
     difference = versions.compare(records, listing.videos)
@@ -92,7 +93,7 @@ def _extended(
     }
     info = make_dataset(plans, config, uri, toolchain, reused, provenance)
     _forget_removed(records, difference, config, toolchain)
-    outcomes = (*outcome_lines(shards.read_videos(uri)), *warning)
+    outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
         outcomes += (f"{parent.uri} still holds what was removed: delete it once nobody needs it",)
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
@@ -145,14 +146,14 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
     if _outcomes(built) == _outcomes(again):
         for entry in storage.list_files(uri):
             storage.delete(entry.uri)
-        lines = (f"nothing changed: {rejected} are rejected as before", *outcome_lines(shards.read_videos(parent.uri)))
+        lines = (f"nothing changed: {rejected} are rejected as before", *outcome_lines(read_videos(parent.uri)))
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
     reused = versions.reuse_shards(others, (), parent, uri)
-    before = {versions.key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
+    before = {versions.key_of(row): row.attempts for row in read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
-    info = shards.finish_dataset(uri, config, [*reused, *counted], toolchain, {**_parent(parent), "retried": rejected})
+    info = commit_dataset(uri, config, [*reused, *counted], toolchain, {**_parent(parent), "retried": rejected})
     storage.create_if_absent(json.dumps({"by": name}).encode(), storage.join(parent.uri, SUPERSEDED))
-    outcomes = outcome_lines(shards.read_videos(uri))
+    outcomes = outcome_lines(read_videos(uri))
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
 
 

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
@@ -66,7 +66,7 @@ def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str]
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
     require_space(uri, expected.bytes)
     info = make_dataset(plans, config, uri, toolchain)
-    outcomes = outcome_lines(shards.read_videos(uri))
+    outcomes = outcome_lines(read_videos(uri))
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
 
 

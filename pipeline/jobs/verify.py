@@ -10,8 +10,8 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, ShardEntry, read_dataset, read_index
 from pipeline.dataset.format.samples import SampleError, decode_slice
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo, ShardEntry
 from pipeline.jobs.workers.pool import ray_session, repair_shards
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.records import SampleRow, ShardPlan, ShardRecord
@@ -31,9 +31,9 @@ def run(config: Config) -> JobResult:
     uri = config.verify.dataset
     if not uri:
         raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --dataset")
-    info = shards.read_dataset(uri)
+    info = read_dataset(uri)
     rows_of: dict[str, list[SampleRow]] = {}
-    for row in shards.read_index(info.uri):
+    for row in read_index(info.uri):
         rows_of.setdefault(row.shard.removesuffix(".tar"), []).append(row)
     damaged, broken = [], []
     for done, shard in enumerate(info.shards, start=1):
@@ -131,7 +131,7 @@ def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> st
     """What is wrong with a shard, in one line; "" when it is as it was written."""
     uri = shards.shard_uri(dataset_uri, shard.name)
     try:
-        found = shards.sha256_at(uri)
+        found = shards.sha256_of_uri(uri)
     except FileNotFoundError:
         return "the tar is missing"
     if found != shard.sha256:

@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.format import shards
 from pipeline.dataset.plan.shard_plan import digest
 from pipeline.storage.scratch import scratch_folder
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
 
@@ -157,7 +157,7 @@ def _without(record: ShardRecord, removed: Collection[str], parent_uri: str, uri
                     tar.add_slice(storage.read_bytes(source, row.offset, row.size), row)
         made = replace(
             record,
-            sha256=shards.sha256_of(path),
+            sha256=shards.sha256_of_file(path),
             size_bytes=path.stat().st_size,
             plan_digest=plan_digest,
             samples=tuple(tar.rows),

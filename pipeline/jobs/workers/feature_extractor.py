@@ -10,9 +10,9 @@ from typing import Any
 from pipeline.config import FORMAT_VERSION, Config, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset
 from pipeline.dataset.format.samples import SampleError
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetError
 from pipeline.records import STAGE_SECONDS, Segment, ShardRecord
 from pipeline.records.features import FeatureOrigin
 from pipeline.storage.scratch import remove_abandoned, scratch_folder
@@ -66,7 +66,7 @@ class Extractor:
         remove_abandoned()
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        self.parent = shards.read_dataset(task.parent_uri)
+        self.parent = read_dataset(task.parent_uri)
         self.model = backbones_of(task.config, task.origin, task.run_uri, task.step).to("cuda" if use_gpu else "cpu")
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
@@ -90,7 +90,7 @@ class Extractor:
         """
         parent = versions.read_record(self.parent, name, sha256)
         uri = shards.shard_uri(self.parent.uri, name)
-        if (found := shards.sha256_at(uri)) != sha256:
+        if (found := shards.sha256_of_uri(uri)) != sha256:
             raise DatasetError(f"{uri} has sha256 {found}, dataset.json says {sha256}; try iaca verify with --repair")
         with scratch_folder() as directory:
             path = directory / f"{name}.tar"
@@ -98,7 +98,7 @@ class Extractor:
                 rows = tar.add_video(self._segments(parent))
             record = replace(
                 parent,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
                 plan_digest=self.task.digest(sha256),
                 samples=tuple(rows),

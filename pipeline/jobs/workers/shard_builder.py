@@ -70,7 +70,7 @@ class ShardBuilder:
             path = directory / f"{plan.name}.tar"
             with ShardFile(path) as tar:
                 rows = [self.build_span(span, tar, directory) for span in plan.spans]
-            found = shards.sha256_of(path)
+            found = shards.sha256_of_file(path)
             if found == sha256:
                 storage.publish(path, shards.shard_uri(self.dataset_uri, plan.name))
                 return ""
@@ -87,7 +87,7 @@ class ShardBuilder:
             attempt.note(None)
             record = ShardRecord(
                 name=plan.name,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
                 plan_digest=digest(plan),
                 samples=tuple(tar.rows),
@@ -173,7 +173,7 @@ def _fetch_model(uri: str, sha256: str, directory: str) -> Path:
         path = storage.local_copy(uri, directory)
     except OSError as error:
         raise UsageError(f"faces.model_uri {uri} cannot be read: {error}") from error
-    found = shards.sha256_of(path)
+    found = shards.sha256_of_file(path)
     if found != sha256.lower():
         raise UsageError(f"faces.model_uri {uri} has sha256 {found}, but faces.model_sha256 is {sha256}")
     return path

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import build_missing
 from pipeline.jobs.workers import shard_builder
 from pipeline.runtime.progress import parse
@@ -56,6 +56,6 @@ def test_a_hopeless_build_asks_for_no_further_shard(talkers, tmp_path, monkeypat
             yield worker.build(plan)
 
     monkeypatch.setattr(build_missing, "build_shards", build_shards)
-    with pytest.raises(shards.DatasetError, match="1 of 3 videos were rejected"):
+    with pytest.raises(DatasetError, match="1 of 3 videos were rejected"):
         build_missing.build(plans, config, str(tmp_path / "d"), worker.toolchain)
     assert built == ["broken"]
