@@ -21,7 +21,8 @@ def to_json(record: object, *, indent: int | None = None) -> str:
         record: a dataclass whose fields are plain values, tuples of them, or records in turn.
         indent: spaces for each level; one line where it is None.
     """
-    return json.dumps(_adapter(type(record)).dump_python(record, mode="json"), indent=indent)
+    adapter: TypeAdapter[Any] = _adapter(type(record))  # type: ignore[arg-type]  # as below
+    return json.dumps(adapter.dump_python(record, mode="json"), indent=indent)
 
 
 def from_json(kind: type[_Record], text: str) -> _Record:

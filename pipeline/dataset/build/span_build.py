@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Config
-from pipeline.storage.download_cache import LastCopy
+from pipeline.storage.download_cache import DownloadCache
 from pipeline.dataset.sources.crop_folders import crop_reader
 from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
@@ -48,7 +48,7 @@ class Tools:
 
     ffmpeg: str
     detector: Detector
-    copies: LastCopy = field(default_factory=LastCopy)
+    copies: DownloadCache = field(default_factory=DownloadCache)
 
 
 class SpanBuild:
@@ -126,7 +126,7 @@ class SpanBuild:
     def _fetch(self) -> Path:
         begin = perf_counter()
         try:
-            path = self.tools.copies.path_of(self.video.uri)
+            path = self.tools.copies.local_path(self.video.uri)
         except FileNotFoundError as error:
             raise Rejection("source", "missing", _missing(self.video, error)) from error
         found = content_id_of_file(path)

@@ -21,7 +21,7 @@ from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.records import ShardPlan, ShardRecord, Video
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import Progress, emit
-from pipeline.storage.download_cache import LastCopy
+from pipeline.storage.download_cache import DownloadCache
 from pipeline.storage.scratch import remove_abandoned
 
 LOOKS_PER_CPU = 4  # asked for ahead of the answers
@@ -123,7 +123,7 @@ def _by_file(videos: Sequence[Video]) -> list[list[Video]]:
 
 def _look(streams: Sequence[Video], config: Config) -> list[ScanResult | None]:
     """What a look at the streams of one file finds."""
-    ffmpeg, copies = find_ffmpeg(), LastCopy()
+    ffmpeg, copies = find_ffmpeg(), DownloadCache()
     load = functools.partial(load_detector, config)
     return [look(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]
 
