@@ -11,8 +11,8 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.dataset.build.attempts import MAX_CRASHES
 from pipeline.dataset.build.merge import merge_spans
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs.build_missing import RejectionBudget, ShardTasks, build_missing, check_rejected
 from pipeline.jobs.workers.pool import Limits, WorkerPool
@@ -44,7 +44,7 @@ def build_dataset(
     """
     records = [*reused, *build_shards(target, plans, pool, reused)]
     check_rejections(merge_spans(row for record in records for row in record.videos), target.config)
-    return shards.finish_dataset(target.uri, target.config, records, target.toolchain, provenance)
+    return commit_dataset(target.uri, target.config, records, target.toolchain, provenance)
 
 
 def build_shards(

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, require_complete
 from pipeline.jobs.workers.pool import Limits, Worker, WorkerPool
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
@@ -90,8 +90,8 @@ def committed_at(uri: str) -> DatasetInfo | None:
     """The dataset at `uri` when it is committed and its shards are there by name and size."""
     if not storage.exists(storage.join(uri, "dataset.json")):
         return None
-    info = shards.read_dataset(uri)
-    shards.require_complete(info)
+    info = read_dataset(uri)
+    require_complete(info)
     return info
 
 

@@ -7,8 +7,8 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
 from pipeline.jobs.workers.pool import Limits, WorkerPool
@@ -34,7 +34,7 @@ def run(config: Config) -> JobResult:
     begin = perf_counter()
     if not config.extract.dataset:
         raise UsageError("extract.dataset is empty; give the URI of a dataset that iaca preprocess made")
-    parent = shards.read_dataset(config.extract.dataset)
+    parent = read_dataset(config.extract.dataset)
     plan = plan_extraction(config, parent)
     uri = storage.join(config.storage.root, "datasets", f"{config.name}-{plan.fingerprint}")
     if committed := committed_at(uri):
@@ -43,12 +43,12 @@ def run(config: Config) -> JobResult:
     require_space(uri, _expected_bytes(parent, plan))
     with WorkerPool(config) as pool:
         records = extract_shards(parent, plan, uri, pool)
-    info = shards.finish_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
+    info = commit_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
     return _result(info, perf_counter() - begin)
 
 
 def _expected_bytes(parent: DatasetInfo, plan: ExtractionPlan) -> float:
-    num_frames = sum(row.num_preroll + row.num_frames for row in shards.read_index(parent.uri))
+    num_frames = sum(row.num_preroll + row.num_frames for row in read_index(parent.uri))
     float16_bytes = 2
     width = plan.origin.video_dim + plan.origin.audio_dim
     return num_frames * (float16_bytes * width + FRAME_DTYPE.itemsize)

@@ -13,7 +13,8 @@ from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
@@ -68,8 +69,8 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
 def _read_parent(config: Config, listing: Listing) -> _Parent:
     if config.preprocess.limit:
         raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
-    info = shards.read_dataset(config.preprocess.extend)
-    shards.require_complete(info)
+    info = read_dataset(config.preprocess.extend)
+    require_complete(info)
     versions.require_same_settings(config, info)
     records = versions.read_records(info)
     difference = versions.compare_with_source(records, listing.videos)
@@ -103,7 +104,7 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
     info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
     _delete_removed_from_caches(parent, config, target.toolchain)
-    outcomes = (*outcome_lines(shards.read_videos(uri)), *warning)
+    outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
         outcomes += (f"{parent.info.uri} still holds what was removed: delete it once nobody needs it",)
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
@@ -172,11 +173,11 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
-        lines = (unchanged, *outcome_lines(shards.read_videos(parent.uri)))
+        lines = (unchanged, *outcome_lines(read_videos(parent.uri)))
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    outcomes = outcome_lines(shards.read_videos(target.uri))
+    outcomes = outcome_lines(read_videos(target.uri))
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
 
 
@@ -189,9 +190,9 @@ def _commit_retried(
 ) -> DatasetInfo:
     """Commit the new version, then write beside the parent that it supersedes it."""
     reused = versions.reuse_shards(others, (), parent, target.uri)
-    before = {versions.stream_key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
+    before = {versions.stream_key_of(row): row.attempts for row in read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
-    info = shards.finish_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance)
+    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance)
     pointer = json.dumps({"by": info.name}).encode()
     storage.create_if_absent(pointer, storage.join(parent.uri, SUPERSEDED))
     return info

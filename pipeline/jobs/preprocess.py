@@ -7,7 +7,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
@@ -69,7 +69,7 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
         return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
     require_space(target.uri, expected.bytes)
     info = build_dataset(target, plans, pool)
-    outcomes = outcome_lines(shards.read_videos(target.uri))
+    outcomes = outcome_lines(read_videos(target.uri))
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
 
 

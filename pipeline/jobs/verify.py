@@ -10,8 +10,8 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, ShardEntry, read_dataset, read_index
 from pipeline.dataset.format.samples import SampleError, decode_slice
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo, ShardEntry
 from pipeline.jobs.build_dataset import build_limits
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain, load_detector
@@ -41,7 +41,7 @@ def run(config: Config) -> JobResult:
     uri = config.verify.dataset
     if not uri:
         raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --dataset")
-    info = shards.read_dataset(uri)
+    info = read_dataset(uri)
     index = _index_by_shard(info)
     damages = []
     for num_done, shard in enumerate(info.shards, start=1):
@@ -67,7 +67,7 @@ def run(config: Config) -> JobResult:
 
 def _index_by_shard(info: DatasetInfo) -> dict[str, list[SampleRow]]:
     index: dict[str, list[SampleRow]] = {}
-    for row in shards.read_index(info.uri):
+    for row in read_index(info.uri):
         index.setdefault(row.shard.removesuffix(".tar"), []).append(row)
     return index
 
@@ -152,7 +152,7 @@ def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> st
     """Verify one shard: what is wrong with it, in one line; "" when it is as it was written."""
     uri = shards.shard_uri(dataset_uri, shard.name)
     try:
-        sha256 = shards.sha256_at(uri)
+        sha256 = shards.sha256_of_uri(uri)
     except FileNotFoundError:
         return "the tar is missing"
     if sha256 != shard.sha256:

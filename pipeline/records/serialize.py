@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -21,7 +21,8 @@ def to_json(record: object, *, indent: int | None = None) -> str:
         record: a dataclass whose fields are plain values, tuples of them, or records in turn.
         indent: spaces for each level; one line where it is None.
     """
-    return json.dumps(_adapter(type(record)).dump_python(record, mode="json"), indent=indent)
+    adapter: TypeAdapter[Any] = _adapter(type(record))  # type: ignore[arg-type]  # as below
+    return json.dumps(adapter.dump_python(record, mode="json"), indent=indent)
 
 
 def from_json(kind: type[_Record], text: str) -> _Record:
@@ -31,8 +32,9 @@ def from_json(kind: type[_Record], text: str) -> _Record:
         ValueError: the text is not JSON, a value does not fit its field, or a key fits no field: another version of
             this program wrote it. In one line.
     """
+    adapter: TypeAdapter[_Record] = _adapter(kind)  # type: ignore[arg-type]  # mypy reads the __hash__ of an instance
     try:
-        return _adapter(kind).validate_python(json.loads(text), extra="forbid")
+        return adapter.validate_python(json.loads(text), extra="forbid")
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the whole"
@@ -40,5 +42,5 @@ def from_json(kind: type[_Record], text: str) -> _Record:
 
 
 @cache
-def _adapter(kind: type[_Record]) -> TypeAdapter[_Record]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

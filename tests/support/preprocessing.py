@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.config import load
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
@@ -57,7 +58,7 @@ def build_in_process(config, name="talk"):
     uri = storage.join(config.storage.root, "datasets", name)
     builder = shard_builder.ShardBuilder(config, uri, toolchain)
     records = [builder.build(plan) for plan in plans_of(config)]
-    return shards.finish_dataset(uri, config, records, toolchain)
+    return commit_dataset(uri, config, records, toolchain)
 
 
 def builder_of(config, uri):
@@ -114,16 +115,16 @@ def survivors(folder):
 
 def require_invariants(uri, undisturbed):
     """Whatever happened: every input once, committed bytes as recorded, equal to the undisturbed build."""
-    info = shards.read_dataset(uri)
+    info = read_dataset(uri)
     assert info.digest == undisturbed.digest
     assert not list(filter(None, (verify.problem_of(uri, s, rows_of(uri, s.name)) for s in info.shards)))
-    keys = [row.key for row in shards.read_index(uri)]
+    keys = [row.key for row in read_index(uri)]
     assert len(keys) == len(set(keys)) == info.counts["samples"]
-    rows = shards.read_videos(uri)
-    assert sorted(row.uri for row in rows) == sorted(row.uri for row in shards.read_videos(undisturbed.uri))
+    rows = read_videos(uri)
+    assert sorted(row.uri for row in rows) == sorted(row.uri for row in read_videos(undisturbed.uri))
     assert info.counts["ok"] + info.counts["rejected"] == len(rows)
     assert storage.list_files(storage.join(uri, "attempts")) == []
 
 
 def rows_of(uri, name):
-    return [row for row in shards.read_index(uri) if row.shard == f"{name}.tar"]
+    return [row for row in read_index(uri) if row.shard == f"{name}.tar"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, join_gaps
 from pipeline.media.faces.detect import Box
 from pipeline.media.faces.track import distance, near
-from pipeline.records import STAGE_SECONDS, Gap, VisibleFace, VideoRow
+from pipeline.records import STAGE_SECONDS, Gap, VideoRow, VisibleFace
 
 _SUMS = ("duration_s", "covered_s", "num_segments", "num_faces", "num_cuts", *STAGE_SECONDS)
 _SHARES = ("face_fraction", "audio_fraction", "silent_fraction", "clipped_fraction")  # of the time that a span lasts

@@ -39,7 +39,7 @@ from pipeline.records import (
     VideoRow,
 )
 from pipeline.storage import StorageError
-from pipeline.storage.download_cache import LastCopy
+from pipeline.storage.download_cache import DownloadCache
 
 MAX_FACES = 20  # of a span are listed in its row; the others are only counted
 MAX_DETAIL_CHARS = 2000
@@ -53,7 +53,7 @@ class Tools:
 
     ffmpeg: str
     detector: Detector
-    copies: LastCopy = field(default_factory=LastCopy)
+    copies: DownloadCache = field(default_factory=DownloadCache)
 
 
 class SpanBuild:
@@ -154,7 +154,7 @@ class SpanBuild:
         """A local path of the video, whose content is the planned one, and the version of the file there."""
         with self.stage("source"):
             try:
-                path = self.tools.copies.path_of(self.video.uri)
+                path = self.tools.copies.local_path(self.video.uri)
             except FileNotFoundError as error:
                 raise Rejection("source", "missing", _missing_detail(self.video, error)) from error
             try:

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import plan_digest
-from pipeline.storage.scratch import scratch_folder
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
+from pipeline.storage.scratch import scratch_folder
 
 NUM_COPIERS = 8
 MAX_LISTED_GROUPS = 10  # in one line
@@ -183,7 +183,7 @@ def _copy_without(record: ShardRecord, removed: Collection[str], parent_uri: str
                     tar.add_slice(storage.read_bytes(source, row.offset, row.size), row)
         smaller = replace(
             record,
-            sha256=shards.sha256_of(path),
+            sha256=shards.sha256_of_file(path),
             size_bytes=path.stat().st_size,
             plan_digest=digest,
             samples=tuple(tar.rows),

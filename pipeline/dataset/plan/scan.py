@@ -13,7 +13,7 @@ from pipeline.media.faces.anchor import scan_people
 from pipeline.media.faces.detect import Detector
 from pipeline.media.faces.track import Choice
 from pipeline.records import AnchorPoint, Probe, Rejection, Video
-from pipeline.storage.download_cache import LastCopy
+from pipeline.storage.download_cache import DownloadCache
 
 PERSONS: dict[str, Choice] = {"left": "left", "right": "right"}  # of a stream: how its face is chosen
 
@@ -24,7 +24,12 @@ def choice_of(video: Video, config: Config) -> Choice:
 
 
 def scan_video(
-    video: Video, config: Config, *, ffmpeg: str, load_detector: Callable[[], Detector], copies: LastCopy | None = None
+    video: Video,
+    config: Config,
+    *,
+    ffmpeg: str,
+    load_detector: Callable[[], Detector],
+    copies: DownloadCache | None = None,
 ) -> ScanResult | None:
     """Probe the file of a stream and, if it is long enough to be cut, find the person to follow on its keyframes.
 
@@ -43,9 +48,9 @@ def scan_video(
     Raises:
         OSError: the storage does not answer.
     """
-    copies = copies or LastCopy()
+    copies = copies or DownloadCache()
     try:
-        path = copies.path_of(video.uri)
+        path = copies.local_path(video.uri)
         container = probe(path, max_duration_s=math.inf)
     except FileNotFoundError:
         return None

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline import storage
-from pipeline.storage import Entry
+from pipeline.storage import StoredFile
 
 END_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22  # that each reader holds
@@ -17,7 +17,7 @@ NUM_READERS = 16
 _CACHE = ("cache", "content_ids.json")
 
 
-def content_ids(entries: Iterable[Entry], root: str, *, whole: bool = False) -> dict[str, str]:
+def content_ids(entries: Iterable[StoredFile], root: str, *, whole: bool = False) -> dict[str, str]:
     """The content_id of every entry by its URI; only files whose size or version changed are read again.
 
     Args:
@@ -61,11 +61,11 @@ def content_id_of_bytes(data: bytes) -> str:
     return _name(len(data), [data])
 
 
-def _facts(entry: Entry, whole: bool) -> list[object]:
+def _facts(entry: StoredFile, whole: bool) -> list[object]:
     return [entry.size_bytes, entry.version, whole]
 
 
-def _read(entry: Entry, whole: bool) -> str:
+def _read(entry: StoredFile, whole: bool) -> str:
     size = entry.size_bytes
     if whole:
         return _name(size, (storage.read_bytes(entry.uri, at, CHUNK_BYTES) for at in range(0, size, CHUNK_BYTES)))

@@ -17,7 +17,7 @@ from pipeline.dataset.sources.corpora import LabelFile, Streams, pair_affwild2, 
 from pipeline.dataset.sources.crop_folders import with_crops
 from pipeline.dataset.sources.splits import apply_manifest, assign_splits, read_manifest
 from pipeline.records import Video
-from pipeline.storage import Entry
+from pipeline.storage import StoredFile
 
 VIDEO_EXTENSIONS = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
@@ -42,7 +42,7 @@ class _File:
     """A file below a folder."""
 
     path: str  # relative, with "/"
-    entry: Entry
+    entry: StoredFile
 
 
 def list_videos(config: Config) -> Listing:

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from pipeline.config import FORMAT_VERSION, Config, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset
 from pipeline.dataset.format.samples import SampleError
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetError
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import STAGE_SECONDS, Segment, ShardRecord
 from pipeline.records.features import FeatureOrigin
@@ -87,7 +87,7 @@ class FeatureExtractor:
         remove_abandoned()
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        self.parent = shards.read_dataset(plan.parent_uri)
+        self.parent = read_dataset(plan.parent_uri)
         self.model = backbones_of(plan.config, plan.origin, plan.run_uri, plan.step).to("cuda" if use_gpu else "cpu")
 
     def __call__(self, task: ExtractionTask) -> ShardResult:
@@ -109,7 +109,7 @@ class FeatureExtractor:
         """
         parent = versions.read_record(self.parent, task.name, task.sha256)
         uri = shards.shard_uri(self.parent.uri, task.name)
-        if (sha256 := shards.sha256_at(uri)) != task.sha256:
+        if (sha256 := shards.sha256_of_uri(uri)) != task.sha256:
             raise DatasetError(
                 f"{uri} has sha256 {sha256}, dataset.json says {task.sha256}; try iaca verify with --repair"
             )
@@ -119,7 +119,7 @@ class FeatureExtractor:
                 rows = tar.add_video(self._segments(parent))
             record = replace(
                 parent,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
                 plan_digest=self.plan.digest(task.sha256),
                 samples=tuple(rows),

@@ -83,7 +83,7 @@ class ShardBuilder:
             attempt.mark(None)
             record = ShardRecord(
                 name=plan.name,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
                 plan_digest=plan_digest(plan),
                 samples=tuple(tar.rows),
@@ -174,7 +174,7 @@ def _fetch_model(uri: str, sha256: str, directory: str) -> Path:
         path = storage.local_copy(uri, directory)
     except OSError as error:
         raise UsageError(f"faces.model_uri {uri} cannot be read: {error}") from error
-    actual = shards.sha256_of(path)
+    actual = shards.sha256_of_file(path)
     if actual != sha256.lower():
         raise UsageError(f"faces.model_uri {uri} has sha256 {actual}, but faces.model_sha256 is {sha256}")
     return path

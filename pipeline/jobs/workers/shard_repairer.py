@@ -53,7 +53,7 @@ class ShardRepairer:
             path = folder / f"{plan.name}.tar"
             with ShardFile(path) as tar:
                 rows = [self.builder.build_span(span, tar, folder) for span in plan.spans]
-            actual = shards.sha256_of(path)
+            actual = shards.sha256_of_file(path)
             if actual == sha256:
                 storage.publish(path, shards.shard_uri(self.dataset_uri, plan.name))
                 return ""

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import load
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
@@ -77,7 +77,7 @@ def audited(request, tmp_path_factory):
     uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
     worker = shard_builder.ShardBuilder(config, uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
-    shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)
+    commit_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)
     for path in (folder / "videos").iterdir():
         path.unlink()
     return folder / "dataset", left

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs.build_dataset import BuildTarget, build_shards
 from pipeline.jobs.build_missing import ShardTasks, build_missing
 from pipeline.jobs.workers.pool import Limits
@@ -56,6 +56,6 @@ def test_a_hopeless_build_starts_no_further_shard(talkers, tmp_path):
     plans.sort(key=lambda plan: plan.spans[0].video.key != "broken")
     builder = builder_of(config, str(tmp_path / "d"))
     pool = FakePool(builder)
-    with pytest.raises(shards.DatasetError, match="1 of 3 videos were rejected"):
+    with pytest.raises(DatasetError, match="1 of 3 videos were rejected"):
         build_shards(BuildTarget(str(tmp_path / "d"), config, builder.toolchain), plans, pool)
     assert [plan.spans[0].video.key for plan in pool.started] == ["broken"]

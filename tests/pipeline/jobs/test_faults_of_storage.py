@@ -9,6 +9,7 @@ import s3fs
 
 from pipeline import storage
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers import shard_builder
@@ -118,7 +119,7 @@ def test_two_builds_race_for_one_commit(talkers, undisturbed, storage_root):
         worker = shard_builder.ShardBuilder(config, uri, toolchain, run)
         records = [worker.build(plan) for plan in plans]
         line.wait(60)
-        return shards.finish_dataset(uri, config, records, toolchain)
+        return commit_dataset(uri, config, records, toolchain)
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(build, ("one driver", "another driver"))

@@ -13,7 +13,7 @@ from tests.support.fake_flaky_server import FakeFlakyServer
 
 USES = {
     "exists": storage.exists,
-    "entry": storage.entry,
+    "entry": storage.stat,
     "list_files": storage.list_files,
     "read_bytes": storage.read_bytes,
     "publish_bytes": lambda uri: storage.publish_bytes(b"x", uri),

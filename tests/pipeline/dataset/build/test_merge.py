@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.dataset.build.merge import merge_spans
-from pipeline.records import Gap, VisibleFace, VideoRow
+from pipeline.records import Gap, VideoRow, VisibleFace
 
 
 def row(name="talk", **changes):

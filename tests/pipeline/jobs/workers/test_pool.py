@@ -9,7 +9,7 @@ from ray.exceptions import WorkerCrashedError
 from pipeline.config import UsageError, load
 from pipeline.jobs.workers import pool
 from pipeline.jobs.workers.pool import Limits, WorkerPool, num_actors
-from pipeline.storage import Entry
+from pipeline.storage import StoredFile
 
 ONE_WORKER = load(None, {"cluster": {"num_workers": 1}})
 LIMITS = Limits(num_retries=0, idle_timeout_s=60)
@@ -17,14 +17,14 @@ LIMITS = Limits(num_retries=0, idle_timeout_s=60)
 
 def test_a_result_is_there_before_the_next_is(tmp_path, local_ray):
     class FakeSlowWorker:  # in here, for Ray to send it with its code: workers do not know this module
-        task_type, result_type = Entry, Entry
+        task_type, result_type = StoredFile, StoredFile
 
         def __call__(self, task):
             time.sleep(task.size_bytes)
             Path(task.uri).touch()
             return task
 
-    tasks = [Entry(str(tmp_path / name), seconds, "") for name, seconds in (("first", 0), ("second", 3))]
+    tasks = [StoredFile(str(tmp_path / name), seconds, "") for name, seconds in (("first", 0), ("second", 3))]
     results = WorkerPool(ONE_WORKER).map(FakeSlowWorker, (), tasks, LIMITS)
     assert next(results) == tasks[0]
     assert not Path(tasks[1].uri).exists()
