@@ -19,7 +19,7 @@ from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
-from pipeline.dataset.sources import content_id
+from pipeline.dataset.sources.content_id import delete_cached
 from pipeline.dataset.sources.listing import Listing
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
 from pipeline.jobs.build_missing import committed_at, require_space
@@ -94,7 +94,7 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     lines = (
         f"a new version of {parent.info.name}: {about}",
         *warning,
-        *plan_text(plans, listing.ignored, expected),
+        *plan_text(plans, listing.unused, expected),
     )
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
@@ -136,7 +136,7 @@ def _delete_removed_from_caches(parent: _Parent, config: Config, toolchain: dict
     scans.save()
     present = {uri for video in parent.difference.added for uri in _files_of(video)}
     gone = {uri for video in removed for uri in _files_of(video)} - present
-    content_id.forget(gone, config.storage.root)
+    delete_cached(gone, config.storage.root)
 
 
 def _files_of(video: Video) -> tuple[str, str, str]:

@@ -62,7 +62,7 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
     scans = scan_videos(listing.videos, config, target.toolchain, pool)
     plans = plan_shards(listing.videos, scans, config)
     expected = forecast(listing.videos, scans, config)
-    lines = plan_text(plans, listing.ignored, expected)
+    lines = plan_text(plans, listing.unused, expected)
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}

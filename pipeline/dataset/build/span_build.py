@@ -19,8 +19,9 @@ from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
 from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.dataset.sources.crop_folders import crop_reader
+from pipeline.dataset.sources.label_clock import annotations_of
 from pipeline.dataset.sources.label_files import read_labels, with_labels
-from pipeline.dataset.sources.labels import LabelError, LabelRows, annotations_of
+from pipeline.dataset.sources.label_formats import LabelError, LabelRows
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detector
 from pipeline.media.read_crops import read_cropped
@@ -303,7 +304,7 @@ class SpanBuild:
     def _read_labels(self) -> LabelRows:
         with self.stage("labels"):
             rows = read_labels(self.video, self.config.source)
-        self.row = replace(self.row, num_label_rows=len(rows.places), num_invalid_labels=rows.num_invalid)
+        self.row = replace(self.row, num_label_rows=len(rows.positions), num_invalid_labels=rows.num_invalid)
         return rows
 
     def _labels_without_frames(self) -> NDArray[np.float32]:
