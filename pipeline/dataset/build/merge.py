@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, join_gaps
 from pipeline.media.faces.detect import Box
-from pipeline.media.faces.track import distance, near
+from pipeline.media.faces.track import distance, is_near
 from pipeline.records import STAGE_SECONDS, Gap, VideoRow, VisibleFace
 
 _SUMS = ("duration_s", "covered_s", "num_segments", "num_faces", "num_cuts", *STAGE_SECONDS)
@@ -66,7 +66,7 @@ def join_faces(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
 
 def _goes_on(before: VisibleFace, after: VisibleFace) -> bool:
     within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_ABSENCE_S
-    return within and near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
+    return within and is_near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
 
 
 def _join(before: VisibleFace, after: VisibleFace) -> VisibleFace:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
+from pipeline.dataset.build.media_options import crop_options, decode_options, mel_options, video_options
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
 from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.sources.content_id import content_id_of_file
@@ -24,7 +25,8 @@ from pipeline.dataset.sources.label_files import read_labels, with_labels
 from pipeline.dataset.sources.label_formats import LabelError, LabelRows
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detector
-from pipeline.media.read_crops import read_cropped
+from pipeline.media.options import ClockSpan, PersonRule
+from pipeline.media.read_crops import read_crops
 from pipeline.media.read_sound import read_sound
 from pipeline.media.read_video import read_video
 from pipeline.records import (
@@ -193,33 +195,26 @@ class SpanBuild:
         self.row = with_labels(self.row, np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
         return annotations
 
-    def _read_crops(self, path: Path, facts: Probe) -> VideoOnClock:
+    def _read_crops(self, path: Path, container: Probe) -> VideoOnClock:
         """Crops on the clock: those that lie beside the video, or of the faces that are detected in it."""
-        media, faces = self.config.media, self.config.faces
-        span = {"start_frame": self.first_frame, "stop_frame": self.span.stop_frame}
-        style = {"crop_px": media.crop_px, "jpeg_quality": media.jpeg_quality}
+        clock_span = ClockSpan(self.first_frame, self.span.stop_frame, self.span.start_frame - self.first_frame)
         if self.video.crops_uri:
-            read, rate = crop_reader(self.video), media.frame_rate_hz
-            return read_cropped(read, facts, directory=self.folder, frame_rate_hz=rate, **span, **style)
+            return read_crops(
+                crop_reader(self.video),
+                container,
+                directory=self.folder,
+                frame_rate_hz=self.config.media.frame_rate_hz,
+                crop=crop_options(self.config),
+                span=clock_span,
+            )
         return read_video(
             path,
-            facts,
+            container,
+            video_options(self.config, self.tools.ffmpeg),
             detector=self.tools.detector,
-            ffmpeg=self.tools.ffmpeg,
             directory=self.folder,
-            frame_rate_hz=media.frame_rate_hz,
-            detect_every=faces.detect_every,
-            min_score=faces.min_score,
-            min_overlap=faces.min_overlap,
-            max_gap_s=faces.max_gap_s,
-            margin=faces.margin,
-            choose=choice_of(self.video, self.config),
-            timeout_s=media.timeout_s,
-            align=faces.align,
-            anchor=self.span.anchor,
-            num_context=self.span.start_frame - self.first_frame,
-            **span,
-            **style,
+            rule=PersonRule(choice_of(self.video, self.config), self.span.anchor),
+            span=clock_span,
         )
 
     def _decode(self, path: Path, container: Probe) -> VideoOnClock:
@@ -232,14 +227,14 @@ class SpanBuild:
             with self.stage("decode"):
                 video = self._read_crops(path, container)
         except Rejection as rejection:
-            self.contact_sheet = rejection.sheet
+            self.contact_sheet = rejection.contact_sheet
             if rejection.frames is not None:
                 self._add_picture_gaps(rejection.frames)
             raise
         self._add_picture_gaps(video.frames)
         if len(video.frames) <= self.span.start_frame - self.first_frame:
             raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {video.problem}")
-        self.contact_sheet = video.sheet
+        self.contact_sheet = video.contact_sheet
         fraction = face_fraction(video, container, self.config.media.frame_rate_hz, self.start_s)
         self.row = _with_video(self.row, video, fraction, self._within(video.covered_s))
         if problem := container.problem or video.problem or self._shortfall():
@@ -264,33 +259,26 @@ class SpanBuild:
             limit = f"; faces.min_face_fraction is {min_fraction}" if fraction else ""
             raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of the frames{limit}")
 
-    def _decode_sound(self, path: Path, facts: Probe, num_frames: int) -> SoundOnClock:
-        media, sound = self.config.media, self.config.sound
+    def _decode_sound(self, path: Path, container: Probe, num_frames: int) -> SoundOnClock:
         with self.stage("audio"):
-            heard = read_sound(
+            sound = read_sound(
                 path,
-                facts,
-                ffmpeg=self.tools.ffmpeg,
+                container,
+                decode_options(self.config, self.tools.ffmpeg),
+                mel_options(self.config),
                 num_clock_frames=num_frames,
                 first_frame=self.first_frame,
-                frame_rate_hz=media.frame_rate_hz,
-                sample_rate_hz=media.sample_rate_hz,
-                n_fft=sound.n_fft,
-                window_s=sound.window_s,
-                hop_s=sound.hop_s,
-                num_mels=sound.num_mels,
-                timeout_s=media.timeout_s,
             )
         self.row = replace(
             self.row,
-            seconds_audio=heard.seconds_audio,
-            audio_fraction=float(np.mean(heard.hop_ok)),
-            silent_fraction=heard.silent_fraction,
-            clipped_fraction=heard.clipped_fraction,
+            seconds_audio=sound.seconds_audio,
+            audio_fraction=float(np.mean(sound.hop_ok)),
+            silent_fraction=sound.silent_fraction,
+            clipped_fraction=sound.clipped_fraction,
         )
-        if heard.problem and not self.row.reason:
-            self.row = replace(self.row, stage="audio", reason="partial", detail=heard.problem[:MAX_DETAIL_CHARS])
-        return heard
+        if sound.problem and not self.row.reason:
+            self.row = replace(self.row, stage="audio", reason="partial", detail=sound.problem[:MAX_DETAIL_CHARS])
+        return sound
 
     def _within(self, time_s: float) -> float:
         """How much of the span lies before a time of the video's clock."""

@@ -71,7 +71,7 @@ def report_lines(row: VideoRow) -> list[ReportLine]:
     """Describe the gaps of a video, the followed person and the other faces; lines without an entry are left out."""
     lines = [_gap_line(kind, [gap for gap in row.gaps if gap.missing == kind]) for kind in _GAP_TITLES]
     followed = [_face_text(face) for face in row.faces if face.num_followed]
-    others = [f"{_face_text(face)}: {face.why}" for face in row.faces if not face.num_followed]
+    others = [f"{_face_text(face)}: {face.reason}" for face in row.faces if not face.num_followed]
     lines.append(ReportLine("followed", "followed", _shortened(followed)))
     lines.append(ReportLine("other", "not followed", _shortened(others)))
     return [line for line in lines if line.entries]

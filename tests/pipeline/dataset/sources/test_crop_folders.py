@@ -89,7 +89,7 @@ def test_a_stream_is_built_from_its_crops_and_the_sound_of_its_video(tmp_path):
     assert first.frames["audio_ok"][31:].all()
     assert build.row.face_fraction == pytest.approx(0.8)
     assert build.row.reason == ""
-    assert build.sheet
+    assert build.contact_sheet
 
 
 def test_crops_without_their_video_say_what_is_needed(tmp_path):

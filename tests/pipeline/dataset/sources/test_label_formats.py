@@ -10,6 +10,8 @@ from pipeline.dataset.sources.label_formats import LabelError, label_text, parse
 TIMES = np.arange(10) / 25
 NUMBER = st.floats(-1, 1, width=32)
 NOT_VALID = st.sampled_from(["nan", "-5", "-5.0", "", "NaN"])
+GOLD = {"names": ("v.csv", "a.csv"), "delays_s": (0.0, 0.0)}
+PAIR = st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(NOT_VALID, NUMBER), st.tuples(NUMBER, NOT_VALID))
 
 
 def read(text, times=TIMES):
@@ -64,11 +66,7 @@ def test_what_is_written_is_read(values):
     assert [(float(v), float(a)) for v, a in rows[["valence", "arousal"]]] == [values[f] for f in sorted(values)]
 
 
-@given(
-    st.lists(
-        st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(NOT_VALID, NUMBER), st.tuples(NUMBER, NOT_VALID)), max_size=10
-    )
-)
+@given(st.lists(PAIR, max_size=10))
 def test_every_row_is_kept_or_counted(pairs):
     text = "frame,valence,arousal\n" + "".join(f"{i},{v},{a}\n" for i, (v, a) in enumerate(pairs))
     rows = parse(text, name="")
