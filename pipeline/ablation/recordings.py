@@ -15,8 +15,7 @@ from pipeline.ablation.corruption import CorruptedSource
 from pipeline.ablation.feature_sequences import HEALTHY, Sequences, Source, TrialData, spread
 from pipeline.config import Config, UsageError
 from pipeline.config.sections import AblateConfig, SequenceConfig
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.training import sampler, sequences
@@ -74,11 +73,11 @@ def find(config: Config) -> Recordings:
         UsageError: it is no dataset of features, lacks labels, a split or a second group in one, its segments are not
             what the sequence section says, or it does not fit into `ablate.memory_gb`.
     """
-    dataset = shards.read_dataset(config.ablate.dataset)
+    dataset = read_dataset(config.ablate.dataset)
     origin = _require_features(config, dataset)
     view = on_dataset(config, dataset.config).sequence
     view = replace(view, subclip_frames=origin.subclip_frames, subclip_dilation=origin.subclip_dilation)
-    spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), shards.read_index(dataset.uri)
+    spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), read_index(dataset.uri)
     labelled = {row.split for row in rows if row.label_ratio > 0}
     measured, choosing = "test" if "test" in labelled else "val", "val" if "val" in labelled else ""
     found = Recordings(dataset.uri, dataset.digest, view, spec, config.ablate.phases, measured, choosing)
@@ -168,7 +167,7 @@ def read(found: Recordings) -> dict[str, Part]:
         SampleError, OSError: a sample cannot be read; an ablation leaves none out.
         UsageError: a split has too few labelled frames with a face for a CCC.
     """
-    rows = shards.read_index(found.uri)
+    rows = read_index(found.uri)
     parts = {split: _read_split(found, found.samples(rows, split)) for split in found.splits}
     for split, part in parts.items():
         _require_faces(part.sequences, split, found.uri)

@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.dataset.build.gaps import stretches
+from pipeline.dataset.build.gaps import true_runs
 from pipeline.evaluation.predictions import Stream
 from pipeline.records import LABEL_NAMES
 
@@ -156,7 +156,7 @@ def _presence(axis: Axes, stream: Stream) -> None:
 def spans(times_s: NDArray, chosen: NDArray[np.bool_]) -> list[tuple[float, float]]:
     """Start and end of every run of chosen frames; a frame lasts until the next one."""
     frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.04
-    return [(float(times_s[a]), float(times_s[b - 1]) + frame_s) for a, b in stretches(chosen)]
+    return [(float(times_s[a]), float(times_s[b - 1]) + frame_s) for a, b in true_runs(chosen)]
 
 
 def _thin(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index, read_videos
 from pipeline.records import SampleRow
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -40,12 +39,12 @@ def run(config: Config) -> JobResult:
     if not config.evaluate.run:
         raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
     finished = run_record.read_finished(config.evaluate.run)
-    dataset = shards.read_dataset(config.evaluate.dataset or finished.dataset_uri)
+    dataset = read_dataset(config.evaluate.dataset or finished.dataset_uri)
     run_config = run_record.fitted_to(run_record.read_config(config.evaluate.run), dataset, finished.features)
     uri = evaluation_uri(config, finished, dataset)
     skipped = storage.exists(storage.join(uri, MANIFEST))
     if not skipped:
-        rows = shards.read_index(dataset.uri)
+        rows = read_index(dataset.uri)
         split, smooth = config.evaluate.split, config.evaluate.smooth
         by_split = {name: _rows_of(name, rows, dataset) for name in (split, *["val"] * (smooth == "tuned"))}
         streams = {name: _predict(config, run_config, finished, dataset, of) for name, of in by_split.items()}
@@ -114,7 +113,7 @@ def _publish(
     if windows:
         streams = [smoothing.smoothed(stream, windows, run_config.media.frame_rate_hz) for stream in streams]
     columns = predictions.joined_columns(streams)
-    videos = [row for row in shards.read_videos(dataset.uri) if row.split == split]
+    videos = [row for row in read_videos(dataset.uri) if row.split == split]
     about = {
         "run": folder_name(config.evaluate.run),
         "dataset": folder_name(dataset.uri),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
 from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -41,13 +41,13 @@ def run(config: Config) -> JobResult:
     started = time.monotonic()
     if not config.train.dataset:
         raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
-    dataset = shards.read_dataset(config.train.dataset)
+    dataset = read_dataset(config.train.dataset)
     config = run_record.on_dataset(config, dataset.config)
     run_record.require_features_fit(config, dataset.features)
     uri = run_record.run_uri(config, dataset.digest)
     if finished := run_record.read_record(uri):
         return _result(uri, finished, time.monotonic() - started, skipped=True)
-    rows = shards.read_index(dataset.uri)
+    rows = read_index(dataset.uri)
     chosen = {split: sampler.labelled(rows, split, dataset.uri) for split in ("train", "val")}
     if not run_record.read_attempts(uri):
         _require_undamaged(dataset, {row.shard for rows_of in chosen.values() for row in rows_of})
@@ -62,7 +62,7 @@ def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
     """Hash the shards that a new run is going to read: the loader's range reads cannot tell a flipped bit."""
     used = [shard for shard in dataset.shards if f"{shard.name}.tar" in files]
     with ThreadPoolExecutor(NUM_HASHED_AT_ONCE) as threads:
-        found = threads.map(lambda shard: shards.sha256_at(shards.shard_uri(dataset.uri, shard.name)), used)
+        found = threads.map(lambda shard: shards.sha256_of_uri(shards.shard_uri(dataset.uri, shard.name)), used)
         for done, (shard, digest) in enumerate(zip(used, found, strict=True), start=1):
             emit(Progress("check", done, len(used), "shards", shard.name))
             if digest != shard.sha256:
@@ -127,11 +127,11 @@ def train_worker(settings: dict[str, str]) -> None:
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
-    rows = shards.read_index(settings["dataset_uri"])
+    rows = read_index(settings["dataset_uri"])
     chosen = [sampler.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     attempt = run_record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
-    features = shards.read_dataset(settings["dataset_uri"]).features
+    features = read_dataset(settings["dataset_uri"]).features
     plan = TrainPlan(config, settings["dataset_uri"], settings["run_uri"], chosen[0], chosen[1], features)
     try:
         Trainer(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)

@@ -19,7 +19,7 @@ def scratch_folder() -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=_NEW))
     lock = os.open(new, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = new.rename(new.with_name(new.name.replace(_NEW, _LOCKED)))  # seen by others only with its lock
+    folder = new.rename(new.with_name(new.name.replace(_NEW, _LOCKED)))  # visible to others only with its lock
     try:
         yield folder
     finally:

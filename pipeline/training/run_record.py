@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
 from pipeline.config import Config, UsageError, require_view, run_fingerprint
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.records.features import FeatureOrigin
 
 # With other settings crops or spectrograms would look different to the model, though their shapes may be the same.

@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetInfo, finish_dataset, record_to_json, sha256_of
+from pipeline.dataset.format.shards import record_to_json, sha256_of_file
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, SampleRow, Segment, ShardRecord, VideoRow
 
 CROP_PX, NUM_MELS, RATE_HZ, HOP_S = 16, 8, 25.0, 0.01
@@ -83,9 +85,9 @@ def write_dataset(directory: Path, config, segments_of_split, rejected=()) -> Da
         videos = tuple(video_row(name, segments) for name in dict.fromkeys(s.video_id for s in segments))
         videos += tuple(row for row in rejected if row.split == split)
         tar = directory / "shards" / f"{split}-00000.tar"
-        records.append(ShardRecord(f"{split}-00000", sha256_of(tar), tar.stat().st_size, "", tuple(rows), videos))
+        records.append(ShardRecord(f"{split}-00000", sha256_of_file(tar), tar.stat().st_size, "", tuple(rows), videos))
         tar.with_suffix(".json").write_text(record_to_json(records[-1]))
-    return finish_dataset(str(directory), config, records, {})
+    return commit_dataset(str(directory), config, records, {})
 
 
 def video_row(video_id, segments) -> VideoRow:

@@ -6,7 +6,7 @@ import dataclasses
 
 from pipeline import storage
 from pipeline.config import Config
-from pipeline.dataset.format.shards import read_index
+from pipeline.dataset.format.dataset_info import read_index
 from pipeline.jobs.train import record_of
 from pipeline.training import run_record, sampler
 from pipeline.training.ranks import Ranks

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import UsageError
-from pipeline.dataset.format.shards import DatasetError
+from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import train
 from pipeline.runtime.progress import parse, result_from_json
 from pipeline.training import checkpoint, run_record

@@ -17,7 +17,7 @@ METHODS = ("HEAD", "GET", "PUT", "POST", "DELETE")
 LARGE = bytes(range(256)) * 70_000  # 17 MiB, three parts
 USES = {
     "exists": storage.exists,
-    "entry": storage.entry,
+    "entry": storage.stat,
     "list_files": storage.list_files,
     "read_bytes": storage.read_bytes,
     "a range": lambda uri: storage.read_bytes(uri, 1, 2),
@@ -219,7 +219,7 @@ def test_an_object_that_is_gone_since_it_was_listed_is_named(server, proxy, s3_b
     server.write("videos/a.mp4", b"film")
     (listed,) = storage.list_files(f"{s3_bucket}/videos")
     server.client.rm_file(f"{server.bucket}/videos/a.mp4")
-    for use in (storage.read_bytes, storage.entry, lambda uri: storage.local_copy(uri, tmp_path)):
+    for use in (storage.read_bytes, storage.stat, lambda uri: storage.local_copy(uri, tmp_path)):
         with pytest.raises(FileNotFoundError, match=f"there is no object {s3_bucket}/videos/a.mp4") as raised:
             use(listed.uri)
         assert "\n" not in str(raised.value)
@@ -243,7 +243,7 @@ def test_a_full_disk_under_a_download_names_the_object(s3_server, s3_bucket, tmp
 
 @pytest.mark.slow
 def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
-    monkeypatch.setattr(storage.s3.parts, "COPY_BYTES", 8 << 20)
+    monkeypatch.setattr(storage.s3.multipart, "COPY_BYTES", 8 << 20)
     server.write("large", LARGE)
     storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/a copy")
     assert server.read("a copy") == LARGE
@@ -255,7 +255,7 @@ def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
 
 
 def test_a_large_copy_whose_completion_is_answered_too_late_is_forgiven(server, proxy, s3_bucket, monkeypatch):
-    monkeypatch.setattr(storage.s3.parts, "COPY_BYTES", 8 << 20)
+    monkeypatch.setattr(storage.s3.multipart, "COPY_BYTES", 8 << 20)
     server.write("large", LARGE)
     proxy.faults = [Fault(kind, "POST", "uploadId=") for kind in ("lost", "gone")]
     storage.copy(f"{s3_bucket}/large", f"{s3_bucket}/a copy")

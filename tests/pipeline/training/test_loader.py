@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from iaca_model.config import FeatureSpec
-from pipeline.dataset.format.shards import read_index
+from pipeline.dataset.format.dataset_info import read_index
 from pipeline.training import sampler
 from pipeline.training.loader import Loader, read_segment
 from tests.support.fake_dataset import write_shard
