@@ -83,6 +83,10 @@ def test_help_of_a_command_explains_its_options():
         (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
         (
             ["preprocess", "--source.videos", "/videos", "--cluster.address", "http://head:8265"],
+            "source.videos is /videos, a path of this machine, which the cluster at http://head:8265 may not see",
+        ),
+        (
+            ["preprocess", "--source.videos", "/videos", "--source.shared", "--cluster.address", "http://head:8265"],
             "/outputs, a path of this machine, which the cluster at http://head:8265 may not see",
         ),
         (
