@@ -18,7 +18,7 @@ from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
-from pipeline.dataset.sources.content_id import forget
+from pipeline.dataset.sources.content_id import delete_cached
 from pipeline.dataset.sources.listing import Listing
 from pipeline.jobs.build_missing import build, committed_at, make_dataset, require_space
 from pipeline.jobs.workers.pool import scan_videos
@@ -77,7 +77,7 @@ def _extended(
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     )
     warning = versions.splits_kept_lines(difference, parent)
-    lines = (f"a new version of {parent.name}: {about}", *warning, *plan_text(plans, listing.ignored, expected))
+    lines = (f"a new version of {parent.name}: {about}", *warning, *plan_text(plans, listing.unused, expected))
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
@@ -115,7 +115,7 @@ def _forget_removed(
     memory.save()
     now = {uri for video in difference.added for uri in (video.uri, video.labels_uri, video.arousal_uri)}
     uris = {uri for video in gone for uri in (video.uri, video.labels_uri, video.arousal_uri)}
-    forget(uris - now, config.storage.root)
+    delete_cached(uris - now, config.storage.root)
 
 
 def newest(uri: str) -> str:

@@ -59,7 +59,7 @@ def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str]
     facts = scan_videos(listing.videos, config, toolchain)
     plans = plan_shards(listing.videos, facts, config)
     expected = forecast(listing.videos, facts, config)
-    lines = plan_text(plans, listing.ignored, expected)
+    lines = plan_text(plans, listing.unused, expected)
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}

@@ -19,7 +19,8 @@ from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
 from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.dataset.sources.label_files import read_labels, with_labels
-from pipeline.dataset.sources.labels import LabelError, LabelRows, annotations_of
+from pipeline.dataset.sources.label_clock import annotations_of
+from pipeline.dataset.sources.label_formats import LabelError, LabelRows
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
 from pipeline.media.faces.detect import Detector
 from pipeline.media.read_crops import read_cropped
@@ -281,7 +282,7 @@ class SpanBuild:
         rows = read_labels(self.video, self.config.source)
         self._learn(
             seconds_fetch=self.row.seconds_fetch + perf_counter() - begin,
-            num_label_rows=len(rows.places),
+            num_label_rows=len(rows.positions),
             num_invalid_labels=rows.num_invalid,
         )
         return rows

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.sources.labels import onto_clock
+from pipeline.dataset.sources.label_clock import onto_clock
 from pipeline.media.read_sound import FLOOR_POWER
 from pipeline.records import FRAME_DTYPE, Annotations, Segment, Video
 

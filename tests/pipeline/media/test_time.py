@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
-from pipeline.dataset.sources.labels import annotations_of, parse
+from pipeline.dataset.sources.label_clock import annotations_of
+from pipeline.dataset.sources.label_formats import parse
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detection
 from pipeline.media.ffmpeg_command import find_ffmpeg

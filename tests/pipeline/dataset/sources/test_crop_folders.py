@@ -61,7 +61,7 @@ def test_no_folder_at_all_is_a_mistake_of_the_user(tmp_path):
     with pytest.raises(UsageError, match=r"source\.crops .*/none does not exist"):
         with_crops([video("talk.mp4")], str(tmp_path / "none"))
     put(str(tmp_path / "other/00001.jpg"))
-    with pytest.raises(UsageError, match=r"no folder of crops below .*; looked for .*/talk"):
+    with pytest.raises(UsageError, match=r"no folder of crops below .*; expected .*/talk"):
         with_crops([video("talk.mp4")], str(tmp_path))
 
 
