@@ -48,7 +48,7 @@ def make_dataset(
     reused: Sequence[ShardRecord] = (),
     provenance: dict[str, Any] | None = None,
 ) -> DatasetInfo:
-    """Build what is missing of the plans and commit it, with the shards that were reused over from a parent.
+    """Build what is missing of the plans and commit it, with the shards that were reused from a parent.
 
     Raises:
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows, or somebody else committed
