@@ -99,7 +99,7 @@ def test_a_server_that_fails_for_a_moment_is_forgiven(server, proxy, s3_bucket, 
     assert not storage.create_if_absent(b"other", uri)
     storage.delete(uri)
     assert not server.has("a")
-    assert not [fault for fault in proxy.faults if fault.times and fault.method != "POST" and fault.words == "/a"]
+    assert not [fault for fault in proxy.faults if fault.times and fault.method != "POST" and fault.text == "/a"]
 
 
 def test_patience_with_a_silent_server_ends(server, proxy, impatient, s3_bucket, tmp_path):
