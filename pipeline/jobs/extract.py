@@ -17,6 +17,7 @@ from pipeline.records.features import FeatureOrigin
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
 from pipeline.training import run_record
+from pipeline.training.compatibility import config_for_dataset, run_config_for_dataset
 from pipeline.training.run_record import RunRecord
 
 NUM_RETRIES = 3  # of a shard whose worker died
@@ -55,17 +56,18 @@ def task_of(config: Config, parent: DatasetInfo) -> Task:
         raise UsageError(f"{parent.uri} holds features already; extract those of its parent {parent.features.parent}")
     if config.extract.run:
         return _with_run(config, parent, config.extract.run)
-    from pipeline.training.feature_extraction import require_weights
+    from pipeline.training.backbone_features import require_published_weights
 
-    require_weights(config)
-    return _task(config, run_record.on_dataset(config, parent.config), parent)
+    require_published_weights(config)
+    return _task(config, config_for_dataset(config, parent.config), parent)
 
 
 def _with_run(config: Config, parent: DatasetInfo, run_uri: str) -> Task:
-    done = run_record.read_finished(run_uri)
+    done = run_record.require_record(run_uri)
     if done.features:
         raise UsageError(f"{run_uri} was trained on features and has no backbones; give the run that they came from")
-    return _task(config, run_record.fitted_to(run_record.read_config(run_uri), parent, None), parent, run_uri, done)
+    made = run_config_for_dataset(run_record.read_config(run_uri), None, parent)
+    return _task(config, made, parent, run_uri, done)
 
 
 def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", done: RunRecord | None = None) -> Task:
@@ -128,9 +130,9 @@ def _note(done: ShardRecord) -> str:
 
 def _check_weights(task: Task) -> None:
     """Load the backbones here: wrong weights are better refused once than by every worker."""
-    from pipeline.training.feature_extraction import backbones_of
+    from pipeline.training.backbone_features import load_backbones
 
-    backbones_of(task.config, task.origin, task.run_uri, task.step)
+    load_backbones(task.config, task.origin, task.run_uri, task.step)
 
 
 def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:

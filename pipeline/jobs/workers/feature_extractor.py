@@ -55,7 +55,7 @@ class Extractor:
     def __init__(self, task: Task, dataset_uri: str) -> None:
         import torch
 
-        from pipeline.training.feature_extraction import backbones_of
+        from pipeline.training.backbone_features import load_backbones
 
         self.task, self.dataset_uri = task, dataset_uri
         use_gpu = task.config.extract.use_gpu
@@ -67,7 +67,7 @@ class Extractor:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
         self.parent = shards.read_dataset(task.parent_uri)
-        self.model = backbones_of(task.config, task.origin, task.run_uri, task.step).to("cuda" if use_gpu else "cpu")
+        self.model = load_backbones(task.config, task.origin, task.run_uri, task.step).to("cuda" if use_gpu else "cpu")
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Extract and publish the shard with the name and the sha256 that `row` gives.
@@ -109,9 +109,9 @@ class Extractor:
             return shards.write_shard(path, record, self.dataset_uri)
 
     def _segments(self, parent: ShardRecord) -> Iterator[Segment]:
-        from pipeline.training.feature_extraction import extract
+        from pipeline.training.backbone_features import extract_features
 
         config = self.task.config
         for row in parent.samples:
             segment = read_segment(self.parent.uri, row)
-            yield extract(self.model, segment, config.sequence, config.input_spec)
+            yield extract_features(self.model, segment, config.sequence, config.input_spec)
