@@ -54,30 +54,7 @@ _STYLE: dict[Any, Any] = {
 }
 MAX_BARS = 40
 MAX_POINTS = 2000  # of one curve: more than a screen shows
-
-
-def over_time(stream: StreamPredictions) -> str:
-    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
-    clock = stream.clock
-    stages = [(label, rows) for label, *rows in _GATE_ROWS if any(name in clock.gates for name, *_ in rows)]
-    heights = [3, 3] + [1.6] * len(stages) + [0.8]
-    with mpl.rc_context(_STYLE):
-        figure = Figure((9.6, 0.62 * sum(heights)))
-        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        for i, name in enumerate(LABEL_NAMES):
-            _values(axes[i], stream, i, name)
-        for axis, (label, rows) in zip(axes[2:], stages, strict=False):
-            _weights(axis, stream, label, rows)
-        for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
-            for axis in axes[:-1]:
-                axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
-        _presence(axes[-1], stream)
-        axes[-1].set_xlabel("seconds")
-        axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
-        return _svg(figure, f"over time {stream.name}")
-
-
-_GATE_ROWS = (
+_GATE_CURVES = (  # a title, then column, colour and name of each curve
     ("weight of each modality", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
     (
         "weight of what each learns from the other (cross-attention)",
@@ -85,6 +62,27 @@ _GATE_ROWS = (
         ("audio_cross", AUDIO, "audio"),
     ),
 )
+
+
+def over_time(stream: StreamPredictions) -> str:
+    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
+    clock = stream.clock
+    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, *_ in curves)]
+    heights = [3, 3] + [1.6] * len(panels) + [0.8]
+    with mpl.rc_context(_STYLE):
+        figure = Figure((9.6, 0.62 * sum(heights)))
+        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        for i, name in enumerate(LABEL_NAMES):
+            _draw_values(axes[i], stream, i, name)
+        for axis, (title, curves) in zip(axes[2:], panels, strict=False):
+            _draw_weights(axis, stream, title, curves)
+        for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
+            for axis in axes[:-1]:
+                axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
+        _draw_presence(axes[-1], stream)
+        axes[-1].set_xlabel("seconds")
+        axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
+        return _svg(figure, f"over time {stream.name}")
 
 
 def plane(true: NDArray, predicted: NDArray) -> str:
@@ -126,7 +124,7 @@ def per_video(names: Sequence[str], ccc: NDArray) -> str:
         return _svg(figure, "per video")
 
 
-def _values(axis: Axes, stream: StreamPredictions, column: int, name: str) -> None:
+def _draw_values(axis: Axes, stream: StreamPredictions, column: int, name: str) -> None:
     clock, rows = stream.clock, stream.annotations
     axis.plot(*_subsample(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2, label="annotated")
     axis.plot(*_subsample(clock.times_s, clock.values[:, column]), color=COLOURS[name], label="predicted")
@@ -134,15 +132,15 @@ def _values(axis: Axes, stream: StreamPredictions, column: int, name: str) -> No
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.96), ncols=2, borderaxespad=0)
 
 
-def _weights(axis: Axes, stream: StreamPredictions, label: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    for name, colour, title in rows:
-        if name in stream.clock.gates:
-            axis.plot(*_subsample(stream.clock.times_s, stream.clock.gates[name]), color=colour, label=title)
-    axis.set(title=label, ylim=(-0.05, 1.05), yticks=(0, 1))
+def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str, str]]) -> None:
+    for column, colour, name in curves:
+        if column in stream.clock.gates:
+            axis.plot(*_subsample(stream.clock.times_s, stream.clock.gates[column]), color=colour, label=name)
+    axis.set(title=title, ylim=(-0.05, 1.05), yticks=(0, 1))
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.94), ncols=2, borderaxespad=0)
 
 
-def _presence(axis: Axes, stream: StreamPredictions) -> None:
+def _draw_presence(axis: Axes, stream: StreamPredictions) -> None:
     clock = stream.clock
     for row, (ok, colour) in enumerate(((clock.audio_ok, AUDIO), (clock.face_ok, VIDEO))):
         bars = [(start, stop - start) for start, stop in spans(clock.times_s, ok)]

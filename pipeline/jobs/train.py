@@ -94,27 +94,35 @@ def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
 
 
 def _train_with_ray(config: Config, task: TrainTask) -> None:
-    """Train to the end, again after a worker crashed, up to `train.max_failures` times.
-
-    What a worker's own code raised is not tried again, as it would be raised again.
-    """
     os.environ.update(RAY_SETTINGS)
     job_process.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     try:
         with report_epochs(task.run_uri, config.train.epochs):
-            for num_retries in reversed(range(config.train.max_failures + 1)):
-                try:
-                    _run_worker_group(config, task)
-                    break
-                except TrainingFailedError as error:
-                    if not (num_retries and _is_worker_crash(error)):
-                        raise _error_of_job(error) from error
-                    print(f"{_message_of_worker(error)}; going on from the newest checkpoint", flush=True)
+            _train_despite_crashes(config, task)
     finally:
         ray.shutdown()
+
+
+def _train_despite_crashes(config: Config, task: TrainTask) -> None:
+    """Train to the end, starting again up to `train.max_failures` times after a worker crashed.
+
+    An exception that a worker's own code raised ends the job: another attempt would raise it, too.
+    """
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    num_crashes = 0
+    while True:
+        try:
+            _run_worker_group(config, task)
+        except TrainingFailedError as error:
+            if num_crashes == config.train.max_failures or not _is_worker_crash(error):
+                raise _error_of_job(error) from error
+            num_crashes += 1
+            print(f"{_message_of_worker(error)}; going on from the newest checkpoint", flush=True)
+        else:
+            return
 
 
 def _run_worker_group(config: Config, task: TrainTask) -> None:

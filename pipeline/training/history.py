@@ -49,7 +49,7 @@ class History:
         self._folder.cleanup()
 
     def add(self, row: Row) -> None:
-        """Append one row; numbers other than the step and the epoch become TensorBoard curves."""
+        """Append one row; all its numbers but the step and the epoch become TensorBoard curves."""
         self._rows.append(row)
         for name, value in row.items():
             if name not in ("step", "epoch") and isinstance(value, int | float):

@@ -60,8 +60,9 @@ def _read_weights(uri: str, sha256: str, field: str) -> dict[str, Tensor]:
         data = storage.read_bytes(uri)
     except OSError as error:
         raise UsageError(f"{field} {uri} cannot be read: {error}") from error
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise UsageError(f"{field} {uri} has sha256 {found}, but {field}_sha256 is {sha256 or 'empty'}")
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise UsageError(f"{field} {uri} has sha256 {actual}, but {field}_sha256 is {sha256 or 'empty'}")
     try:
         if uri.endswith(".safetensors"):
             return safetensors.torch.load(data)

@@ -30,7 +30,7 @@ class RunRecord:
     num_epochs: int
     attempts: int  # times that training was started: more than one after a lost worker or a rerun
     counts: dict[str, int] = field(default_factory=dict)  # segments, parameters, unreadable samples, ...
-    features: FeatureOrigin | None = None  # what it was trained on in place of crops and sound, if it was
+    features: FeatureOrigin | None = None  # what it was trained on instead of crops and sound
 
 
 def run_uri(config: Config, dataset_digest: str) -> str:

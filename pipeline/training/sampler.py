@@ -24,7 +24,7 @@ def labelled_rows(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> li
     """The rows of a split that have labels.
 
     Raises:
-        UsageError: there are none; the message says whether samples or their labels are missing.
+        UsageError: there are none; whether samples or only their labels are missing is in the message.
     """
     of_split = [row for row in rows if row.split == split]
     labelled = [row for row in of_split if row.label_ratio > 0]

@@ -162,15 +162,15 @@ def test_a_finished_run_is_not_trained_again(tmp_path, dataset):
 
 
 def test_what_cannot_be_trained_is_an_error_before_any_work(tmp_path, dataset):
-    def refused(message, uri):
+    def assert_usage_error(message, uri):
         with pytest.raises(UsageError, match=message):
             train.run(small_config(tmp_path, dataset=str(uri)))
 
-    refused(r"train\.dataset is empty", "")
-    refused("is not a finished dataset", tmp_path / "nothing")
-    refused("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
-    silent = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
-    refused("has no labels", write_dataset(tmp_path / "silent", small_config(), silent).uri)
+    assert_usage_error(r"train\.dataset is empty", "")
+    assert_usage_error("is not a finished dataset", tmp_path / "nothing")
+    assert_usage_error("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
+    unlabelled = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
+    assert_usage_error("has no labels", write_dataset(tmp_path / "unlabelled", small_config(), unlabelled).uri)
     assert not (tmp_path / "runs").exists()
 
 
@@ -185,7 +185,7 @@ def test_a_flipped_bit_is_found_before_training(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_view_that_does_not_fit_the_dataset_is_refused(tmp_path, dataset):
+def test_a_view_that_does_not_fit_the_dataset_is_assert_usage_error(tmp_path, dataset):
     values = small_config(tmp_path, dataset=dataset.uri).model_dump()
     values["sequence"]["num_subclips"] = 8
     values["segments"]["num_frames"] = 64

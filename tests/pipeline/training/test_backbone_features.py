@@ -53,7 +53,7 @@ def test_masks_are_those_of_the_sub_clips(model):
     own = sequences.end_frames(tuple(range(VIEW.subclip_stride)), VIEW)
     assert np.array_equal(found.ok_N2[own, 0], clips.video_ok_BL)
     assert np.array_equal(found.ok_N2[own, 1], clips.audio_ok_BL)
-    assert not found.ok_N2.all(axis=0).any(), "the gaps must tell"
+    assert not found.ok_N2.all(axis=0).any(), "the gaps must show"
     assert not found.video_ND[~found.ok_N2[:, 0]].any()
     assert not found.audio_ND[~found.ok_N2[:, 1]].any()
 
@@ -67,8 +67,8 @@ def test_the_rest_of_a_sample_stays_as_it_was(model):
 
 def test_a_modality_without_a_backbone_is_missing(model):
     torch.manual_seed(1)
-    deaf = model_of(SPEC, dataclasses.replace(CONFIG.model, modalities="video")).eval()
-    found = extract_features(deaf, make_segment(), VIEW, SPEC).features
+    video_only = model_of(SPEC, dataclasses.replace(CONFIG.model, modalities="video")).eval()
+    found = extract_features(video_only, make_segment(), VIEW, SPEC).features
     assert found.ok_N2.all(axis=0).tolist() == [True, False]
     assert not found.audio_ND.any()
 
@@ -109,8 +109,8 @@ def test_a_model_of_features_checks_widths_and_masks_what_it_leaves_out(model):
     batch = sequences.cut(extract_features(model, make_segment(), VIEW, SPEC), (0, 1), VIEW, FEATURES)
     with pytest.raises(ValueError, match=r"video features \(4, 8\) .* was made for \(4, 9\) and \(4, 8\)"):
         PrecomputedModel(dataclasses.replace(FEATURES, video_dim=9), CONFIG.model)(batch)
-    deaf = PrecomputedModel(FEATURES, dataclasses.replace(CONFIG.model, modalities="video")).eval()
+    video_only = PrecomputedModel(FEATURES, dataclasses.replace(CONFIG.model, modalities="video")).eval()
     noisy = dataclasses.replace(batch, audio_BLD=batch.audio_BLD + 1)
-    assert torch.equal(deaf(noisy).values_BL2, deaf(batch).values_BL2)
+    assert torch.equal(video_only(noisy).values_BL2, video_only(batch).values_BL2)
     whole = PrecomputedModel(FEATURES, CONFIG.model).eval()
     assert not torch.equal(whole(noisy).values_BL2, whole(batch).values_BL2)

@@ -75,15 +75,15 @@ def test_a_checkpoint_that_would_run_code_is_refused_even_with_a_matching_digest
 
     canary = tmp_path / "canary"
 
-    class Poison:
+    class RunsCode:
         def __reduce__(self):
             return (canary.write_text, ("run",))
 
     folder = checkpoint.folder(run_uri, 10)
-    worker_crash = pickle.dumps(Poison())
-    storage.publish_bytes(worker_crash, storage.join(folder, checkpoint.OPTIMIZER))
+    malicious = pickle.dumps(RunsCode())
+    storage.publish_bytes(malicious, storage.join(folder, checkpoint.OPTIMIZER))
     manifest = json.loads(storage.read_bytes(storage.join(folder, checkpoint.MANIFEST)))
-    manifest["sha256"][checkpoint.OPTIMIZER] = hashlib.sha256(worker_crash).hexdigest()
+    manifest["sha256"][checkpoint.OPTIMIZER] = hashlib.sha256(malicious).hexdigest()
     storage.publish_bytes(json.dumps(manifest).encode(), storage.join(folder, checkpoint.MANIFEST))
     with pytest.raises(pickle.UnpicklingError):
         checkpoint.load(run_uri, 10)

@@ -106,8 +106,8 @@ def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_pa
     assert sum(loader.num_unreadable for loader in ranks) == 2
     assert sum(int(batch.video_ok_BL.any(1).sum()) for part in parts for batch in part) == 4
     last = parts[1][1].slice(1, 2)
-    wanted = read_segment(info.uri, rows[2]).features
+    expected = read_segment(info.uri, rows[2]).features
     phase = sampler.validation_samples(rows, stride=8, num_phases=2)[2].phases[-1]
-    assert torch.equal(last.video_BLD[0], torch.from_numpy(wanted.video_ND[phase::8]).float())
-    assert torch.equal(last.audio_BLD[0], torch.from_numpy(wanted.audio_ND[phase::8]).float())
+    assert torch.equal(last.video_BLD[0], torch.from_numpy(expected.video_ND[phase::8]).float())
+    assert torch.equal(last.audio_BLD[0], torch.from_numpy(expected.audio_ND[phase::8]).float())
     assert last.target_ok_BL.all()
