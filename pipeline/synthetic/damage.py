@@ -48,14 +48,14 @@ def draw_spans(rng: np.random.Generator, kinds: tuple[str, ...], duration_s: flo
 
 
 def corrupt_sound(
-    rng: np.random.Generator, samples: Floats, other: Floats, spans: tuple[Corruption, ...], sample_rate_hz: int
+    rng: np.random.Generator, samples: Floats, other_samples: Floats, spans: tuple[Corruption, ...], sample_rate_hz: int
 ) -> Floats:
     """Corrupt the sound within its spans.
 
     Args:
         rng: of the noise.
         samples: the intact sound, in [-1, 1].
-        other: sound of the same length, which replaces mismatched spans.
+        other_samples: sound of the same length, which replaces mismatched spans.
         spans: corruptions of the clip; those of the face change nothing here.
         sample_rate_hz: of both sounds.
     """
@@ -65,7 +65,7 @@ def corrupt_sound(
         if span.kind == "audio_dropped":
             corrupted[inside] = 0.0
         elif span.kind == "audio_mismatched":
-            corrupted[inside] = other[inside]
+            corrupted[inside] = other_samples[inside]
         elif span.kind == "audio_noisy":
             corrupted[inside] += 10 ** (NOISE_DB / 20) * rng.standard_normal(int(inside.sum()))
     return np.clip(corrupted, -1.0, 1.0)

@@ -77,7 +77,7 @@ def test_the_table_is_formatted_for_people(config, results):
     assert text.count("\n") == 5
 
 
-def test_both_dimensions_stand_beside_each_other(results):
+def test_both_dimensions_are_in_one_table(results):
     split_ccc = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
     curves = [{**point, "percent": 90} for point in table.mean_curves(results) if point["percent"] == 100]
     lines = table.dimension_lines(split_ccc, curves)

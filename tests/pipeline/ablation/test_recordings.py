@@ -184,8 +184,8 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
 
 
 def test_a_split_without_faces_is_refused_before_anything_is_trained(tmp_path):
-    seen = [feature_segment(name, "train") for name in "ab"]
-    unseen = [feature_segment(name, "test", no_video=range(NUM_FRAMES)) for name in "cd"]
-    uri = feature_dataset(tmp_path / "d", {"train": seen, "test": unseen}).uri
+    with_faces = [feature_segment(name, "train") for name in "ab"]
+    without_faces = [feature_segment(name, "test", no_video=range(NUM_FRAMES)) for name in "cd"]
+    uri = feature_dataset(tmp_path / "d", {"train": with_faces, "test": without_faces}).uri
     with pytest.raises(UsageError, match=r"the test split of .* has 0 labelled frames that show a face"):
         splits_of(uri)

@@ -13,7 +13,7 @@ from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import affect_of, make_clip
 from pipeline.synthetic.damage import KINDS
 from pipeline.synthetic.talkers import assign_splits
-from tests.support.talkers import plan, synthesize
+from tests.support.talkers import clip_specs, synthesize
 
 SMALL = {"num_identities": 3, "clips_per_identity": 1, "duration_s": 2.0, "width_px": 160, "height_px": 120}
 
@@ -28,7 +28,7 @@ def talkers(tmp_path_factory):
 def corrupted(tmp_path_factory):
     """One clip of each kind of corruption, and the same clip without any: {kind: (pictures, sound, truth)}."""
     folder = tmp_path_factory.mktemp("corrupted")
-    clean = plan(**SMALL | {"duration_s": 4.0}, seed=1)[0]
+    clean = clip_specs(**SMALL | {"duration_s": 4.0}, seed=1)[0]
     made = {}
     for kind in ("", *KINDS):
         spec = make_clip(replace(clean, corruptions=(kind,) if kind else ()), folder / (kind or "clean"), find_ffmpeg())
@@ -96,7 +96,7 @@ def test_both_forms_of_the_labels_agree_and_lie_in_range(talkers):
 
 
 def test_trajectories_vary_within_and_across_clips():
-    clips = [affect_of(spec) for spec in plan(num_identities=16, clips_per_identity=2)]
+    clips = [affect_of(spec) for spec in clip_specs(num_identities=16, clips_per_identity=2)]
     assert np.mean([clip.std(axis=0) for clip in clips], axis=0).min() > 0.3
     assert np.std([clip.mean(axis=0) for clip in clips], axis=0).min() > 0.2
     assert abs(np.corrcoef(np.concatenate(clips).T)[0, 1]) < 0.2
@@ -113,12 +113,12 @@ def test_permuted_labels_are_always_another_clips_and_the_videos_stay(talkers, t
 
 
 def test_a_clip_can_be_pickled():
-    spec = plan(**SMALL)[0]
+    spec = clip_specs(**SMALL)[0]
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
 def test_the_set_share_of_clips_is_corrupted_each_kind_in_turn():
-    specs = plan(num_identities=20, clips_per_identity=2, corrupted_fraction=0.25)
+    specs = clip_specs(num_identities=20, clips_per_identity=2, corrupted_fraction=0.25)
     kinds = sorted(kind for spec in specs for kind in spec.corruptions)
     assert kinds == sorted(2 * KINDS)
 
@@ -192,7 +192,7 @@ def test_the_manifest_keeps_a_person_in_one_split(talkers):
 )
 def test_refuses_what_cannot_be_made(settings, message):
     with pytest.raises(ValueError, match=message):
-        plan(**SMALL | settings)
+        clip_specs(**SMALL | settings)
 
 
 def test_ffmpeg_failure_carries_its_message(tmp_path):
@@ -200,5 +200,5 @@ def test_ffmpeg_failure_carries_its_message(tmp_path):
     ffmpeg.write_text("#!/bin/sh\necho 'no space in the attic' >&2\nexit 1\n")
     ffmpeg.chmod(0o755)
     with pytest.raises(OSError, match=r"person00_clip0\.mp4: no space in the attic"):
-        make_clip(plan(**SMALL)[0], tmp_path, str(ffmpeg))
+        make_clip(clip_specs(**SMALL)[0], tmp_path, str(ffmpeg))
     assert not list(tmp_path.rglob("*.mp4"))

@@ -35,7 +35,7 @@ def _overlap(a, b):
     return shared / (sum(areas) - shared)
 
 
-def _share_found(visible_faces, detect):
+def _share_detected(visible_faces, detect):
     best = [
         max((_overlap(box, (x, y, x + w, y + h)) for x, y, w, h in detect(p)), default=0) for p, box in visible_faces
     ]
@@ -45,7 +45,7 @@ def _share_found(visible_faces, detect):
 def test_haar_finds_them(visible_faces):
     haar = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
     detect = lambda picture: haar.detectMultiScale(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), 1.1, 3)  # noqa: E731
-    assert _share_found(visible_faces, detect) >= 0.95
+    assert _share_detected(visible_faces, detect) >= 0.95
 
 
 @pytest.mark.skipif(not YUNET.exists(), reason=f"the YuNet model is not at {YUNET}")
@@ -56,4 +56,4 @@ def test_yunet_finds_them(visible_faces):
         _, faces = yunet.detect(picture)
         return [] if faces is None else faces[:, :4]
 
-    assert _share_found(visible_faces, detect) >= 0.99
+    assert _share_detected(visible_faces, detect) >= 0.99
