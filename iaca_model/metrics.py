@@ -39,10 +39,6 @@ class ConcordanceMeter:
             )
         self._sums_62 += sums_62
 
-    def merge(self, other: ConcordanceMeter) -> None:
-        """Add the rows that were added to `other`."""
-        self._sums_62 += other._sums_62
-
     def state(self) -> Tensor:
         """Copy the sums, float64 (6, 2): n, sx, sy, sxx, syy, sxy by valence, arousal; x is predicted, y true."""
         return self._sums_62.clone()

@@ -14,7 +14,7 @@ import safetensors.torch
 import torch
 
 from iaca_model.backbones.residual import r2plus1d_18, resnet_18
-from pipeline.ablation.variants import variants
+from pipeline.ablation.variants import list_variants
 from pipeline.config import load
 from pipeline.dataset.format.dataset_info import read_dataset
 
@@ -40,7 +40,7 @@ SMALL = {
 def test_the_run_file_asks_for_the_rows_of_the_table_and_spoils_nothing_in_training():
     config = load(RUN_FILE)
     rows = ["jca", "jca+dca", "jca+iaca", "jca+grjca", "jca+hgrjca", "jca+iaca:faithful"]
-    assert [row.name for row in variants(config.ablate)] == rows
+    assert [row.name for row in list_variants(config.ablate)] == rows
     assert config.ablate.makes_features
     assert config.ablate.chance_in_training == 0
     assert (config.ablate.batch_size, config.ablate.learning_rate) == (64, 1e-4)

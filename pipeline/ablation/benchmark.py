@@ -1,8 +1,8 @@
-"""The inconsistency benchmark: feature sequences in which spans of one modality lie about the person.
+"""The inconsistency benchmark: synthetic feature sequences in which spans of one modality contradict the label.
 
     latent   valence, arousal: smooth over the L steps of a sequence, in [-1, 1]
-    video    D features: a noisy view of both (better on valence), who it is, and what does not matter
-    audio    D features: the same with its own noise (better on arousal), another who and what
+    video    D features: a noisy view of both (better on valence), who the person is, and nuisance
+    audio    D features: the same with noise of its own (better on arousal), another person and other nuisance
     corrupt  spans of one modality, as `pipeline.ablation.corruption` corrupts them
 
 Shape letters: N sequences, L steps, D feature width, K latent factors.
@@ -14,20 +14,27 @@ import torch
 from torch import Tensor
 
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, Sequences, TrialData
+from pipeline.ablation.feature_sequences import HEALTHY, TrialData, TrialSequences
 from pipeline.config.sections import AblateConfig
 
+VIDEO, AUDIO = 0, 1
 NUM_IDENTITY, NUM_NUISANCE = 4, 4
 NUM_FACTORS = 2 + NUM_IDENTITY + NUM_NUISANCE
 VIEW_NOISE = ((0.25, 0.6), (0.6, 0.25))  # of video and audio, on valence and arousal
 FEATURE_NOISE = 0.1
-IDENTITY = 1.5
+IDENTITY_SCALE = 1.5
 NUM_CURVE = 128  # sequences of the missing-sound curve, which is 32 passes over them
-CORRUPTION_SEED = 1_000_003  # added to the world's own
+CORRUPTION_SEED = 1_000_003  # added to the seed of the world
 
 
 class World:
-    """How latent factors become features: fixed by the seed, shared by everything drawn from it."""
+    """Generator of sequences: a seed fixes how latent factors map to features, the same for all sequences drawn.
+
+    Args:
+        seed: of the map and of everything drawn.
+        num_steps: L.
+        feature_dim: D, of each modality.
+    """
 
     def __init__(self, seed: int, num_steps: int, feature_dim: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -35,26 +42,33 @@ class World:
         self.mixing = [self._normal(NUM_FACTORS, feature_dim) / NUM_FACTORS**0.5 for _ in range(2)]
         self.bias = [0.5 * self._normal(feature_dim) for _ in range(2)]
 
-    def draw(self, num: int) -> Sequences:
-        """Fresh healthy sequences; each call goes on from where the last one stopped."""
+    def draw(self, num: int) -> TrialSequences:
+        """Draw `num` healthy sequences; each call draws new ones."""
         target_NL2 = torch.tanh(1.2 * self._smooth(num, 2, width=4.0))
-        video_NLD, audio_NLD = (self._view(side, target_NL2) for side in (0, 1))
-        healthy_NL2 = torch.full((num, self.num_steps, 2), HEALTHY, dtype=torch.uint8)
-        there_NL2 = torch.ones(num, self.num_steps, 2, dtype=torch.bool)
-        return Sequences(video_NLD, audio_NLD, target_NL2, healthy_NL2, there_NL2, there_NL2[..., 0], torch.arange(num))
+        video_NLD, audio_NLD = self._view(VIDEO, target_NL2), self._view(AUDIO, target_NL2)
+        present_NL2 = torch.ones(num, self.num_steps, 2, dtype=torch.bool)
+        return TrialSequences(
+            video_NLD=video_NLD,
+            audio_NLD=audio_NLD,
+            target_NL2=target_NL2,
+            kind_NL2=torch.full((num, self.num_steps, 2), HEALTHY, dtype=torch.uint8),
+            ok_NL2=present_NL2,
+            labelled_NL=present_NL2[..., 0],
+            group_N=torch.arange(num),
+        )
 
-    def _view(self, side: int, target_NL2: Tensor) -> Tensor:
-        """What one modality shows: (N, L, D)."""
+    def _view(self, modality: int, target_NL2: Tensor) -> Tensor:
+        """Features (N, L, D) of one modality: a noisy linear map of its factors, under a ReLU."""
         num = len(target_NL2)
-        seen_NL2 = target_NL2 + torch.tensor(VIEW_NOISE[side]) * self._smooth(num, 2, width=1.0)
-        identity_NLK = IDENTITY * self._normal(num, 1, NUM_IDENTITY).expand(-1, self.num_steps, -1)
+        noisy_target_NL2 = target_NL2 + torch.tensor(VIEW_NOISE[modality]) * self._smooth(num, 2, width=1.0)
+        identity_NLK = IDENTITY_SCALE * self._normal(num, 1, NUM_IDENTITY).expand(-1, self.num_steps, -1)
         nuisance_NLK = 0.5 * self._smooth(num, NUM_NUISANCE, width=2.0)
-        factors_NLK = torch.cat([2.0 * seen_NL2, identity_NLK, nuisance_NLK], dim=-1)
-        features_NLD = torch.relu(factors_NLK @ self.mixing[side] + self.bias[side])
+        factors_NLK = torch.cat([2.0 * noisy_target_NL2, identity_NLK, nuisance_NLK], dim=-1)
+        features_NLD = torch.relu(factors_NLK @ self.mixing[modality] + self.bias[modality])
         return features_NLD + FEATURE_NOISE * self._normal(*features_NLD.shape)
 
     def _smooth(self, num: int, num_series: int, width: float) -> Tensor:
-        """Unit-variance Gaussian series (N, L, num_series), correlated over about `width` steps."""
+        """Draw unit-variance Gaussian series (N, L, num_series), correlated over about `width` steps."""
         steps = torch.arange(self.num_steps, dtype=torch.float32)
         kernel_LL = torch.exp(-0.5 * ((steps[:, None] - steps) / width) ** 2) + 1e-3 * torch.eye(self.num_steps)
         return torch.linalg.cholesky(kernel_LL) @ self._normal(num, self.num_steps, num_series)
@@ -63,8 +77,8 @@ class World:
         return torch.randn(*shape, generator=self.generator)
 
 
-def trial_data(settings: AblateConfig, seed: int) -> TrialData:
-    """The world of `seed`: sequences to learn from, and fresh ones to be measured on, clean and corrupted."""
+def make_trial_data(settings: AblateConfig, seed: int) -> TrialData:
+    """Generate the data of the trial of `seed`: training sequences, and others to measure on, clean and corrupted."""
     world = World(seed, settings.num_steps, settings.feature_dim)
     corruption_rng = torch.Generator().manual_seed(CORRUPTION_SEED + seed)
     train = corrupt(world.draw(settings.num_train), settings.chance_in_training, corruption_rng)

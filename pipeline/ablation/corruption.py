@@ -1,7 +1,7 @@
-"""Spoils spans of one modality: missing (zeros), noisy (drowned), or swapped (somebody else's features).
+"""Corruption of spans of one modality: missing (zeros), noisy, or swapped (the features of another sequence).
 
-A corrupted step keeps its true label, and no mask tells of it: the model has to find out. Only a step that has both
-modalities loses one of them: where one is all there is, nothing could be inconsistent with it.
+A corrupted step keeps its true label, and no mask marks it: the model has to detect it. Only a step that has both
+modalities is corrupted, because nothing could be inconsistent with the only modality of a step.
 """
 
 from __future__ import annotations
@@ -11,107 +11,117 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, Sequences, spread
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences, evenly_spaced
 
 SWAPPED = KINDS.index("swapped")
-KEPT, LOUD = 0.3, 1.5  # of a noisy step: the share of its features that is left, and the noise in deviations of all
-NUM_MEASURED = 1024  # sequences from which the deviation of a large set is taken
+NOISY_SIGNAL = 0.3  # share of its features that a noisy step keeps
+NOISE_SCALE = 1.5  # of its noise, in standard deviations of all features
+NUM_MEASURED = 1024  # sequences from which the deviation of a large set is estimated
 
 
-def corrupt(clean: Sequences, chance: float, generator: torch.Generator) -> Sequences:
-    """With `chance` per sequence and modality, corrupt_spans a span of 3 to 3/4 L steps of it in one of the three ways.
+def corrupt(clean: TrialSequences, chance: float, generator: torch.Generator) -> TrialSequences:
+    """Corrupt spans of 3 to 3/4 L steps in one of the three ways, with `chance` per sequence and modality.
 
-    Of a step that would lose both modalities, the sound is spared. Swapped features are those of the sequence before.
-    Uses up the same random numbers for any `chance`.
+    Where the spans of both modalities overlap, only the video is corrupted. Swapped features are those of the sequence
+    before. The generator draws as many numbers for any `chance`.
     """
     kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
-    return corrupt_spans(clean, kind_NL2, clean.take(torch.arange(len(clean)).roll(1)), deviations(clean), generator)
+    previous = clean.take(torch.arange(len(clean)).roll(1))
+    return corrupt_spans(clean, kind_NL2, previous, feature_deviations(clean), generator)
 
 
 @dataclass(frozen=True, eq=False)
 class CorruptedSource:
-    """Sequences that are corrupted as they are taken, for those that are too large to be held twice.
+    """Sequences that are corrupted when they are taken, because a large set would not fit into memory twice.
 
     Swapped features are those of a sequence of another group.
     """
 
-    clean: Sequences
+    clean: TrialSequences
     kind_NL2: Tensor
-    other_N: Tensor  # whose features are swapped in
-    deviations: tuple[float, float]
+    swap_N: Tensor  # for each sequence, the index of the one whose features are swapped in
+    deviations: tuple[float, float]  # of all features of video and of audio
     seed: int
 
     @classmethod
-    def of(cls, clean: Sequences, chance: float, seed: int) -> CorruptedSource:
-        """Each sequence's span and kind, drawn with `seed` as `corrupt` draws them."""
+    def draw(cls, clean: TrialSequences, chance: float, seed: int) -> CorruptedSource:
+        """Draw the span and kind of corruption of each sequence with `seed`, as `corrupt` draws them."""
         generator = torch.Generator().manual_seed(seed)
         kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
-        loudness = deviations(spread(clean, NUM_MEASURED))
-        return cls(clean, kind_NL2, of_other_groups(clean.group_N, generator), loudness, seed)
+        deviations = feature_deviations(evenly_spaced(clean, NUM_MEASURED))
+        return cls(clean, kind_NL2, draw_from_other_groups(clean.group_N, generator), deviations, seed)
 
     def __len__(self) -> int:
         return len(self.clean)
 
-    def take(self, rows: Tensor) -> Sequences:
-        """The corrupted sequences at these indices; their noise follows from the seed and the first index."""
-        generator = torch.Generator().manual_seed(self.seed + int(rows[0]))
-        other = self.clean.take(self.other_N[rows])
-        return corrupt_spans(self.clean.take(rows), self.kind_NL2[rows], other, self.deviations, generator)
+    def take(self, indices: Tensor) -> TrialSequences:
+        """Corrupt the sequences at these indices; their noise follows from the seed and the first index."""
+        generator = torch.Generator().manual_seed(self.seed + int(indices[0]))
+        swapped_in = self.clean.take(self.swap_N[indices])
+        return corrupt_spans(self.clean.take(indices), self.kind_NL2[indices], swapped_in, self.deviations, generator)
 
 
 def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator) -> Tensor:
-    """uint8 (N, L, 2): what is done to each step of each modality."""
+    """Draw the kind of corruption of each step and modality: uint8 (N, L, 2), an index into KINDS or HEALTHY."""
     num, num_steps, _ = ok_NL2.shape
-    spans_NL2 = torch.stack([_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
+    spans_NL2 = torch.stack([_draw_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
     spans_NL2[..., 1] &= ~spans_NL2[..., 0]
-    which_N12 = torch.randint(len(KINDS), (num, 1, 2), generator=generator, dtype=torch.uint8)
-    return torch.where(spans_NL2 & ok_NL2.all(-1, keepdim=True), which_N12, HEALTHY)
+    kind_N12 = torch.randint(len(KINDS), (num, 1, 2), generator=generator, dtype=torch.uint8)
+    return torch.where(spans_NL2 & ok_NL2.all(-1, keepdim=True), kind_N12, HEALTHY)
 
 
-def _spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
-    """bool (N, L): one span of each chosen sequence."""
-    chosen_N1, where_N1 = torch.rand(2, num, 1, generator=generator)
+def _draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
+    """bool (N, L): with `chance` per sequence, one span of its steps."""
+    chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
     length_N1 = torch.randint(3, 3 * num_steps // 4 + 1, (num, 1), generator=generator)
-    start_N1 = (where_N1 * (num_steps - length_N1 + 1)).long()
+    start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
     step_L = torch.arange(num_steps)
     return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
 
 
-def of_other_groups(group_N: Tensor, generator: torch.Generator) -> Tensor:
-    """For each sequence the index of a random one of another group; needs groups one after another, two at least."""
-    _, place_N, count_G = torch.unique_consecutive(group_N, return_inverse=True, return_counts=True)
-    count_N, stop_N = count_G[place_N], count_G.cumsum(0)[place_N]
-    further_N = torch.rand(len(group_N), generator=generator, dtype=torch.float64) * (len(group_N) - count_N)
-    return (stop_N + further_N.long()) % len(group_N)
+def draw_from_other_groups(group_N: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw for each sequence the index of one of another group, (N,); needs two groups, each of them contiguous."""
+    _, index_N, count_G = torch.unique_consecutive(group_N, return_inverse=True, return_counts=True)
+    count_N, stop_N = count_G[index_N], count_G.cumsum(0)[index_N]
+    offset_N = torch.rand(len(group_N), generator=generator, dtype=torch.float64) * (len(group_N) - count_N)
+    return (stop_N + offset_N.long()) % len(group_N)
 
 
-def deviations(clean: Sequences) -> tuple[float, float]:
-    """The deviation of all features of the video and of the audio, where they are there."""
-    video, audio = (
-        float(features_NLD[ok_NL].float().std())
-        for features_NLD, ok_NL in zip((clean.video_NLD, clean.audio_NLD), clean.ok_NL2.unbind(-1), strict=True)
-    )
-    return video, audio
+def feature_deviations(clean: TrialSequences) -> tuple[float, float]:
+    """Standard deviation of all features of the video and of the audio, at steps where they are present."""
+    video_ok_NL, audio_ok_NL = clean.ok_NL2.unbind(-1)
+    video = clean.video_NLD[video_ok_NL].float().std()
+    audio = clean.audio_NLD[audio_ok_NL].float().std()
+    return float(video), float(audio)
 
 
 def corrupt_spans(
-    clean: Sequences, kind_NL2: Tensor, other: Sequences, loud: tuple[float, float], generator: torch.Generator
-) -> Sequences:
-    """The sequences with zeros, loud noise or the features of `other` where `kind_NL2` says so.
+    clean: TrialSequences,
+    kind_NL2: Tensor,
+    swapped_in: TrialSequences,
+    deviations: tuple[float, float],
+    generator: torch.Generator,
+) -> TrialSequences:
+    """Corrupt each step and modality as `kind_NL2` says.
 
-    A step that `other` cannot replace, because that modality is not there either, stays healthy.
+    Args:
+        clean: N healthy sequences.
+        kind_NL2: index into KINDS, or HEALTHY.
+        swapped_in: N sequences whose features replace swapped ones; a step that lacks the modality there stays healthy.
+        deviations: of all features of video and of audio, the measure of the noise.
+        generator: of the noise.
     """
-    kind_NL2 = torch.where((kind_NL2 == SWAPPED) & ~other.ok_NL2, HEALTHY, kind_NL2)
-    video_NLD = _corrupt(clean.video_NLD, kind_NL2[..., 0], other.video_NLD, loud[0], generator)
-    audio_NLD = _corrupt(clean.audio_NLD, kind_NL2[..., 1], other.audio_NLD, loud[1], generator)
+    kind_NL2 = torch.where((kind_NL2 == SWAPPED) & ~swapped_in.ok_NL2, HEALTHY, kind_NL2)
+    video_NLD = _corrupt(clean.video_NLD, kind_NL2[..., 0], swapped_in.video_NLD, deviations[0], generator)
+    audio_NLD = _corrupt(clean.audio_NLD, kind_NL2[..., 1], swapped_in.audio_NLD, deviations[1], generator)
     return replace(clean, video_NLD=video_NLD, audio_NLD=audio_NLD, kind_NL2=kind_NL2)
 
 
 def _corrupt(
-    features_NLD: Tensor, kind_NL: Tensor, other_NLD: Tensor, loud: float, generator: torch.Generator
+    features_NLD: Tensor, kind_NL: Tensor, swapped_in_NLD: Tensor, deviation: float, generator: torch.Generator
 ) -> Tensor:
-    noise_NLD = LOUD * loud * torch.randn(features_NLD.shape, generator=generator)
-    options = (torch.zeros_like(features_NLD), KEPT * features_NLD + noise_NLD, other_NLD)
-    for kind, option_NLD in enumerate(options):
-        features_NLD = torch.where((kind_NL == kind)[..., None], option_NLD, features_NLD)
+    noise_NLD = NOISE_SCALE * deviation * torch.randn(features_NLD.shape, generator=generator)
+    by_kind = (torch.zeros_like(features_NLD), NOISY_SIGNAL * features_NLD + noise_NLD, swapped_in_NLD)
+    for kind, corrupted_NLD in enumerate(by_kind):
+        features_NLD = torch.where((kind_NL == kind)[..., None], corrupted_NLD, features_NLD)
     return features_NLD

@@ -1,4 +1,4 @@
-"""An ablation's artifacts: tables, pictures and one page, the marker last."""
+"""The artifacts of an ablation: tables, figures and one page; the marker is published last."""
 
 from __future__ import annotations
 
@@ -6,118 +6,119 @@ import dataclasses
 import json
 from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from pipeline import storage
 from pipeline.ablation import figures, table
-from pipeline.ablation.table import Result, Row
+from pipeline.ablation.table import Row, TrialResult
 from pipeline.ablation.variants import Variant
 from pipeline.config import Config
+from pipeline.reports import page
 
-EXPLANATION = (
-    "CCC is the mean of valence and arousal, pooled over every labelled step of the measured sequences, mean ± "
-    "deviation over seeds. A gain is the paired difference to the same base without a gate, on the same data, ± its "
-    "standard error; over IACA: the same difference to the base with IACA as it is by default. AUROC: how well the "
-    "modality gate tells which modality is corrupted, its mask hidden, where exactly one is; gap: mean weight of the "
-    "healthy minus that of the corrupted."
-)
+TEMPLATE = Path(__file__).with_name("report.html")
+
+
+def publish(
+    uri: str, config: Config, variants: Sequence[Variant], results: Sequence[TrialResult], *, marker: str
+) -> None:
+    """Write everything about the ablation to the folder `uri`, and `marker` last: where it is, the rest is complete."""
+    rows, curves = table.make_rows(variants, results), table.mean_curves(results)
+    name, description = data_name(config), describe_data(config, results)
+    images = {"gains.png": figures.plot_gains(rows, name), "curves.png": figures.plot_curves(curves, name)}
+    if rows_with_gate := [row for row in rows if row.auroc]:
+        images["detection.png"] = figures.plot_detection(rows_with_gate, name)
+    dimension_lines = table.dimension_lines(results, curves)
+    main_table = table.markdown(table.HEADINGS, map(table.format_row, rows))
+    dimension_table = table.markdown(table.DIMENSION_HEADINGS, dimension_lines)
+    files = {
+        "config.json": config.to_json().encode(),
+        "trials.csv": table.trials_csv(results),
+        "curves.csv": table.to_csv(curves),
+        "table.md": f"{title(config)}\n\n{description}\n\n{main_table}\n{dimension_table}".encode(),
+        "report.html": render(config, description, rows, dimension_lines, images).encode(),
+        **images,
+    }
+    for file_name, content in files.items():
+        storage.publish_bytes(content, storage.join(uri, file_name))
+    record = {
+        "name": config.name,
+        "data": {"name": name, **results[0].get("data", {})},
+        "settings": dataclasses.asdict(config.ablate),
+        "files": sorted(files),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    storage.publish_bytes(json.dumps(record, indent=2).encode(), storage.join(uri, marker))
 
 
 def title(config: Config) -> str:
-    """What was compared on which data, in a few words."""
+    """Name what was compared on which data."""
     return f"Ablation {config.name} on {data_name(config)}"
 
 
 def data_name(config: Config) -> str:
-    """The benchmark, or the folder of the dataset."""
+    """Name the data: the benchmark, or the folder of the dataset."""
     return config.ablate.dataset.rstrip("/").rsplit("/", 1)[-1] or "the inconsistency benchmark"
 
 
-def account(config: Config, results: Sequence[Result]) -> str:
-    """How much data that was, how it was corrupted, and which moment of training was measured."""
-    settings, facts = config.ablate, results[0].get("data")
+def describe_data(config: Config, results: Sequence[TrialResult]) -> str:
+    """Describe how much data there was, how it was corrupted, and which moment of training was measured."""
+    settings, counts = config.ablate, results[0].get("data")
     chances = f"{settings.chance_in_training:g} in training and {settings.corrupted:g} where measured"
-    corrupted = f"Chance per sequence and modality that a span is corrupted: {chances}."
-    if not facts:
+    corruption = f"Chance per sequence and modality that a span is corrupted: {chances}."
+    if not counts:
         return (
-            f"Data: the built-in inconsistency benchmark, a world of its own for each seed: {settings.num_train:,} "
+            f"Data: the built-in inconsistency benchmark, generated anew for each seed: {settings.num_train:,} "
             f"synthetic sequences to learn from and {settings.num_test:,} to be measured on, of {settings.num_steps} "
-            f"steps with {settings.feature_dim} features per modality. {corrupted} Measured after the last update."
+            f"steps with {settings.feature_dim} features per modality. {corruption} Measured after the last update."
         )
-    measured, chosen = ("test" if "test" in facts else "val"), ("val" if "val" in facts else "")
-    amounts = (f"{name} {_amount(numbers)}" for name, numbers in facts.items())
-    moment = f"Of ten moments of training the one with the best mean CCC on {chosen}, clean and corrupted, is measured."
-    flattered = "That split is also the one that is measured: every number here flatters its variant."
-    return " ".join(
-        (
-            f"Data: the features {data_name(config)}; {'; '.join(amounts)}. Measured on {measured}.",
-            "Seeds differ in the corruption, in what the weights begin with and in the order of training.",
-            corrupted,
-            moment if chosen else "Measured after the last update.",
-            *([flattered] if measured == chosen else []),
-        )
-    )
+    test_split = "test" if "test" in counts else "val"
+    amounts = "; ".join(f"{split} {_format_counts(numbers)}" for split, numbers in counts.items())
+    sentences = [
+        f"Data: the features {data_name(config)}; {amounts}. Measured on {test_split}.",
+        "Seeds differ in the corruption, in the initial weights and in the order of training.",
+        corruption,
+        "Of ten moments of training the one with the best mean CCC on val, clean and corrupted, is measured."
+        if "val" in counts
+        else "Measured after the last update.",
+    ]
+    if test_split == "val" and "val" in counts:
+        sentences.append("That split is also the one that is measured: every number here flatters its variant.")
+    return " ".join(sentences)
 
 
-def _amount(numbers: dict[str, int]) -> str:
+def _format_counts(numbers: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
 
 
-def publish(uri: str, config: Config, variants: Sequence[Variant], results: Sequence[Result], *, marker: str) -> None:
-    """Write everything about the ablation to the folder `uri`; whoever sees `marker` sees all of it."""
-    rows, curves = table.rows_of(variants, results), table.mean_curves(results)
-    data, told = data_name(config), account(config, results)
-    shown = {"gains.png": figures.gains(rows, data), "curves.png": figures.curves(curves, data)}
-    if detected := [row for row in rows if row.auroc]:
-        shown["detection.png"] = figures.detection(detected, data)
-    dimensions = table.dimension_cells(results, curves)
-    by_dimension = table.in_markdown(table.DIMENSIONS, dimensions)
-    files = {
-        "config.json": config.to_json().encode(),
-        "trials.csv": table.trials_csv(results),
-        "curves.csv": table.curve_csv(curves),
-        "table.md": f"{title(config)}\n\n{told}\n\n{table.markdown(rows)}\n{by_dimension}".encode(),
-        "report.html": page(config, told, rows, dimensions, shown).encode(),
-        **shown,
-    }
-    for name, content in files.items():
-        storage.publish_bytes(content, storage.join(uri, name))
-    record: dict[str, Any] = {
-        "name": config.name,
-        "data": {"name": data, **results[0].get("data", {})},
-        "settings": dataclasses.asdict(config.ablate),
-        "files": sorted(files),
-    }
-    record["rows"] = [dataclasses.asdict(row) for row in rows]
-    storage.publish_bytes(json.dumps(record, indent=2).encode(), storage.join(uri, marker))
-
-
-def page(
-    config: Config, told: str, rows: Sequence[Row], dimensions: Sequence[tuple[str, ...]], shown: dict[str, bytes]
+def render(
+    config: Config,
+    data_description: str,
+    rows: Sequence[Row],
+    dimension_lines: Sequence[tuple[str, ...]],
+    images: dict[str, bytes],
 ) -> str:
-    """The whole comparison as one page that needs no other file."""
-    parts: dict[str, Any] = {
-        "title": escape(title(config)),
-        "account": escape(told),
-        "explanation": EXPLANATION,
-        "head": _line("th", table.HEADINGS),
-        "body": "\n".join(_line("td", table.cells(row)) for row in rows),
-        "head_of_dimensions": _line("th", table.DIMENSIONS),
-        "dimensions": "\n".join(_line("td", line) for line in dimensions),
-        "pictures": "\n".join(_picture(name, data) for name, data in shown.items()),
-        "settings": escape(json.dumps(dataclasses.asdict(config.ablate), indent=2)),
+    """Render the whole comparison as one page that needs no other file.
+
+    Args:
+        config: of the ablation.
+        data_description: as `describe_data` returns it.
+        rows: of the main table.
+        dimension_lines: of the table of valence and arousal.
+        images: PNG by file name.
+    """
+    values: dict[str, Any] = {
+        "title": title(config),
+        "data_description": data_description,
+        "headings": table.HEADINGS,
+        "lines": [table.format_row(row) for row in rows],
+        "dimension_headings": table.DIMENSION_HEADINGS,
+        "dimension_lines": dimension_lines,
+        "images": [(name.removesuffix(".png"), _data_uri(png)) for name, png in images.items()],
+        "settings": json.dumps(dataclasses.asdict(config.ablate), indent=2),
     }
-    text = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    for name, value in parts.items():
-        text = text.replace(f"@{name}@", value)
-    return text
+    return page.render(TEMPLATE, **values)
 
 
-def _line(tag: str, cells: Sequence[str]) -> str:
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-
-def _picture(name: str, data: bytes) -> str:
-    return f'<img alt="{name.removesuffix(".png")}" src="data:image/png;base64,{b64encode(data).decode()}">'
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(png).decode()}"

@@ -5,27 +5,27 @@ from __future__ import annotations
 import csv
 import io
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.variants import Variant
 
-Result = dict[str, Any]  # of one trial, see `trial.run_trial`
+TrialResult = dict[str, Any]  # as JSON holds it, see `trial.run_trial`
 
 
 @dataclass(frozen=True)
-class Spread:
-    """A mean over seeds; `deviation` is that of one seed, `error` that of the mean (both None of a single seed)."""
+class SeedStatistics:
+    """Mean over seeds; `deviation` is that of one seed, `error` that of the mean (both None of a single seed)."""
 
     mean: float
     deviation: float | None
     error: float | None
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Sample deviation, with n - 1."""
+    def of(cls, values: Sequence[float]) -> SeedStatistics:
+        """Compute the statistics of one value per seed; the deviation is that of a sample, with n - 1."""
         mean = statistics.fmean(values)
         if len(values) < 2:
             return cls(mean, None, None)
@@ -41,57 +41,61 @@ class Row:
     reference: str
     num_seeds: int
     num_parameters: int
-    corrupted: Spread  # mean CCC of valence and arousal
-    clean: Spread
-    gain_corrupted: Spread | None  # None of the reference itself
-    gain_clean: Spread | None
-    over_iaca: Spread | None  # on corrupted data; None unless this is a variation of IACA's default
-    over_iaca_clean: Spread | None
-    auroc: dict[str, Spread]  # by kind of corruption and `all`; empty without a modality gate
-    gap: Spread | None
+    corrupted: SeedStatistics  # mean CCC of valence and arousal
+    clean: SeedStatistics
+    gain_corrupted: SeedStatistics | None  # None of the reference itself
+    gain_clean: SeedStatistics | None
+    over_iaca: SeedStatistics | None  # on corrupted data; None unless this is a variation of IACA's default
+    over_iaca_clean: SeedStatistics | None
+    auroc: dict[str, SeedStatistics]  # by kind of corruption and `all`; empty without a modality gate
+    gap: SeedStatistics | None
 
 
-def rows_of(variants: Iterable[Variant], results: Sequence[Result]) -> list[Row]:
-    """A row per variant, in their order, over the seeds that every result list has."""
-    by_name: dict[str, dict[int, Result]] = {}
+def make_rows(variants: Iterable[Variant], results: Sequence[TrialResult]) -> list[Row]:
+    """Make a row for each variant, in their order, of its results on all seeds."""
+    by_name: dict[str, dict[int, TrialResult]] = {}
     for result in results:
         by_name.setdefault(result["variant"], {})[result["seed"]] = result
-    return [_row(variant, by_name) for variant in variants]
+    return [_make_row(variant, by_name) for variant in variants]
 
 
-def _row(variant: Variant, by_name: dict[str, dict[int, Result]]) -> Row:
-    own, rival = by_name[variant.name], by_name.get(variant.rival)
+def _make_row(variant: Variant, by_name: dict[str, dict[int, TrialResult]]) -> Row:
+    by_seed, default_iaca = by_name[variant.name], by_name.get(variant.default_iaca)
     reference = by_name[variant.reference] if variant.name != variant.reference else None
+    statistics_of_kind = {kind: _detection(by_seed, kind) for kind in (*KINDS, "all")}
     return Row(
         variant=variant.name,
         reference=variant.reference,
-        num_seeds=len(own),
-        num_parameters=next(iter(own.values()))["num_parameters"],
-        corrupted=Spread.of([_ccc(result, "corrupted") for result in own.values()]),
-        clean=Spread.of([_ccc(result, "clean") for result in own.values()]),
-        gain_corrupted=_gain(own, reference, "corrupted"),
-        gain_clean=_gain(own, reference, "clean"),
-        over_iaca=_gain(own, rival, "corrupted"),
-        over_iaca_clean=_gain(own, rival, "clean"),
-        auroc={kind: spread for kind in (*KINDS, "all") if (spread := _detected(own, kind))},
-        gap=_detected(own, "gap"),
+        num_seeds=len(by_seed),
+        num_parameters=next(iter(by_seed.values()))["num_parameters"],
+        corrupted=SeedStatistics.of([_ccc(result, "corrupted") for result in by_seed.values()]),
+        clean=SeedStatistics.of([_ccc(result, "clean") for result in by_seed.values()]),
+        gain_corrupted=_gain(by_seed, reference, "corrupted"),
+        gain_clean=_gain(by_seed, reference, "clean"),
+        over_iaca=_gain(by_seed, default_iaca, "corrupted"),
+        over_iaca_clean=_gain(by_seed, default_iaca, "clean"),
+        auroc={kind: value for kind, value in statistics_of_kind.items() if value},
+        gap=_detection(by_seed, "gap"),
     )
 
 
-def _ccc(result: Result, data: str) -> float:
+def _ccc(result: TrialResult, data: str) -> float:
     return result["ccc"][data]["mean"]
 
 
-def _gain(own: dict[int, Result], reference: dict[int, Result] | None, data: str) -> Spread | None:
+def _gain(
+    by_seed: dict[int, TrialResult], reference: dict[int, TrialResult] | None, data: str
+) -> SeedStatistics | None:
     if reference is None:
         return None
-    return Spread.of([_ccc(own[seed], data) - _ccc(reference[seed], data) for seed in own])
+    return SeedStatistics.of([_ccc(result, data) - _ccc(reference[seed], data) for seed, result in by_seed.items()])
 
 
-def _detected(own: dict[int, Result], what: str) -> Spread | None:
-    found = [result["gate_detects"][what] for result in own.values() if result["gate_detects"]]
-    known = [value for value in found if value is not None]
-    return Spread.of(known) if known else None
+def _detection(by_seed: dict[int, TrialResult], measure: str) -> SeedStatistics | None:
+    """Statistics of a measure of detection over the seeds on which it is defined; None where it is on none."""
+    values = [result["gate_detects"][measure] for result in by_seed.values() if result["gate_detects"]]
+    defined = [value for value in values if value is not None]
+    return SeedStatistics.of(defined) if defined else None
 
 
 HEADINGS = (
@@ -101,66 +105,60 @@ HEADINGS = (
 )
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """One row for people: mean ± deviation, gains ± their standard error."""
-    detected = (_plain(row.auroc.get(kind)) for kind in (*KINDS, "all"))
-    corrupted = (_value(row.corrupted), _signed(row.gain_corrupted), _signed(row.over_iaca))
-    clean = (_value(row.clean), _signed(row.gain_clean), _signed(row.over_iaca_clean))
-    return (row.variant, *corrupted, *clean, *detected, _plain(row.gap))
+def format_row(row: Row) -> tuple[str, ...]:
+    """Format a row under HEADINGS: means ± deviation, gains ± their standard error."""
+    detection = (_format_detection(row.auroc.get(kind)) for kind in (*KINDS, "all"))
+    corrupted = (_format_mean(row.corrupted), _format_gain(row.gain_corrupted), _format_gain(row.over_iaca))
+    clean = (_format_mean(row.clean), _format_gain(row.gain_clean), _format_gain(row.over_iaca_clean))
+    return (row.variant, *corrupted, *clean, *detection, _format_detection(row.gap))
 
 
-def markdown(rows: Iterable[Row]) -> str:
-    """The table as Markdown."""
-    return in_markdown(HEADINGS, map(cells, rows))
-
-
-def in_markdown(headings: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
-    """Any table as Markdown, its first column to the left."""
-    all_lines = [headings, tuple("---" if i == 0 else "--:" for i in range(len(headings))), *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in all_lines) + "\n"
+def markdown(headings: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
+    """Write a table in Markdown, with its first column aligned to the left and the others to the right."""
+    alignment = ("---", *("--:" for _ in headings[1:]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (headings, alignment, *lines)) + "\n"
 
 
 SHARES = (10, 20, 30, 50, 70, 90)  # of the steps without sound, as published
-DIMENSIONS = ("CCC, valence / arousal", "clean", *(f"{share} % without sound" for share in SHARES))
+DIMENSION_HEADINGS = ("CCC, valence / arousal", "clean", *(f"{share} % without sound" for share in SHARES))
 
 
-def dimension_cells(results: Sequence[Result], curves: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Of each variant both dimensions, means over seeds: on clean data, and at random steps without sound, not told."""
-    points = {(p["variant"], p["percent"]): p for p in curves if (p["pattern"], p["mask"]) == ("random", "unknown")}
+def dimension_lines(results: Sequence[TrialResult], curves: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Format valence and arousal of each variant under DIMENSION_HEADINGS, means over seeds.
+
+    On clean data, and where random steps have lost their sound and no mask marks them.
+    """
+    random_points = [point for point in curves if (point["pattern"], point["mask"]) == ("random", "unknown")]
+    points = {(point["variant"], point["percent"]): point for point in random_points}
     lines = []
     for name in dict.fromkeys(result["variant"] for result in results):
         clean = [result["ccc"]["clean"] for result in results if result["variant"] == name]
-        means = {side: statistics.fmean(ccc[side] for ccc in clean) for side in ("valence", "arousal")}
-        known = (points.get((name, share)) for share in SHARES)
-        lines.append((name, _both(means), *(_both(point) if point else "" for point in known)))
+        means = {dimension: statistics.fmean(ccc[dimension] for ccc in clean) for dimension in ("valence", "arousal")}
+        shares = (points.get((name, share)) for share in SHARES)
+        lines.append((name, _format_both(means), *(_format_both(point) if point else "" for point in shares)))
     return lines
 
 
-def _both(ccc: dict[str, Any]) -> str:
-    return f"{_number(ccc['valence'])} / {_number(ccc['arousal'])}"
+def _format_both(ccc: dict[str, Any]) -> str:
+    return f"{ccc['valence']:.3f} / {ccc['arousal']:.3f}"
 
 
-def _value(spread: Spread) -> str:
-    return _number(spread.mean) + ("" if spread.deviation is None else f" ± {_number(spread.deviation)}")
+def _format_mean(value: SeedStatistics) -> str:
+    return f"{value.mean:.3f}" + ("" if value.deviation is None else f" ± {value.deviation:.3f}")
 
 
-def _signed(spread: Spread | None) -> str:
-    if spread is None:
+def _format_gain(value: SeedStatistics | None) -> str:
+    if value is None:
         return ""
-    sign = "+" if spread.mean >= 0 else "-"
-    return f"{sign}{_number(abs(spread.mean))}" + ("" if spread.error is None else f" ± {_number(spread.error)}")
+    return f"{value.mean:+.3f}" + ("" if value.error is None else f" ± {value.error:.3f}")
 
 
-def _plain(spread: Spread | None) -> str:
-    return "" if spread is None else f"{spread.mean:.2f}"
+def _format_detection(value: SeedStatistics | None) -> str:
+    return "" if value is None else f"{value.mean:.2f}"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}"
-
-
-def trials_csv(results: Sequence[Result]) -> bytes:
-    """A line per trial: what was measured, without the curve."""
+def trials_csv(results: Sequence[TrialResult]) -> bytes:
+    """Write a line for each trial: what was measured, without the curve."""
     lines = [
         {
             **{name: result[name] for name in ("variant", "base", "gate", "seed", "num_parameters", "cpu_s")},
@@ -170,16 +168,12 @@ def trials_csv(results: Sequence[Result]) -> bytes:
         }
         for result in results
     ]
-    return _csv(lines, lambda line: tuple(line))
+    return to_csv(lines)
 
 
-def curve_csv(curves: Sequence[dict[str, Any]]) -> bytes:
-    """A line per variant, pattern, mask and percentage: the mean over seeds and its deviation."""
-    return _csv(curves, lambda line: tuple(line))
-
-
-def _csv(lines: Sequence[dict[str, Any]], columns_of: Callable[[dict[str, Any]], Sequence[str]]) -> bytes:
-    columns = dict.fromkeys(column for line in lines for column in columns_of(line))
+def to_csv(lines: Sequence[dict[str, Any]]) -> bytes:
+    """Write the lines as CSV; the columns are all their keys, in the order in which they occur."""
+    columns = dict.fromkeys(name for line in lines for name in line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
@@ -187,18 +181,22 @@ def _csv(lines: Sequence[dict[str, Any]], columns_of: Callable[[dict[str, Any]],
     return text.getvalue().encode()
 
 
-def mean_curves(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """The missing-sound curves averaged over seeds, in the order in which the trials measured them."""
+def mean_curves(results: Sequence[TrialResult]) -> list[dict[str, Any]]:
+    """Average the missing-sound curves over seeds.
+
+    Returns:
+        a row for each variant, pattern, mask and percentage, in the order in which the trials measured them.
+    """
     points: dict[tuple[Any, ...], list[dict[str, float]]] = {}
     for result in results:
         for point in result["curve"]:
             key = (result["variant"], point["pattern"], point["mask"], point["percent"])
             points.setdefault(key, []).append(point)
-    return [_point(key, found) for key, found in points.items()]
+    return [_mean_point(key, of_seeds) for key, of_seeds in points.items()]
 
 
-def _point(key: tuple[Any, ...], found: Sequence[dict[str, float]]) -> dict[str, Any]:
-    spread = Spread.of([point["mean"] for point in found])
-    parts = {name: statistics.fmean(point[name] for point in found) for name in ("valence", "arousal")}
-    place = dict(zip(("variant", "pattern", "mask", "percent"), key, strict=True))
-    return {**place, **parts, "mean": spread.mean, "deviation": spread.deviation}
+def _mean_point(key: tuple[Any, ...], points: Sequence[dict[str, float]]) -> dict[str, Any]:
+    mean = SeedStatistics.of([point["mean"] for point in points])
+    dimensions = {name: statistics.fmean(point[name] for point in points) for name in ("valence", "arousal")}
+    names = dict(zip(("variant", "pattern", "mask", "percent"), key, strict=True))
+    return {**names, **dimensions, "mean": mean.mean, "deviation": mean.deviation}

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from iaca_model.config import Base, FusionConfig, Gate, check_pair
+from iaca_model.config import LITERAL_GATE, Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
 from pipeline.config.sections import AblateConfig
 
-RELEASED: dict[str, Any] = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
 NUM_RECURSIONS = 2  # of every variant, so that a gate is compared with its base at the same depth
 
 EXTRAS: dict[str, dict[str, Any]] = {
-    "faithful": {"fusion": RELEASED},
+    "faithful": {"fusion": LITERAL_GATE},
     "frozen": {"fusion": {"gate_trainable": False}},
     "sharp": {"fusion": {"temperature": 0.1}},
     "soft": {"fusion": {"temperature": 1.0}},
@@ -24,14 +22,14 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "supervised": {"augment": 0.5, "gate_supervision": 0.3},
     "agreement_supervised": {"augment": 0.5, "gate_supervision": 0.3, "fusion": {"modality_input": "agreement"}},
 }
-"""IACA's variations: the papers' literal form; the control whose gates stay at one half; both temperatures of the
-gates; a modality gate that sees how the modalities agree; more corruption in training, alone and with a loss that
-teaches the modality gate where it is."""
+"""Variations of IACA: the papers' literal form; the control whose gates stay at one half; both temperatures of the
+gates; a modality gate that reads how the modalities agree; more corruption in training, alone and with a loss that
+supervises the modality gate."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table."""
+    """A base with a gate, and how it is trained: one row of the table."""
 
     name: str
     base: str
@@ -42,61 +40,61 @@ class Variant:
 
     @property
     def reference(self) -> str:
-        """The variant it is compared with: its base without a gate."""
-        return name_of(self.base, "none")
+        """Name of the variant that it is compared with: its base without a gate."""
+        return variant_name(self.base, "none")
 
     @property
-    def rival(self) -> str:
-        """For one of IACA's variations, IACA as it is by default; "" for the others."""
-        return name_of(self.base, "iaca") if ":" in self.name else ""
+    def default_iaca(self) -> str:
+        """Name of IACA with its defaults on the same base, for a variation of IACA; "" for the others."""
+        return variant_name(self.base, "iaca") if ":" in self.name else ""
 
-    def fusion_config(self, plain: FusionConfig) -> FusionConfig:
-        """This base and this gate at the sizes of `plain`."""
-        own: dict[str, Any] = {"base": self.base, "gate": self.gate, "num_recursions": NUM_RECURSIONS}
-        return dataclasses.replace(plain, **(own | self.fusion))
+    def fusion_config(self, sizes: FusionConfig) -> FusionConfig:
+        """Configure the fusion with this base and gate, and everything else as in `sizes`."""
+        changes: dict[str, Any] = {"base": self.base, "gate": self.gate, "num_recursions": NUM_RECURSIONS}
+        return dataclasses.replace(sizes, **(changes | self.fusion))
 
 
-def name_of(base: str, gate: str, extra: str = "") -> str:
-    """`jca`, `jca+iaca`, `jca+iaca:frozen`."""
+def variant_name(base: str, gate: str, extra: str = "") -> str:
+    """Name a variant: `jca`, `jca+iaca`, `jca+iaca:frozen`."""
     return base + (f"+{gate}" if gate != "none" else "") + (f":{extra}" if extra else "")
 
 
-def variants(settings: AblateConfig) -> list[Variant]:
-    """Every row that the settings ask for, bases in their order, each after its reference.
+def list_variants(settings: AblateConfig) -> list[Variant]:
+    """List the variants that the settings name, bases in their order, each after its reference.
 
     Raises:
-        UsageError: a name is unknown; the message lists what there is.
+        UsageError: a name is unknown; the message lists those allowed.
     """
-    bases = _names(settings.bases, "bases", get_args(Base))
-    gates = _names(settings.gates, "gates", get_args(Gate))
-    extras = _names(settings.extras, "extras", tuple(EXTRAS))
-    extra_bases = _names(settings.extra_bases, "extra_bases", get_args(Base)[1:])
-    rows = []
+    bases = _parse_names(settings.bases, "bases", get_args(Base))
+    gates = _parse_names(settings.gates, "gates", get_args(Gate))
+    extras = _parse_names(settings.extras, "extras", tuple(EXTRAS))
+    extra_bases = _parse_names(settings.extra_bases, "extra_bases", get_args(Base)[1:])
+    variants = []
     for base in bases:
-        rows += list(_grid(base, gates))
+        variants += _with_gates(base, gates)
         if base in extra_bases:
-            own = [Variant(name_of(base, "iaca", extra), base, "iaca", **EXTRAS[extra]) for extra in extras]
-            rows += [row for row in own if not _is_default(row)]
-    return rows
+            variations = [Variant(variant_name(base, "iaca", name), base, "iaca", **EXTRAS[name]) for name in extras]
+            variants += [variation for variation in variations if not _is_default(variation)]
+    return variants
 
 
-def _grid(base: str, gates: tuple[str, ...]) -> Iterator[Variant]:
-    """The base alone, always, and with each gate that it allows; gates other than IACA's as released."""
-    yield Variant(name_of(base, "none"), base, "none")
-    for gate in gates:
-        if gate != "none" and legal(base, gate):
-            yield Variant(name_of(base, gate), base, gate, {} if gate == "iaca" else RELEASED)
+def _with_gates(base: str, gates: tuple[str, ...]) -> list[Variant]:
+    """List the base alone, always, and with each gate that it allows; gates other than IACA's as released."""
+    legal_gates = [gate for gate in gates if gate != "none" and _is_legal(base, gate)]
+    gated = [
+        Variant(variant_name(base, gate), base, gate, {} if gate == "iaca" else LITERAL_GATE) for gate in legal_gates
+    ]
+    return [Variant(variant_name(base, "none"), base, "none"), *gated]
 
 
-def _is_default(row: Variant) -> bool:
-    """Whether an extra says what the base's default is already, as `soft` does of ca."""
-    plain = FusionConfig(base=row.base, gate=row.gate)  # type: ignore[arg-type]
-    same = plain.gate_temperature == row.fusion.get("temperature")
-    return same and tuple(row.fusion) == ("temperature",)
+def _is_default(variant: Variant) -> bool:
+    """Whether a variation only sets what the default of its base is already, as `soft` does for ca."""
+    default = FusionConfig(base=variant.base, gate=variant.gate)  # type: ignore[arg-type]
+    same_temperature = default.gate_temperature == variant.fusion.get("temperature")
+    return same_temperature and tuple(variant.fusion) == ("temperature",)
 
 
-def legal(base: str, gate: str) -> bool:
-    """Whether this base and this gate go together."""
+def _is_legal(base: str, gate: str) -> bool:
     try:
         check_pair(base, gate, NUM_RECURSIONS)
     except ValueError:
@@ -104,7 +102,7 @@ def legal(base: str, gate: str) -> bool:
     return True
 
 
-def _names(text: str, option: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+def _parse_names(text: str, option: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if unknown := [name for name in names if name not in allowed]:
         raise UsageError(f"ablate.{option} names {', '.join(unknown)}; allowed: {', '.join(allowed)}")

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
-from pipeline.ablation.variants import Variant, variants
+from pipeline.ablation.variants import Variant, list_variants
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
@@ -36,7 +36,7 @@ def run(config: Config) -> JobResult:
     from pipeline.ablation import report
 
     begin = perf_counter()
-    rows = variants(config.ablate)
+    rows = list_variants(config.ablate)
     trials = _trials(config, rows)
     digests = [trial.digest for trial in trials]
     uri = storage.join(config.storage.root, "ablations", f"{config.name}-{fingerprint(*digests)}")
@@ -53,8 +53,8 @@ def run(config: Config) -> JobResult:
 
 def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
     """Every variant on every seed, of the benchmark or of the dataset of features."""
-    from pipeline.ablation import recordings
-    from pipeline.ablation.trial import SMALL, Trial
+    from pipeline.ablation.recordings import find_recordings
+    from pipeline.ablation.trial import BENCHMARK_MODEL, Trial
 
     settings = config.ablate
     if settings.makes_features:
@@ -62,8 +62,8 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
             "ablate.data is source, but nobody has made features yet: say ablate.dataset, or use iaca ablate"
         )
     _require_gpu(config)
-    found = recordings.find(config) if settings.dataset else None
-    model = config.model if found else SMALL
+    found = find_recordings(config) if settings.dataset else None
+    model = config.model if found else BENCHMARK_MODEL
     seeds = range(settings.first_seed, settings.first_seed + settings.num_seeds)
     device = "cuda" if config.ablate.use_gpu else "cpu"
     if found:

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -33,7 +32,7 @@ def run(config: Config) -> JobResult:
     started = time.monotonic()
     output = source_uri(config)
     try:
-        specs = plan_clips(**asdict(config.synthesis))
+        specs = plan_clips(config.synthesis)
     except ValueError as error:
         raise UsageError(f"synthesis: {error}") from error
     skipped = storage.exists(storage.join(output, "source.json"))

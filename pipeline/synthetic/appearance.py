@@ -1,4 +1,4 @@
-"""Who a talker is: colours, proportions and a throat, drawn once from the seed and the person's number."""
+"""A talker's appearance and voice: colours, proportions and pitch, drawn from the seed and the person's number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.synthetic.voice import Throat
+from pipeline.synthetic.voice import VoiceTraits
 
 Colour = tuple[int, int, int]  # blue, green, red, as OpenCV has it
 
@@ -52,11 +52,11 @@ class Identity:
     parting: float  # x where the hair parts
     long_hair: bool
     stubble: float  # 0 none to 1
-    throat: Throat
+    voice: VoiceTraits
 
 
 def draw_identity(seed: int, number: int) -> Identity:
-    """The person with this number; neighbours in number differ in skin, hair and pitch."""
+    """Draw the person with this number; persons with neighbouring numbers differ in skin, hair and pitch."""
     rng = np.random.default_rng([seed, 1, number])
 
     def pick(palette: tuple[Colour, ...], step: int) -> Colour:
@@ -64,7 +64,7 @@ def draw_identity(seed: int, number: int) -> Identity:
         return tuple(int(np.clip(c + rng.integers(-8, 9), 0, 255)) for c in chosen)  # type: ignore[return-value]
 
     skin, hair = pick(SKINS, 1), pick(HAIRS, 5)
-    # of one brightness, hair and face would melt into each other and no detector of grey pictures would find them
+    # Hair as bright as the skin would leave no edge around the face for a detector of grey pictures.
     dimming = min(1.0, HAIR_TO_SKIN * sum(skin) / sum(hair))
     low_voiced = bool(rng.random() < 0.5)
     pitch_hz = rng.uniform(95, 135) if low_voiced else rng.uniform(165, 215)
@@ -87,5 +87,5 @@ def draw_identity(seed: int, number: int) -> Identity:
         parting=rng.uniform(-0.5, 0.5),
         long_hair=bool(rng.random() < (0.15 if low_voiced else 0.7)),
         stubble=float(rng.uniform(0.2, 1.0)) if low_voiced and rng.random() < 0.5 else 0.0,
-        throat=Throat(pitch_hz=pitch_hz, tract_scale=scale, breathiness=rng.uniform(0.1, 0.6)),
+        voice=VoiceTraits(pitch_hz=pitch_hz, tract_scale=scale, breathiness=rng.uniform(0.1, 0.6)),
     )

@@ -8,7 +8,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import ffmpeg as ffmpeg_python
@@ -16,17 +15,22 @@ import numpy as np
 
 from pipeline.synthetic.appearance import Identity, draw_identity
 from pipeline.synthetic.damage import Corruption, corrupt_sound, draw_spans
-from pipeline.synthetic.expression import express
-from pipeline.synthetic.scene import Shot, film
+from pipeline.synthetic.expression import draw_expressions
+from pipeline.synthetic.scene import DrawnFrame, VideoFormat, draw_frames
 from pipeline.synthetic.trajectory import Floats, draw_trajectory, resample
-from pipeline.synthetic.voice import CONTROL_HZ, speak
+from pipeline.synthetic.voice import CONTROL_HZ, Speech, speak
 
-AFFECT, VOICE, PICTURE, OTHER, CORRUPT = 2, 3, 4, 5, 6  # streams of random numbers; 1 is the identity's
+# Streams of random numbers of a clip; 1 is that of the identity.
+AFFECT, VOICE, PICTURE, OTHER_VOICE, CORRUPT = 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSpec:
-    """All that a clip depends on; picklable, so that clips can be made in parallel processes."""
+    """Everything that a clip depends on; picklable, so that clips can be made in parallel processes.
+
+    Raises:
+        ValueError: a size, duration or sample rate is not allowed.
+    """
 
     identity: int
     clip: int
@@ -36,7 +40,7 @@ class ClipSpec:
     height_px: int
     frame_rate_hz: float
     sample_rate_hz: int
-    corruptions: tuple[str, ...] = ()  # of corruption.KINDS
+    corruptions: tuple[str, ...] = ()  # of damage.KINDS
     labels_of: tuple[int, int] | None = None  # identity and clip whose labels are written; None: its own
 
     def __post_init__(self) -> None:
@@ -64,86 +68,107 @@ class ClipSpec:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths that `make_clip` writes below its directory; the last one is written last."""
+        """Paths that `make_clip` writes below its directory: video, two files of labels, and last the truth."""
         name = self.name
         return f"videos/{name}.mp4", f"labels/{name}.csv", f"affwild2/{name}.txt", f"truth/{name}.json"
 
     def rng(self, stream: int) -> np.random.Generator:
-        """The random numbers of one stream of this clip."""
+        """Start the generator of one stream of random numbers of this clip."""
         return np.random.default_rng([self.seed, stream, self.identity, self.clip])
 
 
 def affect_of(spec: ClipSpec) -> Floats:
-    """(num_frames, 2) the valence and arousal that drive the clip's face and voice."""
+    """Draw the valence and arousal that drive the clip's face and voice, (num_frames, 2)."""
     return draw_trajectory(spec.rng(AFFECT), spec.num_frames, spec.frame_rate_hz)
 
 
 def make_clip(spec: ClipSpec, directory: Path, ffmpeg: str) -> ClipSpec:
-    """Write the clip's files below `directory` and return `spec`.
+    """Make the clip and write its files below `directory`.
 
     Args:
+        spec: of the clip.
+        directory: created where it is missing.
         ffmpeg: path of the ffmpeg executable.
 
+    Returns:
+        `spec`, so that a pool of processes can report which clip is done.
+
     Raises:
-        OSError: ffmpeg fails; the message carries what it said.
+        OSError: ffmpeg fails; the message has the end of its stderr.
     """
     person = draw_identity(spec.seed, spec.identity)
     affect = affect_of(spec)
     spans = draw_spans(spec.rng(CORRUPT), spec.corruptions, spec.num_frames / spec.frame_rate_hz)
     samples, lips = _sound(spec, person, affect, spans)
     rng = spec.rng(PICTURE)
-    faces = express(rng, affect, resample(lips, CONTROL_HZ, spec.num_frames, spec.frame_rate_hz), spec.frame_rate_hz)
-    size = {"width_px": spec.width_px, "height_px": spec.height_px}
-    shots = film(rng, person, faces, spans, **size, frame_rate_hz=spec.frame_rate_hz)
+    lips_of_frames = resample(lips, CONTROL_HZ, spec.num_frames, spec.frame_rate_hz)
+    faces = draw_expressions(rng, affect, lips_of_frames, spec.frame_rate_hz)
+    frames = draw_frames(rng, person, faces, spans, VideoFormat(spec.width_px, spec.height_px, spec.frame_rate_hz))
 
     video, labels, affwild2, truth = (directory / path for path in spec.files)
     for path in (video, labels, affwild2, truth):
         path.parent.mkdir(parents=True, exist_ok=True)
-    boxes, covered = _mux(spec, shots, samples, video, ffmpeg)
+    boxes, covered = _encode(spec, frames, samples, video, ffmpeg)
     _write_labels(spec, affect, labels, affwild2)
-    facts = {"video": spec.name, "group": spec.group, "frame_rate_hz": spec.frame_rate_hz}
-    corrupted = [asdict(span) for span in spans]
-    truth.write_text(json.dumps({**facts, "corruptions": corrupted, "boxes": boxes, "covered": covered}))
+    record = {
+        "video": spec.name,
+        "group": spec.group,
+        "frame_rate_hz": spec.frame_rate_hz,
+        "corruptions": [asdict(span) for span in spans],
+        "boxes": boxes,
+        "covered": covered,
+    }
+    truth.write_text(json.dumps(record))
     return spec
 
 
 def _sound(spec: ClipSpec, person: Identity, affect: Floats, spans: tuple[Corruption, ...]) -> tuple[Floats, Floats]:
-    """The clip's samples with their corrupted spans, and the movement of the lips to the unspoilt voice."""
-    say = partial(speak, frame_rate_hz=spec.frame_rate_hz, sample_rate_hz=spec.sample_rate_hz)
-    speech = say(spec.rng(VOICE), affect, person.throat)
-    other = speech
+    """Samples of the clip with their corrupted spans, and the movement of the lips to the intact voice."""
+    speech = _speak(spec, spec.rng(VOICE), person, affect)
+    other_speech = speech
     if "audio_mismatched" in spec.corruptions:
-        rng = spec.rng(OTHER)
-        other = say(rng, draw_trajectory(rng, spec.num_frames, spec.frame_rate_hz), person.throat)
-    return corrupt_sound(spec.rng(CORRUPT), speech.samples, other.samples, spans, spec.sample_rate_hz), speech.lips
+        rng = spec.rng(OTHER_VOICE)
+        other_affect = draw_trajectory(rng, spec.num_frames, spec.frame_rate_hz)
+        other_speech = _speak(spec, rng, person, other_affect)
+    samples = corrupt_sound(spec.rng(CORRUPT), speech.samples, other_speech.samples, spans, spec.sample_rate_hz)
+    return samples, speech.lips
 
 
-def _mux(
-    spec: ClipSpec, shots: Iterator[Shot], samples: Floats, video: Path, ffmpeg: str
+def _speak(spec: ClipSpec, rng: np.random.Generator, person: Identity, affect: Floats) -> Speech:
+    return speak(rng, affect, person.voice, frame_rate_hz=spec.frame_rate_hz, sample_rate_hz=spec.sample_rate_hz)
+
+
+def _encode(
+    spec: ClipSpec, frames: Iterator[DrawnFrame], samples: Floats, video: Path, ffmpeg: str
 ) -> tuple[list[list[float]], list[bool]]:
-    """Encode pictures and sound into an mp4 whose bytes depend on nothing else; return boxes and covered flags."""
+    """Encode frames and sound into an mp4 whose bytes depend on nothing else.
+
+    Returns:
+        the box of the face and whether it is covered, of each frame.
+    """
     boxes, covered = [], []
     with tempfile.TemporaryDirectory(prefix="talker-") as scratch:
         sound, unfinished = Path(scratch) / "sound.raw", Path(scratch) / "video.mp4"
         sound.write_bytes(np.rint(samples * 32767).astype("<i2").tobytes())
-        encoder = _encoder(spec, sound, unfinished, ffmpeg)
+        encoder = _start_encoder(spec, sound, unfinished, ffmpeg)
         assert encoder.stdin is not None
         try:
-            for shot in shots:
-                encoder.stdin.write(shot.yuv.tobytes())
-                boxes.append([round(v, 1) for v in shot.box])
-                covered.append(shot.covered)
+            for frame in frames:
+                encoder.stdin.write(frame.yuv.tobytes())
+                boxes.append([round(v, 1) for v in frame.box])
+                covered.append(frame.covered)
         except BrokenPipeError:
-            pass  # ffmpeg has given up: what it said is read below
+            pass  # ffmpeg has failed: its stderr is read below
         finally:
-            _, said = encoder.communicate()
+            _, stderr = encoder.communicate()
         if encoder.returncode:
-            raise OSError(f"ffmpeg could not encode {video.name}: {said.decode(errors='replace').strip()[-500:]}")
+            message = stderr.decode(errors="replace").strip()[-500:]
+            raise OSError(f"ffmpeg could not encode {video.name}: {message}")
         shutil.move(unfinished, video)
     return boxes, covered
 
 
-def _encoder(spec: ClipSpec, sound: Path, video: Path, ffmpeg: str) -> subprocess.Popen[bytes]:
+def _start_encoder(spec: ClipSpec, sound: Path, video: Path, ffmpeg: str) -> subprocess.Popen[bytes]:
     size = f"{spec.width_px}x{spec.height_px}"
     pictures = ffmpeg_python.input("pipe:", format="rawvideo", pix_fmt="yuv420p", s=size, framerate=spec.frame_rate_hz)
     voice = ffmpeg_python.input(str(sound), format="s16le", ar=spec.sample_rate_hz, ac=1)
@@ -155,7 +180,7 @@ def _encoder(spec: ClipSpec, sound: Path, video: Path, ffmpeg: str) -> subproces
 
 
 def _write_labels(spec: ClipSpec, affect: Floats, labels: Path, affwild2: Path) -> None:
-    """One row per frame: `frame,valence,arousal` from frame 0, and Aff-Wild2's `valence,arousal`."""
+    """Write a row per frame: `frame,valence,arousal` from frame 0, and Aff-Wild2's `valence,arousal`."""
     if spec.labels_of is not None:
         identity, clip = spec.labels_of
         affect = affect_of(replace(spec, identity=identity, clip=clip))

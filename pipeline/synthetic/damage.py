@@ -1,4 +1,4 @@
-"""What can go wrong with a recording: a hidden or blurred face, lost, noisy or somebody else's sound."""
+"""Corruption of a recording: a covered or blurred face; dropped, noisy or mismatched sound."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Corruption:
     start_s: float
     end_s: float
 
-    def holds(self, num_points: int, rate_hz: float) -> NDArray[np.bool_]:
-        """(num_points,) True within the span, for points at `rate_hz`."""
+    def contains(self, num_points: int, rate_hz: float) -> NDArray[np.bool_]:
+        """Which of `num_points` points at `rate_hz` lie within the span, (num_points,)."""
         times_s = np.arange(num_points) / rate_hz
         return (times_s >= self.start_s) & (times_s < self.end_s)
 
 
 def draw_spans(rng: np.random.Generator, kinds: tuple[str, ...], duration_s: float) -> tuple[Corruption, ...]:
-    """A span for every kind, anywhere in the clip, to the hundredth of a second.
+    """Draw a span for every kind, anywhere in the clip, to the hundredth of a second.
 
     Raises:
         ValueError: a kind is not one of KINDS.
@@ -48,16 +48,24 @@ def draw_spans(rng: np.random.Generator, kinds: tuple[str, ...], duration_s: flo
 
 
 def corrupt_sound(
-    rng: np.random.Generator, samples: Floats, other: Floats, spans: tuple[Corruption, ...], sample_rate_hz: int
+    rng: np.random.Generator, samples: Floats, other_samples: Floats, spans: tuple[Corruption, ...], sample_rate_hz: int
 ) -> Floats:
-    """`samples` with its spans silenced, drowned in noise, or taken from `other` (same length)."""
+    """Corrupt the sound within its spans.
+
+    Args:
+        rng: of the noise.
+        samples: the intact sound, in [-1, 1].
+        other_samples: sound of the same length, which replaces mismatched spans.
+        spans: corruptions of the clip; those of the face change nothing here.
+        sample_rate_hz: of both sounds.
+    """
     corrupted = samples.copy()
     for span in spans:
-        inside = span.holds(len(samples), sample_rate_hz)
+        inside = span.contains(len(samples), sample_rate_hz)
         if span.kind == "audio_dropped":
             corrupted[inside] = 0.0
         elif span.kind == "audio_mismatched":
-            corrupted[inside] = other[inside]
+            corrupted[inside] = other_samples[inside]
         elif span.kind == "audio_noisy":
             corrupted[inside] += 10 ** (NOISE_DB / 20) * rng.standard_normal(int(inside.sum()))
     return np.clip(corrupted, -1.0, 1.0)

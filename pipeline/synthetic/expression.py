@@ -1,4 +1,4 @@
-"""What a trajectory does to a face: mouth, brows, lids and gaze on every frame."""
+"""Facial expressions that follow a trajectory: mouth, brows, lids and gaze on every frame."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Expression:
     gaze: float  # -1 left to 1 right
 
 
-def express(rng: np.random.Generator, affect: Floats, lips: Floats, frame_rate_hz: float) -> list[Expression]:
-    """Turn a trajectory into expressions; each cue carries noise of its own.
+def draw_expressions(rng: np.random.Generator, affect: Floats, lips: Floats, frame_rate_hz: float) -> list[Expression]:
+    """Draw the expression on every frame; each cue has independent noise.
 
     Valence curves the mouth and slants the brows; arousal opens eyes and mouth and raises the brows.
 
     Args:
         affect: (num_frames, 2) valence and arousal.
-        lips: (num_frames,) openness that the voice asks for, 0 to 1.
+        lips: (num_frames,) how far the voice opens them, 0 to 1.
     """
     valence, arousal = affect.T
     num_frames = len(affect)
@@ -51,5 +51,5 @@ def _blinks(rng: np.random.Generator, num_frames: int, frame_rate_hz: float) -> 
     """(num_frames,) 0 open to 1 shut: a blink of a fifth of a second every few seconds."""
     num_blinks = rng.poisson(num_frames / frame_rate_hz / 4.0)
     moments_s = rng.uniform(0, num_frames / frame_rate_hz, size=num_blinks)
-    away_s = np.abs(np.arange(num_frames)[:, None] / frame_rate_hz - moments_s)
-    return np.clip(1.3 - away_s / 0.08, 0.0, 1.0).max(axis=1, initial=0.0)
+    distance_s = np.abs(np.arange(num_frames)[:, None] / frame_rate_hz - moments_s)
+    return np.clip(1.3 - distance_s / 0.08, 0.0, 1.0).max(axis=1, initial=0.0)

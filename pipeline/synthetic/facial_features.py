@@ -25,12 +25,12 @@ Curve = NDArray[np.float64]  # (points, 2) x, y in half-widths of the head
 def draw_features(canvas: Picture, person: Identity, face: Expression) -> None:
     """Draw eyes, brows and mouth of one expression onto `canvas`, a copy of the head's texture, in place."""
     for side in (-1.0, 1.0):
-        _eye(canvas, person, face, side)
-        _brow(canvas, person, face, side)
-    _mouth(canvas, person, face)
+        _draw_eye(canvas, person, face, side)
+        _draw_brow(canvas, person, face, side)
+    _draw_mouth(canvas, person, face)
 
 
-def _eye(canvas: Picture, person: Identity, face: Expression, side: float) -> None:
+def _draw_eye(canvas: Picture, person: Identity, face: Expression, side: float) -> None:
     half, centre = 0.235 * person.eye_size, np.array([side * person.eye_spread, EYE_Y])
     droop = 0.02 * side * _ACROSS  # the outer corner lies a little higher
     upper = centre + np.stack([half * _ACROSS, -droop - (0.20 * face.lids * person.eye_size - 0.02) * _ARCH], axis=1)
@@ -53,7 +53,7 @@ def _eye(canvas: Picture, person: Identity, face: Expression, side: float) -> No
     _line(canvas, upper, _scaled(person.hair, 0.45), 3)
 
 
-def _brow(canvas: Picture, person: Identity, face: Expression, side: float) -> None:
+def _draw_brow(canvas: Picture, person: Identity, face: Expression, side: float) -> None:
     along = (_ACROSS + 1) / 2  # 0 at the inner end to 1 at the outer end
     x = side * (person.eye_spread - 0.26 + 0.56 * along)
     slant = 0.13 * face.brow_slant * (0.5 - along)  # up is negative
@@ -63,7 +63,7 @@ def _brow(canvas: Picture, person: Identity, face: Expression, side: float) -> N
     _fill(canvas, np.concatenate([top, bottom[::-1]]), _scaled(person.hair, 0.62))
 
 
-def _mouth(canvas: Picture, person: Identity, face: Expression) -> None:
+def _draw_mouth(canvas: Picture, person: Identity, face: Expression) -> None:
     half = person.mouth_width * (1.0 + 0.16 * face.smile - 0.10 * face.opening)
     x = half * _ACROSS
     bend = MOUTH_Y - 0.15 * face.smile * (_ACROSS**2 - 0.45)

@@ -26,7 +26,7 @@ def grid() -> tuple[Plane, Plane]:
 
 
 def draw_head(person: Identity, rng: np.random.Generator) -> tuple[Picture, Picture, Plane]:
-    """A head without eyes, brows and mouth.
+    """Draw a head without eyes, brows and mouth.
 
     Returns:
         the picture lit from the left, the same lit from the right, and its opacity (0 to 1).
@@ -97,8 +97,8 @@ def _head_radius(person: Identity, x: Plane, y: Plane) -> Plane:
 
 def _front_hair(person: Identity, x: Plane, y: Plane) -> Plane:
     """Opacity of the hair on the forehead: an arch whose height changes at the parting."""
-    away = x - person.parting
-    line = person.hairline + 0.62 * np.abs(x) ** 3 + 0.10 * np.abs(away) - 0.05 * np.sin(9 * away)
+    from_parting = x - person.parting
+    line = person.hairline + 0.62 * np.abs(x) ** 3 + 0.10 * np.abs(from_parting) - 0.05 * np.sin(9 * from_parting)
     if person.long_hair:
         line = line + 1.6 * np.clip(np.abs(x) - 0.80, 0, None) * 3
     return _below(line - y, 0.018)

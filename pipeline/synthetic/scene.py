@@ -1,4 +1,4 @@
-"""A clip's pictures: a head that moves before a background, in changing light, through a slightly noisy camera."""
+"""The frames of a clip: a head that moves before a background, in changing light, with the noise of a camera."""
 
 from __future__ import annotations
 
@@ -26,8 +26,17 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """One frame: its picture, where the face was drawn, and whether it can be seen."""
+class VideoFormat:
+    """Size and rate of the frames; width and height must be even."""
+
+    width_px: int
+    height_px: int
+    frame_rate_hz: float
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFrame:
+    """One frame: its picture, where the face was drawn, and whether it is visible."""
 
     yuv: Picture  # (3 / 2 height, width) planes of yuv420p
     box: Box
@@ -36,7 +45,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the head is on one frame."""
+    """Position, tilt and light of the head on one frame."""
 
     x: float  # of the head's centre, pixels
     y: float
@@ -47,7 +56,7 @@ class Pose:
 
     @property
     def matrix(self) -> Floats:
-        """(2, 3) affine map from the head's texture to the picture."""
+        """Affine map from the head's texture to the picture, (2, 3)."""
         turn = np.deg2rad(self.tilt_deg)
         scale = self.unit_px / UNIT_PX
         linear = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -55,7 +64,7 @@ class Pose:
         return np.column_stack([linear, np.array([self.x, self.y]) - linear @ centre])
 
     def box(self, person: Identity) -> Box:
-        """The face from mid-forehead to chin, upright, as detectors draw it."""
+        """Box of the face, upright, from mid-forehead to chin as detectors place it."""
         turn = np.deg2rad(self.tilt_deg)
         middle, half_height = (FACE_TOP + person.head_height) / 2, (person.head_height - FACE_TOP) / 2
         x = self.x - self.unit_px * middle * np.sin(turn)
@@ -64,39 +73,38 @@ class Pose:
         return float(x - half), float(y - half_height), float(x + half), float(y + half_height)
 
 
-def film(
+def draw_frames(
     rng: np.random.Generator,
     person: Identity,
     faces: list[Expression],
     spans: tuple[Corruption, ...],
-    *,
-    width_px: int,
-    height_px: int,
-    frame_rate_hz: float,
-) -> Iterator[Shot]:
-    """Draw one picture per expression; width and height must be even."""
+    video_format: VideoFormat,
+) -> Iterator[DrawnFrame]:
+    """Draw one frame per expression, with the face covered or blurred within its corrupted spans."""
+    width_px, height_px = video_format.width_px, video_format.height_px
     left, right, opacity = draw_head(person, rng)
     backdrop = _draw_backdrop(rng, width_px, height_px)
     grain = np.rint(SENSOR_NOISE * rng.standard_normal((height_px + 64, width_px + 64))).astype(np.int16)
     shifts = rng.integers(64, size=(len(faces), 2))
-    poses = _draw_poses(rng, len(faces), width_px, height_px, frame_rate_hz)
+    poses = _draw_poses(rng, len(faces), video_format)
     object_colour = tuple(int(c) for c in rng.integers(40, 200, size=3))
     for index, (face, pose) in enumerate(zip(faces, poses, strict=True)):
         head = cv2.addWeighted(left, 1 - pose.light, right, pose.light, 0)
         draw_features(head, person, face)
         picture = _compose(backdrop, head, opacity, person, pose)
-        covered = _corrupt(picture, pose, pose.box(person), spans, index / frame_rate_hz, object_colour)
+        box = pose.box(person)
+        covered = _corrupt_face(picture, pose, box, spans, index / video_format.frame_rate_hz, object_colour)
         picture = cv2.GaussianBlur(cv2.convertScaleAbs(picture, alpha=pose.gain), (3, 3), 0.6)
         yuv = cv2.cvtColor(picture, cv2.COLOR_BGR2YUV_I420)
         dy, dx = shifts[index]
         luma = yuv[:height_px]
         cv2.add(luma, grain[dy : dy + height_px, dx : dx + width_px], dst=luma, dtype=cv2.CV_8U)
-        yield Shot(yuv, pose.box(person), covered)
+        yield DrawnFrame(yuv, box, covered)
 
 
-def _draw_poses(
-    rng: np.random.Generator, num_frames: int, width_px: int, height_px: int, frame_rate_hz: float
-) -> list[Pose]:
+def _draw_poses(rng: np.random.Generator, num_frames: int, video_format: VideoFormat) -> list[Pose]:
+    width_px, height_px, frame_rate_hz = video_format.width_px, video_format.height_px, video_format.frame_rate_hz
+
     def sway(amount: float, period_s: float) -> Floats:
         return np.clip(amount * smooth_noise(rng, num_frames, frame_rate_hz, period_s), -2.2 * amount, 2.2 * amount)
 
@@ -113,7 +121,7 @@ def _draw_poses(
 
 
 def _draw_backdrop(rng: np.random.Generator, width_px: int, height_px: int) -> Picture:
-    """A wall with a few things out of focus."""
+    """Draw a wall with a few objects out of focus."""
     top, bottom = rng.uniform(100, 190, size=(2, 1)) + rng.uniform(-25, 25, size=(2, 3))
     ramp = np.linspace(0, 1, height_px)[:, None, None]
     wall = np.broadcast_to(top * (1 - ramp) + bottom * ramp, (height_px, width_px, 3)).astype(np.uint8).copy()
@@ -139,28 +147,42 @@ def _compose(backdrop: Picture, head: Picture, opacity: NDArray[np.float32], per
     return cv2.blendLinear(above, picture, weight, 1 - weight)
 
 
-def _corrupt(
+def _corrupt_face(
     picture: Picture, pose: Pose, box: Box, spans: tuple[Corruption, ...], time_s: float, colour: tuple[int, ...]
 ) -> bool:
-    """Cover or blur the face in place if a span asks for it now; True where the face cannot be seen."""
-    hidden = False
+    """Cover or blur the face in place if `time_s` lies in such a span; True where the face is not visible."""
+    covered = False
     for span in spans:
         if span.kind in FACE_KINDS and span.start_s <= time_s < span.end_s:
-            corrupt_spans = _blur if span.kind == "face_blurred" else _cover
-            hidden |= corrupt_spans(picture, pose, box, min(time_s - span.start_s, span.end_s - time_s), colour)
-    return hidden
+            if span.kind == "face_blurred":
+                _blur(picture, pose, box)
+                covered = True
+            else:
+                to_edge_s = min(time_s - span.start_s, span.end_s - time_s)
+                covered |= _cover(picture, pose, box, to_edge_s, colour)
+    return covered
 
 
-def _blur(picture: Picture, pose: Pose, box: Box, _since_s: float, _colour: tuple[int, ...]) -> bool:
+def _blur(picture: Picture, pose: Pose, box: Box) -> None:
     reach = 0.5 * pose.unit_px
     x0, y0, x1, y1 = (max(0, round(v)) for v in (box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach))
     picture[y0:y1, x0:x1] = cv2.GaussianBlur(picture[y0:y1, x0:x1], (0, 0), 0.45 * pose.unit_px)
-    return True
 
 
-def _cover(picture: Picture, pose: Pose, box: Box, since_s: float, colour: tuple[int, ...]) -> bool:
-    """A sheet rises from below the picture, stays before the face and sinks again."""
-    risen = np.clip(since_s / APPROACH_S, 0, 1)
+def _cover(picture: Picture, pose: Pose, box: Box, to_edge_s: float, colour: tuple[int, ...]) -> bool:
+    """Draw a sheet that rises from below the picture, stays before the face and sinks again.
+
+    Args:
+        picture: changed in place.
+        pose: of the head.
+        box: of the face.
+        to_edge_s: from the start of the span or to its end, whichever is nearer.
+        colour: of the sheet.
+
+    Returns:
+        whether the sheet covers so much of the face that it counts as covered.
+    """
+    risen = np.clip(to_edge_s / APPROACH_S, 0, 1)
     risen = risen * risen * (3 - 2 * risen)
     half_width, half_height = 1.35 * pose.unit_px, 1.25 * pose.unit_px
     rest, below = (box[1] + box[3]) / 2, picture.shape[0] + half_height

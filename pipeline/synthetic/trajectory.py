@@ -1,4 +1,4 @@
-"""The inner life of a talker: a smooth valence/arousal trajectory and the smooth noises drawn around it."""
+"""The valence/arousal trajectory of a clip, and the smooth noise that it and all cues are drawn from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTRAST = 1.15  # before tanh: how often a trajectory reaches the outer parts o
 
 
 def smooth_noise(rng: np.random.Generator, num_points: int, rate_hz: float, period_s: float) -> Floats:
-    """Gaussian noise of unit variance whose autocorrelation falls over about `period_s` seconds.
+    """Draw Gaussian noise of unit variance whose autocorrelation falls over about `period_s` seconds.
 
     Returns:
         (num_points,) white noise convolved with a Gaussian of standard deviation period_s / 2.
@@ -26,7 +26,7 @@ def smooth_noise(rng: np.random.Generator, num_points: int, rate_hz: float, peri
 
 
 def draw_trajectory(rng: np.random.Generator, num_frames: int, frame_rate_hz: float) -> Floats:
-    """A clip's valence and arousal: a mood for the whole clip, slow swings of seconds and small quick ones.
+    """Draw a clip's valence and arousal: a mood for the whole clip, slow swings of seconds and small quick ones.
 
     Returns:
         (num_frames, 2) valence and arousal in (-1, 1), independent of each other.
@@ -41,9 +41,9 @@ def draw_trajectory(rng: np.random.Generator, num_frames: int, frame_rate_hz: fl
 
 
 def resample(values: Floats, rate_hz: float, num_points: int, to_rate_hz: float) -> Floats:
-    """`values` (n,) or (n, k) given at `rate_hz`, linearly interpolated at `num_points` instants of `to_rate_hz`."""
-    at = np.arange(num_points) / to_rate_hz
-    known = np.arange(len(values)) / rate_hz
+    """Interpolate `values` (n,) or (n, k) at `rate_hz` linearly at `num_points` instants of `to_rate_hz`."""
+    new_times_s = np.arange(num_points) / to_rate_hz
+    times_s = np.arange(len(values)) / rate_hz
     if values.ndim == 1:
-        return np.interp(at, known, values)
-    return np.stack([np.interp(at, known, column) for column in values.T], axis=1)
+        return np.interp(new_times_s, times_s, values)
+    return np.stack([np.interp(new_times_s, times_s, column) for column in values.T], axis=1)

@@ -19,8 +19,8 @@ BANDWIDTHS_HZ = np.array([80.0, 100.0, 140.0, 200.0, 280.0])
 
 
 @dataclass(frozen=True, slots=True)
-class Throat:
-    """What identity gives to a voice."""
+class VoiceTraits:
+    """Properties of a person's voice."""
 
     pitch_hz: float  # at rest
     tract_scale: float  # of all formants; a shorter vocal tract has higher ones
@@ -36,15 +36,19 @@ class Speech:
 
 
 def speak(
-    rng: np.random.Generator, affect: Floats, throat: Throat, *, frame_rate_hz: float, sample_rate_hz: int
+    rng: np.random.Generator, affect: Floats, voice: VoiceTraits, *, frame_rate_hz: float, sample_rate_hz: int
 ) -> Speech:
-    """Speak for as long as the trajectory lasts.
+    """Synthesise a voice for as long as the trajectory lasts.
 
     Arousal raises loudness, pitch and the rate of syllables; valence brightens the source's spectral tilt and
-    shortens the tract as a smile does, while low valence makes the voice breathy. Each cue carries its own noise.
+    shortens the tract as a smile does, while low valence makes the voice breathy. Each cue has independent noise.
 
     Args:
+        rng: of the noise and of the syllables.
         affect: (num_frames, 2) valence and arousal at `frame_rate_hz`.
+        voice: of the person.
+        frame_rate_hz: of the trajectory.
+        sample_rate_hz: of the sound.
     """
     duration_s = len(affect) / frame_rate_hz
     num_points = int(np.ceil(duration_s * CONTROL_HZ)) + 1
@@ -55,12 +59,12 @@ def speak(
 
     lips, syllable = _rhythm(rng, arousal)
     vowels_hz = VOWELS_HZ[rng.integers(len(VOWELS_HZ), size=syllable.max() + 1)]
-    formants_hz = _formants(vowels_hz[syllable], throat.tract_scale * (1.0 + 0.09 * valence + wobble(0.012)))
+    formants_hz = _formants(vowels_hz[syllable], voice.tract_scale * (1.0 + 0.09 * valence + wobble(0.012)))
     semitones = 5.0 * arousal + wobble(1.0) + wobble(0.4, 0.25)
-    pitch_hz = throat.pitch_hz * 2.0 ** (semitones / 12.0)
+    pitch_hz = voice.pitch_hz * 2.0 ** (semitones / 12.0)
     tilt = 1.75 - 0.75 * valence + wobble(0.10)
     level_db = -27.0 + 9.0 * arousal + wobble(1.5)
-    breath = 0.22 * (0.6 + throat.breathiness) * np.exp(-0.5 * valence + wobble(0.15))
+    breath = 0.22 * (0.6 + voice.breathiness) * np.exp(-0.5 * valence + wobble(0.15))
     loudness = 10.0 ** (level_db / 20.0) * (0.02 + lips)
 
     num_samples = round(duration_s * sample_rate_hz)

@@ -12,7 +12,7 @@ import pytest
 from pipeline.config import load
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import make_clip
-from pipeline.synthetic.talkers import plan_clips
+from tests.support.talkers import clip_specs
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT / "../shared"
@@ -114,7 +114,7 @@ def draw(tmp_path_factory):
         size = {"width_px": width_px, "height_px": height_px, "frame_rate_hz": frame_rate_hz}
         if (width_px, height_px) not in drawn:
             folder = tmp_path_factory.mktemp("talker")
-            (spec,) = plan_clips(num_identities=1, clips_per_identity=1, duration_s=20, **size)
+            (spec,) = clip_specs(num_identities=1, clips_per_identity=1, duration_s=20, **size)
             make_clip(spec, folder, find_ffmpeg())
             drawn[width_px, height_px] = folder / spec.files[0]
         return drawn[width_px, height_px]

@@ -18,8 +18,8 @@ from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_
 from pipeline.jobs import verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
 from pipeline.runtime.progress import result_from_json
-from pipeline.synthetic.talkers import synthesize
 from tests.benchmarks.measure import ROOT, plans_of
+from tests.support.talkers import synthesize
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(3600)]
 SEED = 0

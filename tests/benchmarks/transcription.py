@@ -44,8 +44,8 @@ def block(weights, x):
     """concat(input, output of the LSTM) -> dropout -> Linear -> L2-normalise, from learned initial states."""
     states = weights.init_hidden.unsqueeze(1).repeat(1, x.size(0), 1)
     h0, c0 = states[: len(states) // 2], states[len(states) // 2 :]
-    seen, _ = weights.rnn(x, (h0.contiguous(), c0.contiguous()))
-    return unit(weights.linear(weights.dropout(torch.cat([x, seen], dim=2))))
+    context, _ = weights.rnn(x, (h0.contiguous(), c0.contiguous()))
+    return unit(weights.linear(weights.dropout(torch.cat([x, context], dim=2))))
 
 
 def co_attention(weights, x, joint):
@@ -54,8 +54,8 @@ def co_attention(weights, x, joint):
     value = weights.value(x)
     correlation = torch.einsum("bdl,blj->bdj", key, joint) / math.sqrt(joint.size(2))
     correlation = weights.dropout(torch.tanh(correlation))
-    hidden = torch.relu(torch.tanh(torch.einsum("bld,bdj->blj", value, correlation)))
-    return x + weights.dropout(torch.relu(weights.out(hidden)))
+    activations = torch.relu(torch.tanh(torch.einsum("bld,bdj->blj", value, correlation)))
+    return x + weights.dropout(torch.relu(weights.out(activations)))
 
 
 def jca(weights, video, audio):
@@ -91,8 +91,8 @@ def transformer(weights, x, other):
     context = torch.einsum("bhqk,bhkw->bhqw", torch.softmax(scores, dim=3), value)
     context = weights.out(context.transpose(1, 2).reshape(x.shape))
     x = weights.norm1(x + weights.dropout(context))
-    hidden = weights.dropout(torch.relu(weights.widen(x)))
-    return weights.norm2(x + weights.dropout(weights.narrow(hidden)))
+    activations = weights.dropout(torch.relu(weights.widen(x)))
+    return weights.norm2(x + weights.dropout(weights.narrow(activations)))
 
 
 def tca(weights, video, audio):
@@ -124,8 +124,8 @@ def iaca(weights, iterates, config):
         video, audio = SELF[config.base](video_layer, video), SELF[config.base](audio_layer, audio)
     video = gated(weights.video.gate, cross_video, [video, cross_video], config)
     audio = gated(weights.audio.gate, cross_audio, [audio, cross_audio], config)
-    seen = weights.modality.linear(torch.cat([video, audio], dim=2))
-    gate = torch.softmax(seen / config.gate_temperature, dim=2)
+    logits = weights.modality.linear(torch.cat([video, audio], dim=2))
+    gate = torch.softmax(logits / config.gate_temperature, dim=2)
     return torch.cat([gate[:, :, 0].unsqueeze(2) * video, gate[:, :, 1].unsqueeze(2) * audio], dim=2)
 
 

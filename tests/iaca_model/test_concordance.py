@@ -38,13 +38,13 @@ def test_merged_over_uneven_splits_it_equals_audmetric(seed, num, cuts):
     for start, stop in pairwise(bounds):
         part = ConcordanceMeter()
         part.update(values[start:stop], target[start:stop], ok[start:stop])
-        meter.merge(ConcordanceMeter.from_state(part.state()))
-    found = meter.compute()
+        meter = ConcordanceMeter.from_state(meter.state() + part.state())
+    measured_ccc = meter.compute()
     assert meter.num_rows == int(ok.sum())
     for column, name in enumerate(("valence", "arousal")):
         x, y = values[ok, column].double(), target[ok, column].double()
-        assert found[name] == pytest.approx(audmetric.concordance_cc(y.numpy(), x.numpy()), abs=1e-9)
-    assert found["mean"] == pytest.approx((found["valence"] + found["arousal"]) / 2)
+        assert measured_ccc[name] == pytest.approx(audmetric.concordance_cc(y.numpy(), x.numpy()), abs=1e-9)
+    assert measured_ccc["mean"] == pytest.approx((measured_ccc["valence"] + measured_ccc["arousal"]) / 2)
 
 
 @quick
@@ -54,9 +54,9 @@ def test_it_equals_torchmetrics_where_conventions_agree(seed, num):
     values, target, _ = rows(seed, num)
     values, target = values.double(), target.double()
     values = values - values.mean(0) + target.mean(0)
-    found = measured(values, target, torch.ones(num, dtype=torch.bool))
+    measured_ccc = measured(values, target, torch.ones(num, dtype=torch.bool))
     theirs = torchmetrics.functional.concordance_corrcoef(values, target).tolist()
-    assert [found["valence"], found["arousal"]] == pytest.approx(theirs, abs=1e-6)
+    assert [measured_ccc["valence"], measured_ccc["arousal"]] == pytest.approx(theirs, abs=1e-6)
 
 
 def test_states_add_up():
@@ -110,8 +110,8 @@ def test_what_invalid_rows_hold_does_not_matter_and_nan_in_valid_ones_is_an_erro
 def test_loss_is_two_minus_both_ccc(seed, num):
     values, target, ok = rows(seed, num)
     ok[:2] = True
-    found, ccc = concordance_loss(values, target, ok), measured(values, target, ok)
-    assert found.item() == pytest.approx(2 - ccc["valence"] - ccc["arousal"], abs=1e-9)
+    measured_ccc, ccc = concordance_loss(values, target, ok), measured(values, target, ok)
+    assert measured_ccc.item() == pytest.approx(2 - ccc["valence"] - ccc["arousal"], abs=1e-9)
 
 
 def test_gradient_of_the_loss_is_right():

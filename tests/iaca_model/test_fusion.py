@@ -129,9 +129,9 @@ def test_compiled_equals_eager(base, gate):
     fusion = make(base, gate)
     compiled = torch.compile(fusion, fullgraph=True)
     inputs = (*(tensor.requires_grad_() for tensor in features()), *masks())
-    found, expected = compiled(*inputs), fusion(*inputs)
-    torch.testing.assert_close(found.fused_BLF, expected.fused_BLF, rtol=1e-4, atol=1e-5)
-    found.fused_BLF.square().sum().backward()
+    compiled_output, expected = compiled(*inputs), fusion(*inputs)
+    torch.testing.assert_close(compiled_output.fused_BLF, expected.fused_BLF, rtol=1e-4, atol=1e-5)
+    compiled_output.fused_BLF.square().sum().backward()
 
 
 def test_one_graph_without_breaks():

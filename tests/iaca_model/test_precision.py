@@ -32,9 +32,9 @@ def inputs():
 def test_every_preset_is_what_its_equations_say(name):
     model = make(name)
     written, (video, audio, video_ok, audio_ok) = Transcription(model).eval(), inputs()
-    found, expected = model(video, audio, video_ok, audio_ok).values_BL2, written(video, audio)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    found.square().sum().backward()
+    output, expected = model(video, audio, video_ok, audio_ok).values_BL2, written(video, audio)
+    torch.testing.assert_close(output, expected, rtol=0, atol=1e-5)
+    output.square().sum().backward()
     expected.square().sum().backward()
     for (_, ours), (_, theirs) in zip(model.named_parameters(), written.model.named_parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
@@ -45,10 +45,10 @@ def test_nothing_after_the_backbones_changes_under_autocast(name):
     model = make(name)
     expected = model(*inputs())
     with torch.autocast("cpu", torch.bfloat16):
-        found, fused = model(*inputs()), model.fusion(*inputs())
+        output, fused = model(*inputs()), model.fusion(*inputs())
     assert fused.fused_BLF.dtype == torch.float32
-    assert torch.equal(found.values_BL2, expected.values_BL2)
-    for gate, weights in found.gates.items():
+    assert torch.equal(output.values_BL2, expected.values_BL2)
+    for gate, weights in output.gates.items():
         assert torch.equal(weights, expected.gates[gate])
         torch.testing.assert_close(weights.sum(-1), torch.ones(NUM, STEPS))
 
@@ -57,16 +57,16 @@ def test_nothing_after_the_backbones_changes_under_autocast(name):
 def test_features_in_bfloat16_are_widened(name):
     model, (video, audio, *masks) = make(name), inputs()
     narrow = video.bfloat16(), audio.bfloat16()
-    found, expected = model(*narrow, *masks), model(*(features.float() for features in narrow), *masks)
-    assert torch.equal(found.values_BL2, expected.values_BL2)
+    output, expected = model(*narrow, *masks), model(*(features.float() for features in narrow), *masks)
+    assert torch.equal(output.values_BL2, expected.values_BL2)
 
 
 def test_a_blstm_on_its_own_stays_in_float32():
     torch.manual_seed(0)
     block, (video, _, ok, _) = temporal_block("blstm", DIM, DIM, 0.0), inputs()
     with torch.autocast("cpu", torch.bfloat16):
-        found = block(video, ok)
-    assert torch.equal(found, block(video, ok))
+        output = block(video, ok)
+    assert torch.equal(output, block(video, ok))
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "residual"])

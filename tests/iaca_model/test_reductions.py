@@ -153,10 +153,10 @@ def test_the_transformer_layer_attends_as_torch_does(masked):
 def test_attention_without_a_valid_key_gives_nothing():
     scores, values = torch.randn(2, 3, 3), torch.randn(2, 3, 4)
     ok = torch.tensor([[True, False, True], [False, False, False]])
-    found, weights = attend(scores, values, ok)
+    attended, weights = attend(scores, values, ok)
     assert not weights[1].any()
-    assert not found[1].any()
-    torch.testing.assert_close(found[0], scores[0][:, [0, 2]].softmax(-1) @ values[0, [0, 2]])
+    assert not attended[1].any()
+    torch.testing.assert_close(attended[0], scores[0][:, [0, 2]].softmax(-1) @ values[0, [0, 2]])
 
 
 @quick

@@ -23,8 +23,8 @@ def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def factored(name: str, num_in: int, num_mid: int, num_out: int) -> dict[str, tuple[int, ...]]:
-    places = {f"{name}.0.weight": (num_mid, num_in, 1, 3, 3)}
-    return {**places, **norm(f"{name}.1", num_mid), f"{name}.3.weight": (num_out, num_mid, 3, 1, 1)}
+    spatial = {f"{name}.0.weight": (num_mid, num_in, 1, 3, 3)}
+    return {**spatial, **norm(f"{name}.1", num_mid), f"{name}.3.weight": (num_out, num_mid, 3, 1, 1)}
 
 
 def published_r2plus1d() -> dict[str, tuple[int, ...]]:

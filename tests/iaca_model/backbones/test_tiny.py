@@ -20,7 +20,7 @@ def test_any_size_of_input(sizes):
         assert features.isfinite().all()
 
 
-def test_steps_do_not_see_each_other():
+def test_steps_do_not_influence_each_other():
     spec = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=20)
     batch, other = fake_batch(spec, 2), fake_batch(spec, 2, seed=1)
     for network, field in ((TinyVideo(spec, 8), "frames_BLTHWC"), (TinyAudio(spec, 8), "mel_BLSM")):
@@ -42,7 +42,7 @@ def test_mel_is_clipped_80_db_below_its_own_maximum_and_scaled():
     torch.testing.assert_close(normalise_mel(mel), (expected + 14.8) / 19.895)
 
 
-def fit(network: nn.Module, draw, num_updates: int) -> float:
+def error_after_training(network: nn.Module, draw, num_updates: int) -> float:
     """Mean squared error on fresh data after a short training, as a share of the target's variance."""
     head = nn.Linear(16, 1)
     optimizer = torch.optim.AdamW([*network.parameters(), *head.parameters()], lr=3e-3)
@@ -69,31 +69,31 @@ def draw_mouths(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def draw_tones(seed: int, *, loudness: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """A band on a noisy floor: the target is its place (pitch), or how loud the whole is."""
+    """A band on a noisy floor: the target is its position (pitch), or how loud the whole is."""
     generator = torch.Generator().manual_seed(seed)
     target = torch.rand(16, 1, generator=generator) * 2 - 1
-    place = torch.rand(16, 1, generator=generator) * 2 - 1 if loudness else target
-    band = torch.exp(-((torch.linspace(-1.5, 1.5, 32) - place[..., None]) ** 2) / 0.02)
+    position = torch.rand(16, 1, generator=generator) * 2 - 1 if loudness else target
+    band = torch.exp(-((torch.linspace(-1.5, 1.5, 32) - position[..., None]) ** 2) / 0.02)
     mel = -60 + 40 * band[:, :, None] + 4 * torch.randn(16, 1, 40, 32, generator=generator)
     return mel + 10 * target[..., None, None] * loudness, target
 
 
 def test_video_reads_the_shape_of_a_mouth():
     torch.manual_seed(0)
-    assert fit(TinyVideo(InputSpec(1, 1, 48, 4, 4), 16), draw_mouths, 80) < 0.15
+    assert error_after_training(TinyVideo(InputSpec(1, 1, 48, 4, 4), 16), draw_mouths, 80) < 0.15
 
 
 @pytest.mark.parametrize("loudness", [True, False])
 def test_audio_reads_pitch_and_loudness(loudness):
     torch.manual_seed(0)
     network = TinyAudio(InputSpec(1, 1, 16, 32, 40), 16)
-    assert fit(network, lambda seed: draw_tones(seed, loudness=loudness), 80) < 0.15
+    assert error_after_training(network, lambda seed: draw_tones(seed, loudness=loudness), 80) < 0.15
 
 
-def test_motion_is_seen_though_every_crop_looks_alike_on_average():
+def test_motion_is_read_though_the_crops_are_alike_on_average():
     spec = InputSpec(1, 4, 16, 4, 4)
     network = TinyVideo(spec, 8)
     light, dark = torch.full((16, 16, 3), 200, dtype=torch.uint8), torch.full((16, 16, 3), 50, dtype=torch.uint8)
     fast, slow = torch.stack([dark, light, dark, light]), torch.stack([dark, dark, light, light])
-    found = network(torch.stack([fast, slow])[:, None])
-    assert not torch.allclose(found[0], found[1])
+    features = network(torch.stack([fast, slow])[:, None])
+    assert not torch.allclose(features[0], features[1])

@@ -5,21 +5,21 @@ import torch
 
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, Sequences
+from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences
 
 MISSING, NOISY, SWAPPED = range(len(KINDS))
 
 
 @pytest.fixture(scope="module")
-def clean() -> Sequences:
+def clean() -> TrialSequences:
     return World(seed=0, num_steps=16, feature_dim=8).draw(400)
 
 
-def corrupt_spans(clean: Sequences, chance: float = 0.8, seed: int = 0) -> Sequences:
+def corrupted_with(clean: TrialSequences, chance: float = 0.8, seed: int = 0) -> TrialSequences:
     return corrupt(clean, chance, torch.Generator().manual_seed(seed))
 
 
-def sides(sequences: Sequences):
+def sides(sequences: TrialSequences):
     yield sequences.video_NLD, sequences.kind_NL2[..., 0]
     yield sequences.audio_NLD, sequences.kind_NL2[..., 1]
 
@@ -38,7 +38,7 @@ def test_labels_are_smooth_and_within_range(clean):
     assert (clean.kind_NL2 == HEALTHY).all()
 
 
-def test_each_modality_tells_of_both_dimensions_but_not_equally_well(clean):
+def test_each_modality_shows_both_dimensions_but_not_equally_well(clean):
     def explained(features_NLD):
         x = torch.cat([features_NLD, torch.ones_like(features_NLD[..., :1])], dim=-1).flatten(0, 1)
         y = clean.target_NL2.flatten(0, 1)
@@ -52,7 +52,7 @@ def test_each_modality_tells_of_both_dimensions_but_not_equally_well(clean):
 
 
 def test_every_kind_occurs_on_both_sides_and_never_on_both_at_once(clean):
-    corrupted = corrupt_spans(clean)
+    corrupted = corrupted_with(clean)
     for _, kind_NL in sides(corrupted):
         assert set(kind_NL.unique().tolist()) == {MISSING, NOISY, SWAPPED, HEALTHY}
     assert ((corrupted.kind_NL2 != HEALTHY).sum(-1) <= 1).all()
@@ -60,7 +60,7 @@ def test_every_kind_occurs_on_both_sides_and_never_on_both_at_once(clean):
 
 
 def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean):
-    for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(corrupt_spans(clean)), strict=True):
+    for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(corrupted_with(clean)), strict=True):
         assert torch.equal(after_NLD[kind_NL == HEALTHY], before_NLD[kind_NL == HEALTHY])
         assert not after_NLD[kind_NL == MISSING].any()
         assert torch.equal(after_NLD[kind_NL == SWAPPED], before_NLD.roll(1, dims=0)[kind_NL == SWAPPED])
@@ -68,14 +68,14 @@ def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean
         assert noise_MD.std() > before_NLD.std()
 
 
-def test_a_spoilt_sequence_has_one_span(clean):
-    spoilt_NL = corrupt_spans(clean).kind_NL2[..., 0] != HEALTHY
-    starts_N = torch.nn.functional.pad(spoilt_NL.int(), (1, 1)).diff(dim=1).clamp_min(0).sum(1)
+def test_a_corrupted_sequence_has_one_span(clean):
+    corrupted_NL = corrupted_with(clean).kind_NL2[..., 0] != HEALTHY
+    starts_N = torch.nn.functional.pad(corrupted_NL.int(), (1, 1)).diff(dim=1).clamp_min(0).sum(1)
     assert set(starts_N.unique().tolist()) == {0, 1}
-    assert 0.7 < spoilt_NL.any(1).float().mean() < 0.9
+    assert 0.7 < corrupted_NL.any(1).float().mean() < 0.9
 
 
-def test_no_chance_spoils_nothing_and_the_seed_decides(clean):
-    assert torch.equal(corrupt_spans(clean, chance=0.0).video_NLD, clean.video_NLD)
-    assert torch.equal(corrupt_spans(clean).kind_NL2, corrupt_spans(clean).kind_NL2)
-    assert not torch.equal(corrupt_spans(clean).kind_NL2, corrupt_spans(clean, seed=1).kind_NL2)
+def test_no_chance_corrupts_nothing_and_the_seed_decides(clean):
+    assert torch.equal(corrupted_with(clean, chance=0.0).video_NLD, clean.video_NLD)
+    assert torch.equal(corrupted_with(clean).kind_NL2, corrupted_with(clean).kind_NL2)
+    assert not torch.equal(corrupted_with(clean).kind_NL2, corrupted_with(clean, seed=1).kind_NL2)

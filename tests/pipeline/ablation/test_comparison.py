@@ -10,14 +10,14 @@ from pipeline import storage
 from pipeline.ablation import report, table
 from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
-from pipeline.ablation.variants import variants
+from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, load
 
 OVERRIDES = {"name": "made-up", "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "frozen", "num_seeds": 2}}
 CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}, "ca+iaca:frozen": {100: 0.5, 101: 0.8}}
 
 
-def made_up(variant: str, seed: int) -> table.Result:
+def made_up(variant: str, seed: int) -> table.TrialResult:
     value = CCC[variant][seed]
     scores = {"valence": value, "arousal": value, "mean": value}
     gated = {**dict.fromkeys((*KINDS, "all"), 0.9), "gap": 0.4} if "iaca" in variant else None
@@ -27,10 +27,10 @@ def made_up(variant: str, seed: int) -> table.Result:
         for percent in (0, 100)
         for mask in MASKS
     ]
-    facts = {"variant": variant, "base": "ca", "gate": "iaca" if gated else "none", "seed": seed}
+    trial = {"variant": variant, "base": "ca", "gate": "iaca" if gated else "none", "seed": seed}
     clean = {**scores, "mean": 0.8}
     return {
-        **facts,
+        **trial,
         "ccc": {"corrupted": scores, "clean": clean},
         "gate_detects": gated,
         "curve": curve,
@@ -45,12 +45,12 @@ def config() -> Config:
 
 
 @pytest.fixture(scope="module")
-def results() -> list[table.Result]:
+def results() -> list[table.TrialResult]:
     return [made_up(variant, seed) for seed in (101, 100) for variant in CCC]
 
 
 def test_differences_are_paired_by_seed(config, results):
-    base, gated, frozen = table.rows_of(variants(config.ablate), results)
+    base, gated, frozen = table.make_rows(list_variants(config.ablate), results)
     assert base.gain_corrupted is None
     assert base.corrupted.mean == pytest.approx(0.6)
     assert base.corrupted.deviation == pytest.approx(0.02**0.5)
@@ -63,31 +63,32 @@ def test_differences_are_paired_by_seed(config, results):
 
 
 def test_one_seed_has_no_deviation(config, results):
-    row = table.rows_of(variants(config.ablate), [r for r in results if r["seed"] == 100])[1]
+    row = table.make_rows(list_variants(config.ablate), [r for r in results if r["seed"] == 100])[1]
     assert (row.corrupted.deviation, row.gain_corrupted.error) == (None, None)
-    assert table.cells(row)[1:3] == ("0.600", "+0.100")
+    assert table.format_row(row)[1:3] == ("0.600", "+0.100")
 
 
-def test_the_table_says_it_for_people(config, results):
-    text = table.markdown(table.rows_of(variants(config.ablate), results))
+def test_the_table_is_formatted_for_people(config, results):
+    rows = table.make_rows(list_variants(config.ablate), results)
+    text = table.markdown(table.HEADINGS, map(table.format_row, rows))
     assert "| ca | 0.600 ± 0.141 |  |  | 0.800 ± 0.000 |  |  |" in text
     assert "| ca+iaca | 0.750 ± 0.212 | +0.150 ± 0.050 |" in text
     assert "| ca+iaca:frozen | 0.650 ± 0.212 | +0.050 ± 0.050 | -0.100 ± 0.000 |" in text
     assert text.count("\n") == 5
 
 
-def test_both_dimensions_stand_beside_each_other(results):
-    apart = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
+def test_both_dimensions_are_in_one_table(results):
+    split_ccc = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
     curves = [{**point, "percent": 90} for point in table.mean_curves(results) if point["percent"] == 100]
-    lines = table.dimension_cells(apart, curves)
+    lines = table.dimension_lines(split_ccc, curves)
     assert lines[0] == ("ca", "0.250 / 0.500", "", "", "", "", "", "0.600 / 0.600")
     assert [line[-1] for line in lines[1:]] == ["0.750 / 0.750", "0.650 / 0.650"]
-    assert len(table.DIMENSIONS) == len(lines[0])
+    assert len(table.DIMENSION_HEADINGS) == len(lines[0])
 
 
 def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp_path):
     uri = str(tmp_path / "made-up")
-    report.publish(uri, config, variants(config.ablate), results, marker="done.json")
+    report.publish(uri, config, list_variants(config.ablate), results, marker="done.json")
     record = json.loads(storage.read_text(f"{uri}/done.json"))
     assert {name for name in record["files"] if not storage.exists(f"{uri}/{name}")} == set()
     assert record["rows"][1]["gain_corrupted"]["mean"] == pytest.approx(0.15)
@@ -103,31 +104,31 @@ def test_the_files_for_machines_hold_every_trial_and_every_point(results):
     trials = list(csv.DictReader(io.StringIO(table.trials_csv(results).decode())))
     assert [(line["variant"], line["seed"]) for line in trials] == [(r["variant"], str(r["seed"])) for r in results]
     assert {line["corrupted_mean"] for line in trials} == {"0.5", "0.7", "0.6", "0.9", "0.8"}
-    points = list(csv.DictReader(io.StringIO(table.curve_csv(table.mean_curves(results)).decode())))
+    points = list(csv.DictReader(io.StringIO(table.to_csv(table.mean_curves(results)).decode())))
     assert len(points) == 3 * len(PATTERNS) * len(MASKS) * 2
     assert all(float(p["mean"]) == pytest.approx(sum(CCC[p["variant"]].values()) / 2) for p in points)
 
 
-def test_the_page_accounts_for_the_data(config, results):
-    told = report.account(config, results)
-    assert "4,096 synthetic sequences to learn from and 384 to be measured on" in told
-    assert "0.8 in training and 0.8 where measured" in told
-    assert "Measured after the last update" in told
+def test_the_page_describes_the_data(config, results):
+    text = report.describe_data(config, results)
+    assert "4,096 synthetic sequences to learn from and 384 to be measured on" in text
+    assert "0.8 in training and 0.8 where measured" in text
+    assert "Measured after the last update" in text
     assert report.title(config) == "Ablation made-up on the inconsistency benchmark"
 
 
-def test_a_number_that_is_flattered_says_so(results):
+def test_a_flattered_number_is_described_as_such(results):
     amounts = {"sequences": 12, "videos": 3, "labelled_frames": 4567}
-    felt = load(None, {"ablate": {"dataset": "s3://b/datasets/talkers-0123", "train_corrupted": 0.0}})
-    seen = {"train": amounts, "val": amounts}
-    told = report.account(felt, [{**results[0], "data": seen}])
-    assert "the features talkers-0123; train 12 sequences, 3 videos, 4,567 labelled frames; val 12" in told
-    assert "Measured on val" in told
-    assert "every number here flatters its variant" in told
-    assert "0 in training and 0.8 where measured" in told
-    fair = report.account(felt, [{**results[0], "data": {**seen, "test": amounts}}])
+    on_features = load(None, {"ablate": {"dataset": "s3://b/datasets/talkers-0123", "train_corrupted": 0.0}})
+    counts = {"train": amounts, "val": amounts}
+    text = report.describe_data(on_features, [{**results[0], "data": counts}])
+    assert "the features talkers-0123; train 12 sequences, 3 videos, 4,567 labelled frames; val 12" in text
+    assert "Measured on val" in text
+    assert "every number here flatters its variant" in text
+    assert "0 in training and 0.8 where measured" in text
+    fair = report.describe_data(on_features, [{**results[0], "data": {**counts, "test": amounts}}])
     assert "best mean CCC on val, clean and corrupted" in fair
     assert "flatters" not in fair
-    assert "Measured after the last update" in report.account(
-        felt, [{**results[0], "data": {"train": amounts, "test": amounts}}]
+    assert "Measured after the last update" in report.describe_data(
+        on_features, [{**results[0], "data": {"train": amounts, "test": amounts}}]
     )

@@ -39,9 +39,9 @@ def weights_of(corrupted, trust_in_healthy: float):
 
 def test_a_gate_that_knows_is_perfect_and_its_gap_says_how_sure_it_is(corrupted):
     for trust in (1.0, 0.6):
-        found = detection(weights_of(corrupted, trust), corrupted.kind_NL2)
-        assert all(found[name] == 1.0 for name in (*KINDS, "all"))
-        assert found["gap"] == pytest.approx(2 * trust - 1, abs=1e-5)
+        measured = detection(weights_of(corrupted, trust), corrupted.kind_NL2)
+        assert all(measured[name] == 1.0 for name in (*KINDS, "all"))
+        assert measured["gap"] == pytest.approx(2 * trust - 1, abs=1e-5)
 
 
 def test_a_gate_that_is_fooled_and_one_that_never_moves(corrupted):
@@ -51,25 +51,25 @@ def test_a_gate_that_is_fooled_and_one_that_never_moves(corrupted):
     assert detection({}, corrupted.kind_NL2) is None
 
 
-def test_kinds_are_measured_apart(corrupted):
+def test_kinds_are_measured_separately(corrupted):
     weights = weights_of(corrupted, 1.0)["modality"]
     swapped_NL = (corrupted.kind_NL2 == KINDS.index("swapped")).any(-1)
-    found = detection({"modality": torch.where(swapped_NL[..., None], 0.5, weights)}, corrupted.kind_NL2)
-    assert (found["missing"], found["noisy"], found["swapped"]) == (1.0, 1.0, 0.5)
-    assert 0.5 < found["all"] < 1.0
+    measured = detection({"modality": torch.where(swapped_NL[..., None], 0.5, weights)}, corrupted.kind_NL2)
+    assert (measured["missing"], measured["noisy"], measured["swapped"]) == (1.0, 1.0, 0.5)
+    assert 0.5 < measured["all"] < 1.0
 
 
-def reading_audio(sequences, audio_ok_NL):
+def predict_where_heard(sequences, audio_ok_NL):
     """Predicts the label where the sound is not all zeros, else 0."""
     heard_NL = sequences.audio_NLD.abs().sum(-1) > 0
-    told_NL = heard_NL if audio_ok_NL is None else audio_ok_NL
-    assert torch.equal(heard_NL, told_NL)
+    known_NL = heard_NL if audio_ok_NL is None else audio_ok_NL
+    assert torch.equal(heard_NL, known_NL)
     values_NL2 = sequences.target_NL2 * heard_NL[..., None]
     return Prediction(values_NL2, torch.ones_like(heard_NL), {}, {})
 
 
-def test_the_curve_hides_as_much_as_it_says():
-    rows = missing_audio(reading_audio, World(0, 16, 8).draw(150), seed=0)
+def test_the_curve_removes_the_share_of_sound_that_it_states():
+    rows = missing_audio(predict_where_heard, World(0, 16, 8).draw(150), seed=0)
     assert len(rows) == len(PERCENTS) * len(PATTERNS) * len(MASKS)
     for pattern, mask in itertools.product(PATTERNS, MASKS):
         curve = [row["mean"] for row in rows if (row["pattern"], row["mask"]) == (pattern, mask)]

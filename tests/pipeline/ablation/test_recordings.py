@@ -1,15 +1,15 @@
-"""Features of recordings as trial_data: what is read, how it is masked, and what is refused."""
+"""Features of recordings as the data of a trial: what is read, how it is masked, and what is refused."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from pipeline.ablation import recordings
 from pipeline.ablation.feature_sequences import HEALTHY
 from pipeline.ablation.measures import missing_audio
-from pipeline.ablation.trial import Encoded, Trial, run_trial
-from pipeline.ablation.variants import variants
+from pipeline.ablation.recordings import find_recordings, read_splits, read_trial_data
+from pipeline.ablation.trial import Trial, TrialModel, run_trial
+from pipeline.ablation.variants import list_variants
 from pipeline.config import UsageError, load
 from pipeline.config.sections import AblateConfig
 from tests.support.fake_dataset import make_segment, write_dataset
@@ -51,13 +51,13 @@ def half_labelled(segment):
     return dataclasses.replace(segment, labels=labels)
 
 
-def parts_of(uri, **ablate):
-    return recordings.read(recordings.find(config(uri, **ablate)))
+def splits_of(uri, **ablate):
+    return read_splits(find_recordings(config(uri, **ablate)))
 
 
 def test_every_labelled_frame_of_what_is_measured_is_there_once(holed):
-    sequences = parts_of(holed)["val"].sequences
-    assert parts_of(holed)["val"].facts == {
+    sequences = splits_of(holed)["val"].sequences
+    assert splits_of(holed)["val"].counts == {
         "sequences": 2 * STRIDE,
         "videos": 2,
         "labelled_frames": NUM_FRAMES + 12,
@@ -71,7 +71,7 @@ def test_every_labelled_frame_of_what_is_measured_is_there_once(holed):
 
 
 def test_training_has_some_phases_of_each_segment(holed):
-    train = parts_of(holed, phases=2)["train"].sequences
+    train = splits_of(holed, phases=2)["train"].sequences
     assert len(train) == 2 * 2
     assert train.group_N.tolist() == [0, 0, 1, 1]
     frame_NL = ((train.audio_NLD[..., 0].float() - 1) * 64).round().int()
@@ -79,29 +79,29 @@ def test_training_has_some_phases_of_each_segment(holed):
 
 
 def test_masks_are_those_of_the_dataset(holed):
-    parts = parts_of(holed)
-    assert parts["val"].sequences.ok_NL2[:STRIDE, :2, 1].sum() == 0  # frames 0 to 15
-    assert parts["val"].sequences.ok_NL2[:STRIDE, 2:].all()
-    assert parts["train"].sequences.ok_NL2[STRIDE:, 1:, 0].sum() == 0
+    splits = splits_of(holed)
+    assert splits["val"].sequences.ok_NL2[:STRIDE, :2, 1].sum() == 0  # frames 0 to 15
+    assert splits["val"].sequences.ok_NL2[:STRIDE, 2:].all()
+    assert splits["train"].sequences.ok_NL2[STRIDE:, 1:, 0].sum() == 0
 
 
-def test_only_what_is_whole_is_spoilt_and_swaps_come_from_somebody_else(holed):
-    trial_data = recordings.trial_data(recordings.find(config(holed)), AblateConfig(corrupted=1.0), seed=0)
-    rows = torch.arange(len(trial_data.clean))
-    clean, corrupted = trial_data.clean.take(rows), trial_data.corrupted.take(rows)
+def test_only_what_is_whole_is_corrupted_and_swaps_come_from_another_group(holed):
+    data = read_trial_data(find_recordings(config(holed)), AblateConfig(corrupted=1.0), seed=0)
+    rows = torch.arange(len(data.clean))
+    clean, corrupted = data.clean.take(rows), data.corrupted.take(rows)
     touched = corrupted.kind_NL2 != HEALTHY
     assert touched.any()
     assert not (touched & ~clean.ok_NL2.all(-1, keepdim=True)).any()
-    assert torch.equal(corrupted.ok_NL2, clean.ok_NL2), "nobody is told"
-    other_N = trial_data.corrupted.other_N
-    assert (clean.group_N[other_N] != clean.group_N).all()
-    assert torch.equal(corrupted.video_NLD, trial_data.corrupted.take(rows).video_NLD), "the same each time"
+    assert torch.equal(corrupted.ok_NL2, clean.ok_NL2), "masks do not mark it"
+    swap_N = data.corrupted.swap_N
+    assert (clean.group_N[swap_N] != clean.group_N).all()
+    assert torch.equal(corrupted.video_NLD, data.corrupted.take(rows).video_NLD), "the same each time"
 
 
 def trial_on(uri, name="jca+iaca", seed=0, **ablate):
-    asked = config(uri, **ablate)
-    rows = {row.name: row for row in variants(asked.ablate)}
-    return Trial(rows[name], seed, asked.ablate, asked.model, recordings.find(asked))
+    settings = config(uri, **ablate)
+    rows = {row.name: row for row in list_variants(settings.ablate)}
+    return Trial(rows[name], seed, settings.ablate, settings.model, find_recordings(settings))
 
 
 def test_a_trial_learns_from_features_and_repeats_itself(tmp_path):
@@ -110,31 +110,31 @@ def test_a_trial_learns_from_features_and_repeats_itself(tmp_path):
     assert {**result, "cpu_s": 0} == {**again, "cpu_s": 0}
     assert result["ccc"]["clean"]["mean"] > 0.5
     assert result["gate_detects"]["gap"] is not None
-    assert {name: facts["videos"] for name, facts in result["data"].items()} == {"train": 3, "val": 3, "test": 3}
+    assert {name: counts["videos"] for name, counts in result["data"].items()} == {"train": 3, "val": 3, "test": 3}
     assert result["update"] % 5 == 0
 
 
 def test_what_the_model_is_made_of(holed):
-    model = Encoded(trial_on(holed))
+    model = TrialModel(trial_on(holed))
     assert (model.model.fusion.config.video_dim, model.model.fusion.config.audio_dim) == (VIDEO_DIM, AUDIO_DIM)
     assert model.model.has_blocks
     assert model.model.valence[0].out_features == 8
     assert model.model.fusion.config.dropout == 0.1
-    assert Encoded(trial_on(holed, encoder="mlp")).audio[0].in_features == AUDIO_DIM
+    assert TrialModel(trial_on(holed, encoder="mlp")).audio[0].in_features == AUDIO_DIM
 
 
 def test_what_is_absent_and_unlabelled_has_no_influence(holed):
     """Other features where masks are False, and other targets without a label, give the same numbers."""
     trial = trial_on(holed)
     torch.manual_seed(0)
-    model = Encoded(trial)
-    clean = parts_of(holed)["val"].sequences.take(torch.arange(2 * STRIDE))
+    model = TrialModel(trial)
+    clean = splits_of(holed)["val"].sequences.take(torch.arange(2 * STRIDE))
     other = dataclasses.replace(
         clean,
         audio_NLD=clean.audio_NLD.where(clean.ok_NL2[..., 1:], 7.0),
         target_NL2=clean.target_NL2.where(clean.labelled_NL[..., None], 9.0),
     )
-    curves = [missing_audio(lambda *hidden: model.predict(*hidden)[0], source, 0) for source in (clean, other)]
+    curves = [missing_audio(model.predict, source, 0) for source in (clean, other)]
     assert [point["mean"] for point in curves[0]] == pytest.approx([point["mean"] for point in curves[1]])
 
 
@@ -172,20 +172,20 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
         (small_features(tmp_path / "untested", splits=("val",)).uri, {}, "the train split"),
     ):
         with pytest.raises(UsageError, match=message):
-            recordings.find(config(uri, **changes))
+            find_recordings(config(uri, **changes))
     short = {"num_subclips": 2, "subclip_frames": 8, "subclip_dilation": 2, "subclip_stride": 16}
     with pytest.raises(UsageError, match="num_subclips is 2, but a corrupted span has 3 steps or more"):
-        recordings.find(load(None, {**SECTIONS, "sequence": short, "ablate": {"dataset": holed}}))
+        find_recordings(load(None, {**SECTIONS, "sequence": short, "ablate": {"dataset": holed}}))
     deaf = small_features(tmp_path / "deaf", modalities="video")
     with pytest.raises(UsageError, match="are of video; an ablation of the fusion needs both"):
-        recordings.find(config(deaf.uri))
+        find_recordings(config(deaf.uri))
     with pytest.raises(UsageError, match="the sequence section does not fit"):
-        recordings.find(load(None, {**SECTIONS, "sequence": {}, "ablate": {"dataset": holed}}))
+        find_recordings(load(None, {**SECTIONS, "sequence": {}, "ablate": {"dataset": holed}}))
 
 
 def test_a_split_without_faces_is_refused_before_anything_is_trained(tmp_path):
-    seen = [feature_segment(name, "train") for name in "ab"]
-    unseen = [feature_segment(name, "test", no_video=range(NUM_FRAMES)) for name in "cd"]
-    uri = feature_dataset(tmp_path / "d", {"train": seen, "test": unseen}).uri
+    with_faces = [feature_segment(name, "train") for name in "ab"]
+    without_faces = [feature_segment(name, "test", no_video=range(NUM_FRAMES)) for name in "cd"]
+    uri = feature_dataset(tmp_path / "d", {"train": with_faces, "test": without_faces}).uri
     with pytest.raises(UsageError, match=r"the test split of .* has 0 labelled frames that show a face"):
-        parts_of(uri)
+        splits_of(uri)

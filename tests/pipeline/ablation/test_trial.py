@@ -8,12 +8,12 @@ import torch
 
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.feature_sequences import HEALTHY
-from pipeline.ablation.trial import Encoded, Trial, fit, loss_of, run_trial
-from pipeline.ablation.variants import variants
+from pipeline.ablation.trial import Trial, TrialModel, run_trial, train_variant, training_loss
+from pipeline.ablation.variants import list_variants
 from pipeline.config.sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
-ROWS = {row.name: row for row in variants(SMALL)}
+ROWS = {row.name: row for row in list_variants(SMALL)}
 
 
 @pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_supervised"])
@@ -35,14 +35,14 @@ def test_training_is_what_makes_it_better():
 
 def test_an_encoder_in_front_is_trained_too():
     trial = Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, encoder="mlp"))
-    model = Encoded(trial)
+    model = TrialModel(trial)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
-    fit(model, trial.trial_data(), trial)
+    train_variant(model, trial.load_data(), trial)
     moved = {
         name.split(".")[0] for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])
     }
     assert moved == {"model", "video", "audio"}
-    assert not list(Encoded(Trial(ROWS["ca"], 5, SMALL)).video.parameters())
+    assert not list(TrialModel(Trial(ROWS["ca"], 5, SMALL)).video.parameters())
 
 
 def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
@@ -57,16 +57,17 @@ def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
     assert len({trial.digest, *(other.digest for other in others)}) == 4
 
 
-def test_the_lesson_moves_the_modality_gate_towards_the_healthy_side():
+def test_supervision_moves_the_modality_gate_towards_the_healthy_side():
     trial = Trial(ROWS["jca+iaca:supervised"], 5, SMALL)
     torch.manual_seed(0)
-    model = Encoded(trial).eval()
+    model = TrialModel(trial).eval()
     batch = World(5, SMALL.num_steps, SMALL.feature_dim).draw(64)
-    untaught = dataclasses.replace(trial.variant, gate_supervision=0.0)
-    with_lesson, without = (
-        loss_of(model, batch, variant, torch.Generator().manual_seed(0)) for variant in (trial.variant, untaught)
+    unsupervised = dataclasses.replace(trial.variant, gate_supervision=0.0)
+    supervised_loss, plain_loss = (
+        training_loss(model, batch, variant, torch.Generator().manual_seed(0))
+        for variant in (trial.variant, unsupervised)
     )
-    assert with_lesson.item() - without.item() == pytest.approx(
+    assert supervised_loss.item() - plain_loss.item() == pytest.approx(
         trial.variant.gate_supervision * 0.6931, rel=1e-3
     )  # ln 2: .5/.5
     assert (batch.kind_NL2 == HEALTHY).all(), "augmentation works on a copy"

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from iaca_model.config import FusionConfig
-from pipeline.ablation.variants import EXTRAS, variants
+from pipeline.ablation.variants import EXTRAS, list_variants
 from pipeline.config import UsageError
 from pipeline.config.sections import AblateConfig
 
@@ -13,7 +13,7 @@ PLAIN = FusionConfig(video_dim=12, audio_dim=8, base="concat", gate="none")
 
 
 def names(**changes) -> list[str]:
-    return [row.name for row in variants(AblateConfig(**changes))]
+    return [row.name for row in list_variants(AblateConfig(**changes))]
 
 
 def test_every_legal_pair_and_the_extras_on_their_bases():
@@ -31,16 +31,16 @@ def test_every_legal_pair_and_the_extras_on_their_bases():
 
 def test_the_reference_is_there_whatever_was_asked_for():
     assert names(bases="ca", gates="iaca", extras="") == ["ca", "ca+iaca"]
-    assert all(row.reference in names() for row in variants(AblateConfig()))
+    assert all(row.reference in names() for row in list_variants(AblateConfig()))
 
 
 def test_every_fusion_can_be_built_and_recurs_alike():
-    for row in variants(AblateConfig()):
+    for row in list_variants(AblateConfig()):
         assert row.fusion_config(PLAIN).depth == (0 if row.base == "concat" else 2)
 
 
 def test_the_extras_are_what_their_names_say():
-    rows = {row.name: row for row in variants(AblateConfig())}
+    rows = {row.name: row for row in list_variants(AblateConfig())}
     fusions = {name: row.fusion_config(PLAIN) for name, row in rows.items()}
     literal = fusions["jca+iaca:faithful"]
     assert (literal.gate_relu, literal.gate_init, literal.temperature) == (True, "xavier", 0.1)
@@ -62,4 +62,4 @@ def test_the_extras_are_what_their_names_say():
 )
 def test_unknown_names_are_refused_with_what_there_is(changes, message):
     with pytest.raises(UsageError, match=message):
-        variants(AblateConfig(**changes))
+        list_variants(AblateConfig(**changes))

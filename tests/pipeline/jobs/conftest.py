@@ -5,15 +5,16 @@ import pytest
 
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import make_clip
-from pipeline.synthetic.talkers import manifest_csv, plan_clips
+from pipeline.synthetic.talkers import manifest_csv
 from tests.support.preprocessing import build_in_process, config_of
+from tests.support.talkers import clip_specs
 
 
 @pytest.fixture(scope="session")
 def talkers(tmp_path_factory):
     """A folder of videos: 5 clips of talkers, and one each that is faceless, broken, without video, badly labelled."""
     folder = tmp_path_factory.mktemp("talkers")
-    specs = plan_clips(num_identities=3, clips_per_identity=2, duration_s=2.0, width_px=160, height_px=120)
+    specs = clip_specs(num_identities=3, clips_per_identity=2, duration_s=2.0, width_px=160, height_px=120)
     for spec in specs:
         make_clip(spec, folder, find_ffmpeg())
     (folder / "manifest.csv").write_text(manifest_csv(specs))

@@ -8,7 +8,7 @@ import torch
 
 from pipeline import storage
 from pipeline.ablation.trial import Trial
-from pipeline.ablation.variants import variants
+from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, UsageError, load
 from pipeline.jobs import ablate
 from tests.support.fake_features import SECTIONS, small_features
@@ -47,7 +47,7 @@ def test_a_rerun_computes_nothing(first):
 def test_another_attempt_does_only_what_is_missing(first, capsys):
     root, result = first
     wanted = config(root)
-    lost = Trial(variants(wanted.ablate)[0], 1, wanted.ablate)
+    lost = Trial(list_variants(wanted.ablate)[0], 1, wanted.ablate)
     kept = f"{root}/ablations/trials"
     before = {entry.uri: storage.read_bytes(entry.uri) for entry in storage.list_files(kept)}
     storage.delete(f"{kept}/{lost.digest}.json")

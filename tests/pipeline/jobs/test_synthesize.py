@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import UsageError, load
 from pipeline.jobs.synthesize import run, source_uri
-from pipeline.synthetic.talkers import synthesize
+from tests.support.talkers import synthesize
 
 SETTINGS = {"num_identities": 3, "clips_per_identity": 1, "duration_s": 1.0, "width_px": 128, "height_px": 96}
 
@@ -42,10 +42,10 @@ def test_an_interrupted_run_makes_only_what_is_missing(tmp_path, capsys):
     assert _contents(output) == before
 
 
-def test_the_place_depends_on_what_is_asked_for(tmp_path):
-    places = {source_uri(_config(tmp_path, seed=seed)) for seed in (0, 1)}
-    assert len(places) == 2
-    assert source_uri(_config(tmp_path)) in places
+def test_the_uri_depends_on_the_settings(tmp_path):
+    uris = {source_uri(_config(tmp_path, seed=seed)) for seed in (0, 1)}
+    assert len(uris) == 2
+    assert source_uri(_config(tmp_path)) in uris
 
 
 def test_impossible_settings_are_the_users(tmp_path):

@@ -1,4 +1,4 @@
-"""Synthetic clips: the same bytes for the same seed, labels that agree, corruptions where the sidecar says."""
+"""Synthetic clips: the same bytes for the same seed, labels that agree, corruptions where the sidecar states them."""
 
 import csv
 import json
@@ -12,7 +12,8 @@ import pytest
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import affect_of, make_clip
 from pipeline.synthetic.damage import KINDS
-from pipeline.synthetic.talkers import assign_splits, plan_clips, synthesize
+from pipeline.synthetic.talkers import assign_splits
+from tests.support.talkers import clip_specs, synthesize
 
 SMALL = {"num_identities": 3, "clips_per_identity": 1, "duration_s": 2.0, "width_px": 160, "height_px": 120}
 
@@ -27,7 +28,7 @@ def talkers(tmp_path_factory):
 def corrupted(tmp_path_factory):
     """One clip of each kind of corruption, and the same clip without any: {kind: (pictures, sound, truth)}."""
     folder = tmp_path_factory.mktemp("corrupted")
-    clean = plan_clips(**SMALL | {"duration_s": 4.0}, seed=1)[0]
+    clean = clip_specs(**SMALL | {"duration_s": 4.0}, seed=1)[0]
     made = {}
     for kind in ("", *KINDS):
         spec = make_clip(replace(clean, corruptions=(kind,) if kind else ()), folder / (kind or "clean"), find_ffmpeg())
@@ -95,7 +96,7 @@ def test_both_forms_of_the_labels_agree_and_lie_in_range(talkers):
 
 
 def test_trajectories_vary_within_and_across_clips():
-    clips = [affect_of(spec) for spec in plan_clips(num_identities=16, clips_per_identity=2)]
+    clips = [affect_of(spec) for spec in clip_specs(num_identities=16, clips_per_identity=2)]
     assert np.mean([clip.std(axis=0) for clip in clips], axis=0).min() > 0.3
     assert np.std([clip.mean(axis=0) for clip in clips], axis=0).min() > 0.2
     assert abs(np.corrcoef(np.concatenate(clips).T)[0, 1]) < 0.2
@@ -107,23 +108,23 @@ def test_permuted_labels_are_always_another_clips_and_the_videos_stay(talkers, t
     for spec in synthesize(tmp_path, **SMALL, seed=3, permute_labels=True):
         assert (tmp_path / spec.files[0]).read_bytes() == (folder / spec.files[0]).read_bytes()
         assert (tmp_path / spec.files[1]).read_bytes() != (folder / spec.files[1]).read_bytes()
-    given = sorted((tmp_path / spec.files[1]).read_bytes() for spec in specs)
-    assert given == sorted((folder / spec.files[1]).read_bytes() for spec in specs)
+    label_files = sorted((tmp_path / spec.files[1]).read_bytes() for spec in specs)
+    assert label_files == sorted((folder / spec.files[1]).read_bytes() for spec in specs)
 
 
 def test_a_clip_can_be_pickled():
-    spec = plan_clips(**SMALL)[0]
+    spec = clip_specs(**SMALL)[0]
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
-def test_the_asked_share_of_clips_is_spoilt_each_kind_in_turn():
-    specs = plan_clips(num_identities=20, clips_per_identity=2, corrupted_fraction=0.25)
+def test_the_set_share_of_clips_is_corrupted_each_kind_in_turn():
+    specs = clip_specs(num_identities=20, clips_per_identity=2, corrupted_fraction=0.25)
     kinds = sorted(kind for spec in specs for kind in spec.corruptions)
     assert kinds == sorted(2 * KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_sidecar_says_what_is_spoilt_and_where(corrupted, kind):
+def test_the_sidecar_states_what_is_corrupted_and_where(corrupted, kind):
     pictures, sound, truth = corrupted[kind]
     clean_pictures, clean_sound, _ = corrupted[""]
     (span,) = truth["corruptions"]
@@ -179,9 +180,9 @@ def test_the_manifest_keeps_a_person_in_one_split(talkers):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
-        ({"num_identities": 0}, "nothing to synthesise"),
+        ({"num_identities": 0}, "num_identities is 0"),
         ({"width_px": 161}, "161x120"),
         ({"duration_s": 0.01}, "no frame"),
         ({"sample_rate_hz": 22050}, "22050"),
@@ -189,15 +190,15 @@ def test_the_manifest_keeps_a_person_in_one_split(talkers):
         ({"num_identities": 1, "permute_labels": True}, "at least 2 clips"),
     ],
 )
-def test_refuses_what_cannot_be_made(settings, said):
-    with pytest.raises(ValueError, match=said):
-        plan_clips(**SMALL | settings)
+def test_refuses_what_cannot_be_made(settings, message):
+    with pytest.raises(ValueError, match=message):
+        clip_specs(**SMALL | settings)
 
 
-def test_ffmpeg_failure_carries_its_words(tmp_path):
+def test_ffmpeg_failure_carries_its_message(tmp_path):
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text("#!/bin/sh\necho 'no space in the attic' >&2\nexit 1\n")
     ffmpeg.chmod(0o755)
     with pytest.raises(OSError, match=r"person00_clip0\.mp4: no space in the attic"):
-        make_clip(plan_clips(**SMALL)[0], tmp_path, str(ffmpeg))
+        make_clip(clip_specs(**SMALL)[0], tmp_path, str(ffmpeg))
     assert not list(tmp_path.rglob("*.mp4"))

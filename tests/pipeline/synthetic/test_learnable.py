@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.synthetic.talkers import synthesize
+from tests.support.talkers import synthesize
 
 SETTINGS = {"num_identities": 12, "clips_per_identity": 2, "duration_s": 8.0, "seed": 5}
 HELD_OUT = 4  # identities
@@ -38,18 +38,18 @@ def _features(video, truth):
         grey = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)][::EVERY]
     with av.open(str(video)) as container:
         sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
-    picture = np.stack([_look(frame, box) for frame, box in zip(grey, boxes, strict=True)])
-    return picture, np.stack([_listen(sound, EVERY * i / 25.0) for i in range(len(picture))])
+    picture = np.stack([_picture_features(frame, box) for frame, box in zip(grey, boxes, strict=True)])
+    return picture, np.stack([_sound_features(sound, EVERY * i / 25.0) for i in range(len(picture))])
 
 
-def _look(grey, box):
+def _picture_features(grey, box):
     """The face, small and without its brightness."""
     x0, y0, x1, y1 = map(round, box)
     small = cv2.resize(grey[y0:y1, x0:x1], (24, 24), interpolation=cv2.INTER_AREA).astype(float)
     return ((small - small.mean()) / (small.std() + 1e-6)).ravel()
 
 
-def _listen(sound, at_s):
+def _sound_features(sound, at_s):
     """Mean and spread of band levels in dB over the window that ends at `at_s`, and how fast they change."""
     end = max(round(at_s * 16000), round(WINDOW_S * 16000))
     frames = sound[end - round(WINDOW_S * 16000) : end].reshape(-1, 320) * np.hanning(320)
