@@ -30,7 +30,9 @@ def descriptions(section: type) -> dict[str, str]:
     """What the source says of each field: its description, or else the comment behind it."""
     hints = typing.get_type_hints(section, include_extras=True)
     comments = field_comments(section)
-    return {field.name: _described(hints[field.name], field) or comments.get(field.name, "") for field in _fields(section)}
+    return {
+        field.name: _described(hints[field.name], field) or comments.get(field.name, "") for field in _fields(section)
+    }
 
 
 def _fields(section: type) -> tuple[dataclasses.Field[Any], ...]:

@@ -1,4 +1,4 @@
-"""Rewrites the generated parts of the documentation: `python -m tests.support.generated_pages`, which `make pages` runs.
+"""Rewrites the generated parts of the documentation; `make pages` runs it.
 
 They stand between two markers: the list of files in docs/architecture.md and the settings in docs/configuration.md.
 """
@@ -23,7 +23,8 @@ def up_to_date(name: str) -> str:
     text = (ROOT / name).read_text()
     before, start, rest = text.partition(START)
     _, end, after = rest.partition(END)
-    assert start and end, f"{name} lacks {START} or {END}"
+    if not (start and end):
+        raise ValueError(f"{name} lacks {START} or {END}")
     return f"{before}{START}\n\n{PAGES[name]()}\n{END}{after}"
 
 
