@@ -8,6 +8,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.config.uris import uris_read_by, with_uris
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import SampleError, decode_slice
@@ -93,13 +94,9 @@ def _repaired(
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
-    """The settings the dataset was built with, the places of this call."""
-    model_uri = config.faces.model_uri or info.config.faces.model_uri
-    faces = replace(info.config.faces, model_uri=model_uri)
-    asked, built = config.source, info.config.source
-    places = {name: getattr(asked, name) or getattr(built, name) for name in ("videos", "labels", "crops")}
-    source = replace(built, **places)
-    return info.config.model_copy(update={"faces": faces, "source": source, "cluster": config.cluster})
+    """The settings the dataset was built with, and the URIs of this call where they are given."""
+    uris = {name: uri for name, uri, _ in uris_read_by(config, "repair") if uri}
+    return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
 
 
 def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:

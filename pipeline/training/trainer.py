@@ -13,7 +13,7 @@ from torch import nn
 from iaca_model.batch import AnyBatch
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import EmotionModel, model_of
-from iaca_model.train_step import build_optimizer, cosine_schedule, evaluate, mask_spans, set_learning_rate, train_step
+from iaca_model.train_step import build_optimizer, evaluate, mask_spans, schedule_learning_rate, train_step
 from pipeline.config import Config
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
@@ -116,10 +116,13 @@ class Trainer:
         noise = np.random.SeedSequence([train.seed, step, self.ranks.rank]).generate_state(2)
         torch.manual_seed(int(noise[0]))
         generator = torch.Generator().manual_seed(int(noise[1]))
-        share = cosine_schedule(
-            step, num_steps=self.num_steps, num_warmup=round(train.warmup_fraction * self.num_steps)
+        learning_rate = schedule_learning_rate(
+            self._optimizer,
+            step,
+            peak=train.learning_rate,
+            num_steps=self.num_steps,
+            warmup_fraction=train.warmup_fraction,
         )
-        set_learning_rate(self._optimizer, train.learning_rate * share)
         batch = mask_spans(batch, train.drop_modality, generator)
         loss = train_step(
             self._model,
@@ -132,7 +135,7 @@ class Trainer:
         )
         now = self.progress
         self.progress = replace(now, step=step + 1, batch=now.batch + 1, loss_sum=now.loss_sum + loss)
-        row = {"step": step + 1, "epoch": now.epoch + 1, "loss": loss, "learning_rate": train.learning_rate * share}
+        row = {"step": step + 1, "epoch": now.epoch + 1, "loss": loss, "learning_rate": learning_rate}
         history.add(row)
 
     def _batches(self, epoch: int) -> list[list[sampler.SegmentSample]]:

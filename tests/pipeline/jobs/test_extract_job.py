@@ -15,8 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from iaca_model.backbones.normalisation import normalise_mel
 from iaca_model.backbones.residual import resnet_18
-from iaca_model.backbones.tiny import normalise_mel
 from pipeline import storage
 from pipeline.config import UsageError
 from pipeline.config.sections import ExtractConfig, VerifyConfig, WeightsConfig
