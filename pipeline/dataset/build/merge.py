@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, joined
 from pipeline.media.faces.detect import Box
-from pipeline.media.faces.track import distance, near
+from pipeline.media.faces.track import distance, is_near
 from pipeline.records import STAGE_SECONDS, Gap, VisibleFace, VideoRow
 
 _SUMS = (
@@ -72,7 +72,7 @@ def people_of(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
 
 def _goes_on(before: VisibleFace, after: VisibleFace) -> bool:
     within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_AWAY_S
-    return within and near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
+    return within and is_near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
 
 
 def _one(before: VisibleFace, after: VisibleFace) -> VisibleFace:

@@ -17,12 +17,14 @@ from pipeline.storage.download_cache import LastCopy
 from pipeline.dataset.sources.crop_folders import crop_reader
 from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
+from pipeline.dataset.build.media_options import crop_options, decode_options, mel_options, video_options
 from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.dataset.sources.label_files import read_labels, with_labels
 from pipeline.dataset.sources.labels import LabelError, LabelRows, annotations_of
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
 from pipeline.media.faces.detect import Detector
-from pipeline.media.read_crops import read_cropped
+from pipeline.media.options import ClockSpan, PersonRule
+from pipeline.media.read_crops import read_crops
 from pipeline.media.container.probe import probe
 from pipeline.media.read_sound import read_sound
 from pipeline.media.read_video import read_video
@@ -164,31 +166,24 @@ class SpanBuild:
 
     def _see(self, path: Path, facts: Probe) -> VideoOnClock:
         """Crops on the clock: those that lie beside the video, or of the faces that are found in it."""
-        media, faces = self.config.media, self.config.faces
-        span = {"start_frame": self.first_frame, "stop_frame": self.span.stop_frame}
-        style = {"crop_px": media.crop_px, "jpeg_quality": media.jpeg_quality}
+        span = ClockSpan(self.first_frame, self.span.stop_frame, self.span.start_frame - self.first_frame)
         if self.video.crops_uri:
-            read, rate = crop_reader(self.video), media.frame_rate_hz
-            return read_cropped(read, facts, directory=self.directory, frame_rate_hz=rate, **span, **style)
+            return read_crops(
+                crop_reader(self.video),
+                facts,
+                directory=self.directory,
+                frame_rate_hz=self.config.media.frame_rate_hz,
+                crop=crop_options(self.config),
+                span=span,
+            )
         return read_video(
             path,
             facts,
+            video_options(self.config, self.tools.ffmpeg),
             detector=self.tools.detector,
-            ffmpeg=self.tools.ffmpeg,
             directory=self.directory,
-            frame_rate_hz=media.frame_rate_hz,
-            detect_every=faces.detect_every,
-            min_score=faces.min_score,
-            min_overlap=faces.min_overlap,
-            max_gap_s=faces.max_gap_s,
-            margin=faces.margin,
-            choose=choice_of(self.video, self.config),
-            timeout_s=media.timeout_s,
-            align=faces.align,
-            anchor=self.span.anchor,
-            num_context=self.span.start_frame - self.first_frame,
-            **span,
-            **style,
+            rule=PersonRule(choice_of(self.video, self.config), self.span.anchor),
+            span=span,
         )
 
     def _video(self, path: Path, facts: Probe) -> VideoOnClock:
@@ -202,7 +197,7 @@ class SpanBuild:
         self._learn_faceless(seen.frames)
         if len(seen.frames) <= self.span.start_frame - self.first_frame:
             raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {seen.problem}")
-        self.sheet = seen.sheet
+        self.sheet = seen.contact_sheet
         fraction = face_fraction(seen, facts, media.frame_rate_hz, self.start_s)
         covered_s = self._within(seen.covered_s)
         self._learn(
@@ -230,20 +225,13 @@ class SpanBuild:
 
     def _sound(self, path: Path, facts: Probe, num_frames: int) -> SoundOnClock:
         self.stage = "audio"
-        media, sound = self.config.media, self.config.sound
         heard = read_sound(
             path,
             facts,
-            ffmpeg=self.tools.ffmpeg,
+            decode_options(self.config, self.tools.ffmpeg),
+            mel_options(self.config),
             num_clock_frames=num_frames,
             first_frame=self.first_frame,
-            frame_rate_hz=media.frame_rate_hz,
-            sample_rate_hz=media.sample_rate_hz,
-            n_fft=sound.n_fft,
-            window_s=sound.window_s,
-            hop_s=sound.hop_s,
-            num_mels=sound.num_mels,
-            timeout_s=media.timeout_s,
         )
         self._learn(
             seconds_audio=heard.seconds_audio,

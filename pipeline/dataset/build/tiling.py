@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.sources.labels import onto_clock
-from pipeline.media.read_sound import FLOOR_POWER
+from pipeline.media.log_mel import FLOOR_POWER
 from pipeline.records import FRAME_DTYPE, Annotations, Segment, Video
 
 FLOOR_DB = 10 * math.log10(FLOOR_POWER)  # where there is no sound

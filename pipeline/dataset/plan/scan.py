@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.dataset.build.media_options import decode_options
 from pipeline.dataset.plan.shard_plan import ScanResult, needs_cutting
 from pipeline.media.container.probe import probe
-from pipeline.media.faces.anchor import scan_people
+from pipeline.media.faces.anchor import find_anchor
 from pipeline.media.faces.detect import Detector
-from pipeline.media.faces.track import Choice
+from pipeline.media.options import Choice
 from pipeline.records import AnchorPoint, Probe, Rejection, Video
 from pipeline.storage.download_cache import LastCopy
 
@@ -61,13 +62,11 @@ def look(
 def _scan(
     path: Path, found: Probe, video: Video, config: Config, ffmpeg: str, detector: Detector
 ) -> tuple[AnchorPoint, ...]:
-    faces = config.faces
-    return scan_people(
+    return find_anchor(
         path,
         found,
         detector=detector,
-        ffmpeg=ffmpeg,
+        decode=decode_options(config, ffmpeg),
         choose=choice_of(video, config),
-        min_score=faces.min_score,
-        timeout_s=config.media.timeout_s,
+        min_score=config.faces.min_score,
     )

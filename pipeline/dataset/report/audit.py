@@ -65,7 +65,7 @@ def lines_of(row: VideoRow) -> list[Line]:
     followed = [face for face in row.faces if face.num_followed]
     others = [face for face in row.faces if not face.num_followed]
     lines.append(Line("followed", "followed", _parts(followed, _face)))
-    lines.append(Line("other", "not followed", _parts(others, lambda face: f"{_face(face)}: {face.why}")))
+    lines.append(Line("other", "not followed", _parts(others, lambda face: f"{_face(face)}: {face.reason}")))
     return [line for line in lines if line.parts]
 
 

@@ -59,7 +59,7 @@ for video in pq.read_table("videos.parquet").to_pylist():
     for gap in video["gaps"]:
         print("  no", gap["missing"], gap["start_s"], gap["stop_s"], gap["first_frame"], gap["last_frame"])
     for face in video["faces"]:
-        print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["why"])
+        print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["reason"])
 ```"""
 _FEATURES_OPENING = """## How to open it
 

@@ -126,7 +126,7 @@ class ShardBuilder:
             try:
                 rows = tar.add_video(build.segments())
             except Rejection as rejection:
-                self._publish_sheet(rejection.sheet or build.sheet, span)
+                self._publish_sheet(rejection.contact_sheet or build.sheet, span)
                 return build.rejected(rejection.reason, rejection.detail, rejection.stage)
             except Exception as error:  # the one place: a video must not take its shard with it
                 if isinstance(error, OSError) and (error.errno in NOT_THE_VIDEO or build.reads_storage):

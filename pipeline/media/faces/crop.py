@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.decode import Picture
+from pipeline.media.picture_stream import Picture
 
 # Limited-range YCbCr of ITU-R BT.601 to BGR, as rows over (y, u, v, 1).
 _Y, _RV, _GU, _GV, _BU = 255 / 219, 1.402 * 255 / 224, 0.344136 * 255 / 224, 0.714136 * 255 / 224, 1.772 * 255 / 224

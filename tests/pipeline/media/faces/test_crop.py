@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.decode import Picture
 from pipeline.media.faces.crop import cut_face, encode_jpeg
+from pipeline.media.picture_stream import Picture
 
 
 def picture(y, u=128, v=128):
