@@ -12,6 +12,7 @@ from flows.cli.main import COMMANDS
 from iaca_model.config import PRESETS
 from pipeline.config import Config
 from pipeline.config.run_files import run_file, run_file_names
+from pipeline.config.settings import all_settings
 from pipeline.dataset.format.samples import FEATURE_MEMBERS, MEMBERS
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE
 from tests.support.fake_run import small_dataset
@@ -66,6 +67,10 @@ def test_source_files_that_are_named_exist(path):
         assert (ROOT / name).exists(), f"{path.name} names {name}"
     for name in re.findall(r"`((?:dataset|jobs|media|storage|training|evaluation)/[\w./]*)`", path.read_text()):
         assert path.name != "architecture.md" or (ROOT / "pipeline" / name).exists(), f"{path.name} names {name}"
+
+
+def test_every_setting_has_a_description():
+    assert not [name for name, setting in all_settings().items() if not setting.description]
 
 
 def test_every_run_file_and_preset_is_documented():
