@@ -25,8 +25,10 @@ class Segments(Dataset[dict[str, torch.Tensor]]):
     """The segments of one split, each as tensors over its own frames; context frames are left out.
 
     A sample has N frames (the last segment of a video may have fewer than the others):
-    faces uint8 (N, H, W, 3) RGB, 0 where there is no face; face_ok bool (N,); labels float32 (N, 2), valence and arousal,
-    NaN where there is no label; mel float32 (hops, mels) in dB; audio_ok bool (N,).
+
+    - faces uint8 (N, H, W, 3) RGB, 0 where there is no face, and face_ok bool (N,)
+    - mel float32 (hops, mels) in dB, and audio_ok bool (N,)
+    - labels float32 (N, 2), valence and arousal, NaN where there is no label
     """
 
     def __init__(self, folder: Path, split: str) -> None:

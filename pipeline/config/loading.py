@@ -24,8 +24,8 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
     """Read a run file and apply overrides: defaults < `model.preset` < TOML < overrides.
 
     Args:
-        path: a TOML file that says what differs from the defaults, the name of one that comes with the program ("demo"),
-            or None.
+        path: a TOML file that says what differs from the defaults, or the name of one that comes with the program
+            ("demo"), or None.
         overrides: nested dict in the form of the TOML file; values may be text.
 
     Raises:

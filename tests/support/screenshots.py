@@ -48,7 +48,10 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
     chromium = find_chromium()
     if chromium is None:
         raise PageError("no Chromium on PATH; install it, e.g. apt-get install chromium")
+    if not page.exists():
+        raise PageError(f"there is no page {page}")
     picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         command = [chromium, *OPTIONS, f"--user-data-dir={profile}", f"--window-size={width_px},{height_px}"]
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
