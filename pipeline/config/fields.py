@@ -31,8 +31,8 @@ class Uri:
     kind: Literal["source", "artifact", "root"]
     """An input of the source ([source] shared covers it), something made by this or another training ([storage] shared
     covers it), or the folder of all outputs."""
-    read_by: tuple[Stage, ...] = ()
-    required: bool = False  # by the stages that read it
+    required_by: tuple[Stage, ...] = ()  # stages that cannot do without it
+    read_by: tuple[Stage, ...] = ()  # other stages that read it where it is given
     made_by: Stage | None = None  # a command that runs this stage before one that reads it fills it in by itself
     marker: str = ""  # the file in it that is written last, without which it is unfinished
 

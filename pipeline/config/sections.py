@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from iaca_model.config import Precision
-from pipeline.config.fields import Count, NotNegativeInt, NotNegative, Positive, Share, Uri
+from pipeline.config.fields import Count, NotNegative, NotNegativeInt, Positive, Share, Uri
 
 DATASET_MARKER, RUN_MARKER = "dataset.json", "run.json"  # written last: what has it is complete
 KNOWN_KEYS_ONLY = ConfigDict(extra="forbid")
@@ -22,7 +22,7 @@ class SourceConfig:
     kind: Annotated[Literal["folder", "affwild2", "recola"], "the layout of the source"] = "folder"
     videos: Annotated[
         str,
-        Uri("source", read_by=("preprocess", "repair"), required=True, made_by="synthesize"),
+        Uri("source", required_by=("preprocess",), read_by=("repair",), made_by="synthesize"),
         "folder or s3://bucket/prefix, searched recursively",
     ] = ""
     labels: Annotated[
@@ -217,7 +217,7 @@ class TrainConfig:
     max_bad_samples: Annotated[NotNegativeInt, "unreadable in a row before the run stops"] = 20
     dataset: Annotated[
         str,
-        Uri("artifact", read_by=("train",), required=True, made_by="preprocess", marker=DATASET_MARKER),
+        Uri("artifact", required_by=("train",), made_by="preprocess", marker=DATASET_MARKER),
         "URI; empty: the one this configuration preprocesses",
     ] = ""
     drop_modality: Annotated[Share, "chance per sequence that one modality is masked over a span of its steps"] = 0.15
@@ -230,7 +230,7 @@ class EvaluateConfig:
 
     run: Annotated[
         str,
-        Uri("artifact", read_by=("evaluate",), required=True, made_by="train", marker=RUN_MARKER),
+        Uri("artifact", required_by=("evaluate",), made_by="train", marker=RUN_MARKER),
         "URI; empty: the one this configuration trains",
     ] = ""
     dataset: Annotated[
@@ -254,7 +254,7 @@ class ExtractConfig:
 
     dataset: Annotated[
         str,
-        Uri("artifact", read_by=("extract",), required=True, made_by="preprocess", marker=DATASET_MARKER),
+        Uri("artifact", required_by=("extract",), made_by="preprocess", marker=DATASET_MARKER),
         "URI of a dataset of crops and sound",
     ] = ""
     run: Annotated[
@@ -321,9 +321,7 @@ class AblateConfig:
 class VerifyConfig:
     """Which dataset is verified."""
 
-    dataset: Annotated[
-        str, Uri("artifact", read_by=("verify",), required=True, marker=DATASET_MARKER), "URI of a dataset"
-    ] = ""
+    dataset: Annotated[str, Uri("artifact", required_by=("verify",), marker=DATASET_MARKER), "URI of a dataset"] = ""
     repair: Annotated[bool, "build damaged shards again from the source, with the bytes they had"] = False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 
 from pipeline import storage
@@ -27,9 +27,12 @@ def uris_of(config: Config) -> Iterator[tuple[str, str, Uri]]:
         yield name, getattr(getattr(config, section), field), declaration
 
 
-def uris_read_by(config: Config, *stages: Stage) -> Iterator[tuple[str, str, Uri]]:
-    """The same, of those that one of the stages reads."""
-    return (entry for entry in uris_of(config) if set(stages) & set(entry[2].read_by))
+def uris_read_by(config: Config, stages: Collection[Stage]) -> Iterator[tuple[str, str, Uri]]:
+    """The same, of those that one of the stages reads; verify reads those of repair as well if it is to repair."""
+    readers = {*stages, "repair"} if "verify" in stages and config.verify.repair else {*stages}
+    for name, uri, declaration in uris_of(config):
+        if readers & {*declaration.required_by, *declaration.read_by}:
+            yield name, uri, declaration
 
 
 def is_shared(config: Config, declaration: Uri) -> bool:

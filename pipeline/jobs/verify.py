@@ -95,7 +95,7 @@ def _repaired(
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
     """The settings the dataset was built with, and the URIs of this call where they are given."""
-    uris = {name: uri for name, uri, _ in uris_read_by(config, "repair") if uri}
+    uris = {name: uri for name, uri, _ in uris_read_by(config, ["repair"]) if uri}
     return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.config import Config, UsageError
+from pipeline.config import Config, UsageError, load
 from pipeline.config.settings import all_settings
 from pipeline.config.uris import absolute, uri_settings, uris_of, uris_read_by, with_uris
 
@@ -32,4 +32,11 @@ def test_a_scheme_that_storage_does_not_know_is_named_with_its_setting():
 
 
 def test_a_stage_reads_its_own():
-    assert {name for name, _, _ in uris_read_by(Config(), "evaluate")} == {"evaluate.run", "evaluate.dataset"}
+    def read_by(config, *stages):
+        return {name for name, _, _ in uris_read_by(config, stages)}
+
+    assert read_by(Config(), "evaluate") == {"evaluate.run", "evaluate.dataset"}
+    assert read_by(Config(), "verify") == {"verify.dataset"}
+    repair = load(None, {"verify": {"repair": True}})
+    of_the_source = {"source.videos", "source.labels", "source.crops", "faces.model_uri"}
+    assert read_by(repair, "verify") == {"verify.dataset"} | of_the_source
