@@ -11,13 +11,15 @@ import argparse
 
 import numpy as np
 import torch
+from pipeline.dataset.format.dataset_info import read_dataset, read_index
+from pipeline.training.compatibility import spec_of
 
 from iaca_model.model import model_of
-from pipeline.dataset.format.shards import read_dataset, read_index
 from pipeline.evaluation.explanations import gate_rows, heat_map
-from pipeline.training import checkpoint, run_record
-from pipeline.training.loader import read_segment, to_batch
-from pipeline.training.sequences import cut, ends
+from pipeline.training import checkpoint
+from pipeline.training.loader import read_segment
+from pipeline.training.run_record import read_config, require_record
+from pipeline.training.sequences import cut, end_frames
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("--picture", default="why.png", help="file to write")
     options = parser.parse_args()
 
-    record, config = run_record.read_finished(options.run), run_record.read_config(options.run)
+    record, config = require_record(options.run), read_config(options.run)
     dataset = read_dataset(record.dataset_uri)
     rows = [
         row for row in read_index(dataset.uri) if row.key == options.key or (not options.key and row.split == "test")
@@ -38,14 +40,14 @@ def main() -> None:
         raise SystemExit(f"{dataset.uri} has no sample {options.key or 'in the test split'}")
     segment = read_segment(dataset.uri, rows[0])
 
-    spec = run_record.spec_of(config, record.features)
+    spec = spec_of(config, record.features)
     model = model_of(spec, config.model)
     model.load_state_dict(checkpoint.load_weights(options.run, record.best_step))
     model.eval()
     with torch.no_grad():
-        prediction = model(to_batch([cut(segment, (options.phase,), config.sequence, spec)]))
+        prediction = model(cut(segment, (options.phase,), config.sequence, spec))
 
-    last_frames = ends((options.phase,), config.sequence)[0]  # own frame at which each step's sub-clip ends
+    last_frames = end_frames((options.phase,), config.sequence)[0]  # own frame at which each step's sub-clip ends
     times_s = segment.start_s + last_frames / segment.frame_rate_hz
     heat_map(prediction, sequence=0, times_s=times_s.round(2)).savefig(options.picture)
     for name, weights in zip(*gate_rows(prediction, sequence=0), strict=True):  # NaN at steps without any modality

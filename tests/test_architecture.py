@@ -4,7 +4,6 @@ import ast
 from pathlib import Path
 
 import pytest
-
 from tests.support.readme import with_table
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from flows.cli.main import COMMANDS
+from flows.cli.commands import COMMANDS
 from iaca_model.config import PRESETS
 from pipeline.config import Config
 from pipeline.config.run_files import run_file, run_file_names
