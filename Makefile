@@ -25,7 +25,7 @@ check: $(VENV)/.dev docs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell iaca_model pipeline flows infra tests $(TEXTS)
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
 
 docs: $(VENV)/.dev
 	$(BIN)/properdocs build --strict --quiet

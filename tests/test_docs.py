@@ -52,7 +52,7 @@ def test_links_and_pictures_are_there(path):
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_settings_and_commands_that_are_named_exist(path):
     text = path.read_text()
-    for section, field in re.findall(r"--(?!section)([a-z]+)\.([a-z_0-9]+)", text):
+    for section, field in re.findall(r"--(?!section)([a-z]+)\.(?:no_)?([a-z_0-9]+)", text):
         assert section in Config.model_fields, f"{path.name}: --{section}.{field}"
         assert hasattr(getattr(Config(), section), field), f"{path.name}: --{section}.{field}"
     for command in re.findall(r"(?:^|`|bin/)iaca ([a-z]+)\b", text, re.MULTILINE):
