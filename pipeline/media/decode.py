@@ -53,7 +53,7 @@ class PictureReader:
         self.path, self.probe, self.decode, self.span = path, probe, decode, span
         self.size_px = picture_size(probe)
         self.num_pictures = 0
-        self._numbered = bool((np.diff(probe.frame_times_s) <= 0).any())  # times do not tell the frames apart
+        self._has_equal_times = bool((np.diff(probe.frame_times_s) <= 0).any())  # then frames are counted
         self._open(find_entry(probe, span.start_frame / decode.frame_rate_hz))
 
     @property
@@ -85,7 +85,7 @@ class PictureReader:
         rate = str(Fraction(self.decode.frame_rate_hz).limit_denominator(1001))
         clocked = reported.filter("fps", fps=rate, round="up", **start_time)
         ends = {"start_pts": self.span.start_frame} if self.span.start_frame else {}
-        if self.span.stop_frame >= 0 and not self._numbered:
+        if self.span.stop_frame >= 0 and not self._has_equal_times:
             ends["end_pts"] = self.span.stop_frame
         return clocked.filter("trim", **ends) if ends else clocked
 
@@ -152,7 +152,7 @@ class PictureReader:
     def _frame_numbers(self, shown_us: NDArray[np.int64]) -> NDArray[np.intp]:
         """Which of the probe's frames each decoded one is: by time, or by number where several have the same time."""
         times_s = self.probe.frame_times_s
-        if self._numbered and len(shown_us) == len(times_s):
+        if self._has_equal_times and len(shown_us) == len(times_s):
             return np.arange(len(times_s))
         return _nearest(times_s, shown_us / 1e6)
 

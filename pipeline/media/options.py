@@ -1,4 +1,4 @@
-"""What the readers of media are told: small records of options, with units in their names."""
+"""The options of the readers of media: small frozen records with units in their names."""
 
 from __future__ import annotations
 

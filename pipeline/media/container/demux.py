@@ -116,7 +116,7 @@ def _upright_size(video: av.VideoStream, rotation_deg: int) -> tuple[int, int]:
     """Width and height in square pixels after rotation."""
     width, height = video.codec_context.width, video.codec_context.height
     if not width or not height:
-        raise Rejection("probe", "unreadable", f"video stream {video.index} does not tell the size of its pictures")
+        raise Rejection("probe", "unreadable", f"video stream {video.index} does not give the size of its pictures")
     if max(width, height) > MAX_SIDE_PX:
         detail = f"pictures of {width} x {height} pixels; allowed: {MAX_SIDE_PX} x {MAX_SIDE_PX}"
         raise Rejection("probe", "too_large", detail)

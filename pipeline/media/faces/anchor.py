@@ -74,21 +74,21 @@ def _boxes_of_person(
     A person is a Track whose frames are keyframes and whose sums are over milliseconds.
     """
     durations_ms = _durations_ms(times_s)
-    people: list[Track] = []
+    persons: list[Track] = []
     boxes: dict[int, list[tuple[int, Box]]] = {}
     for now, keyframe in enumerate(keyframes):
-        matches = _match(people, keyframe, now)
+        matches = _match(persons, keyframe, now)
         for index, face in enumerate(keyframe.faces):
             person = matches.get(index)
             if person is None:
-                person = Track(len(people), now, now, face.box, face.box, face.score, face.roll_rad, num_frames=0)
-                people.append(person)
+                person = Track(len(persons), now, now, face.box, face.box, face.score, face.roll_rad, num_frames=0)
+                persons.append(person)
             person.last_frame, person.last_box = now, face.box
             person.num_frames += int(durations_ms[now])
             person.sum_area += float(durations_ms[now]) * area(face.box)
             person.sum_centre_x += float(durations_ms[now]) * (face.box[0] + face.box[2]) / 2
             boxes.setdefault(person.number, []).append((now, face.box))
-    chosen = choose_by_rule([[person] for person in people], choose)
+    chosen = choose_by_rule([[person] for person in persons], choose)
     return boxes[chosen[0].number] if chosen else []
 
 
@@ -98,7 +98,7 @@ def _durations_ms(times_s: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.maximum(1, np.rint(np.array([*steps_s, np.median(steps_s or [1.0])]) * 1000)).astype(np.int64)
 
 
-def _match(people: Sequence[Track], keyframe: _Keyframe, now: int) -> dict[int, Track]:
+def _match(persons: Sequence[Track], keyframe: _Keyframe, now: int) -> dict[int, Track]:
     """Index of a face -> person: of the keyframe before at this position, else of any before it; the nearest first.
 
     Then, while the scene is the same, the only face without a match is the only person without one, at any distance.
@@ -110,18 +110,18 @@ def _match(people: Sequence[Track], keyframe: _Keyframe, now: int) -> dict[int, 
             person.number,
             index,
         )
-        for person in people
+        for person in persons
         for index, face in enumerate(keyframe.faces)
         if is_near(person.last_box, face.box)
     )
     matches: dict[int, Track] = {}
     for _, _, number, index in candidates:
-        if index not in matches and people[number] not in matches.values():
-            matches[index] = people[number]
+        if index not in matches and persons[number] not in matches.values():
+            matches[index] = persons[number]
     free_faces = [index for index in range(len(keyframe.faces)) if index not in matches]
-    free_people = [person for person in people if person.last_frame == now - 1 and person not in matches.values()]
-    if keyframe.same_scene and len(free_faces) == len(free_people) == 1:
-        (index,), (person,) = free_faces, free_people
+    free_persons = [person for person in persons if person.last_frame == now - 1 and person not in matches.values()]
+    if keyframe.same_scene and len(free_faces) == len(free_persons) == 1:
+        (index,), (person,) = free_faces, free_persons
         if is_similar_size(person.last_box, keyframe.faces[index].box):
             matches[index] = person
     return matches

@@ -35,16 +35,16 @@ class Thumbnails:
     def add(self, frame: int, picture: Picture) -> None:
         """Keep `picture`, small and in colour, if its frame is one of the chosen ones."""
         if self.is_chosen(frame):
-            planes = [_shrink(plane, picture.y.shape) for plane in (picture.y, picture.u, picture.v)]
+            planes = [_to_thumbnail(plane, picture.y.shape) for plane in (picture.y, picture.u, picture.v)]
             self.pictures[frame] = to_bgr(planes)
 
     def add_bgr(self, frame: int, picture: NDArray[np.uint8]) -> None:
         """Keep `picture`, (H, W, 3) BGR, small."""
-        self.pictures[frame] = _shrink(picture, picture.shape[:2])
+        self.pictures[frame] = _to_thumbnail(picture, picture.shape[:2])
 
 
-def _shrink(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """`plane` in the size that a picture of `shape` has on the sheet."""
+def _to_thumbnail(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """`plane`, or a BGR picture, in the size that a picture of `shape` has on the sheet."""
     height, width = shape
     scale = LONG_SIDE_PX / max(height, width)
     return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale)))

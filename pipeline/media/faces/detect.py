@@ -78,7 +78,7 @@ class HaarDetector:
 
     def detect(self, picture: Picture) -> list[Detection]:
         """See Detector."""
-        grey, scale = _shrink(picture.y, self.long_side_px)
+        grey, scale = _limit_long_side(picture.y, self.long_side_px)
         smallest = max(20, round(min(grey.shape) * HAAR_MIN_SHARE))
         boxes, num_hits = self._cascade.detectMultiScale2(
             cv2.equalizeHist(grey), scaleFactor=1.15, minNeighbors=1, minSize=(smallest, smallest)
@@ -103,7 +103,7 @@ class YuNetDetector:
 
     def detect(self, picture: Picture) -> list[Detection]:
         """See Detector."""
-        grey, scale = _shrink(picture.y, self.long_side_px)
+        grey, scale = _limit_long_side(picture.y, self.long_side_px)
         size = grey.shape[1], grey.shape[0]
         chroma = [shrink(plane, *size) for plane in (picture.u, picture.v)]
         self._network.setInputSize(size)
@@ -119,8 +119,8 @@ def _yunet_face(row: NDArray[np.float64], scale: float) -> Detection:
     return Detection(box, min(1.0, float(row[14])), math.atan2(right_y - left_y, right_x - left_x))
 
 
-def _shrink(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], float]:
-    """`plane` with its long side at most `long_side_px`, and the factor."""
+def _limit_long_side(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], float]:
+    """`plane` reduced to a long side of at most `long_side_px`, and the scale, at most 1."""
     height, width = plane.shape
     scale = min(1.0, long_side_px / max(height, width))
     return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale))), scale

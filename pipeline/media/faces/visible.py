@@ -46,15 +46,15 @@ def visible_faces(
     distances = distances_from_anchor(rows, rule.anchor, times_s, cuts) if rule.anchor and len(rows) else {}
     rows = rows[rows["frame"] >= num_context]
     followed = followed[followed["frame"] >= num_context]
-    people = []  # the numbers of each person's tracks, and their rows
+    persons = []  # the numbers of each person's tracks, and their rows
     for person in group_into_persons(tracks):
         numbers = [track.number for track in person]
         rows_of_person = rows[np.isin(rows["track"], numbers)]
         if len(rows_of_person):
-            people.append((numbers, rows_of_person))
-    longest = max((len(rows_of_person) for _, rows_of_person in people), default=0)
+            persons.append((numbers, rows_of_person))
+    longest = max((len(rows_of_person) for _, rows_of_person in persons), default=0)
     faces = []
-    for numbers, rows_of_person in people:
+    for numbers, rows_of_person in persons:
         num_followed = int(np.isin(followed["track"], numbers).sum())
         if num_followed:
             reason = "followed"

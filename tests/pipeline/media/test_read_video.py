@@ -215,7 +215,7 @@ def test_a_blink_of_the_detector_is_bridged(tmp_path):
 
 
 def shot(seed, *faces, num=20):
-    """Scenes with a background of their own; cuts are told by it, faces by their brightness."""
+    """Scenes with a background of their own; cuts are found by it, faces by their brightness."""
     coarse = np.random.default_rng(seed).normal(60, 25, (6, 8)).astype(np.float32)
     background = np.clip(cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC), 20, 110).astype(np.uint8)
     return [np.maximum(scene(*(face(i) for face in faces)), background) for i in range(num)]

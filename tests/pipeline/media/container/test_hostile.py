@@ -49,7 +49,7 @@ def sounding(**settings):
     return made(**{"sound": tone(2.0)} | settings)
 
 
-REFUSED = {  # file name: how it is made, reason, words of the detail
+REFUSED = {  # file name: how it is made, reason, part of the detail
     "zero bytes.mp4": (lambda path: path.touch() or path, "unreadable", "the file is empty"),
     "text.mp4": (write(b"this is no film\n" * 99), "unreadable", "no media container"),
     "noise.mkv": (write(np.random.default_rng(0).bytes(50_000)), "unreadable", "no media container"),
@@ -68,7 +68,7 @@ REFUSED = {  # file name: how it is made, reason, words of the detail
 }
 
 ALL, NONE = (0, 2), (0, 0)
-ACCEPTED = {  # file name: how it is made, seconds of real sound, words of the problem
+ACCEPTED = {  # file name: how it is made, seconds of real sound, part of the problem
     "variable.mp4": (made(UNEVEN_MS), NONE, ""),
     "negative times.mp4": (hostile.negative_times, ALL, ""),
     "times twice.mkv": (hostile.times_twice, NONE, ""),
@@ -98,21 +98,21 @@ ACCEPTED = {  # file name: how it is made, seconds of real sound, words of the p
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_has_a_precise_reason(name, tmp_path):
-    make, reason, words = REFUSED[name]
+    make, reason, message = REFUSED[name]
     with pytest.raises(Rejection) as caught:
         examine(make(tmp_path / name))
     assert caught.value.reason == reason
-    assert words in caught.value.detail
+    assert message in caught.value.detail
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_what_can_be_used_is_right_and_masked(name, tmp_path):
-    make, sound_s, words = ACCEPTED[name]
+    make, sound_s, message = ACCEPTED[name]
     (tmp_path / name).parent.mkdir(exist_ok=True)
     numbers, decoded, sound, problem = examine(make(tmp_path / name))
     shown = decoded.source_index
-    assert words in problem
-    assert bool(words) == bool(problem)
+    assert message in problem
+    assert bool(message) == bool(problem)
     if "cut at" not in name:
         assert decoded.num_decoded == len(probe(tmp_path / name, max_duration_s=1000).frame_times_s)
     assert len(numbers) >= (5 if "cut" in name else 40)
@@ -133,7 +133,7 @@ class FakeRemoteServer(BaseHTTPRequestHandler):
         self.requested.append(self.path)
         self.send_error(404)
 
-    def log_message(self, *words):
+    def log_message(self, *arguments):
         pass
 
 

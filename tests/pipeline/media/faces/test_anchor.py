@@ -70,7 +70,7 @@ def leaves(x, first, last):
 
 
 def walks(x0, x1, y, first, last):
-    """Goes from one side to the other on a curve that meets nobody."""
+    """Goes from one side to the other on a curve that meets no other person."""
 
     def place(i):
         share = np.clip((i - first) / (last - first), 0, 1)
@@ -93,7 +93,7 @@ def test_every_span_follows_the_same_person(name, choose, tmp_path):
     path = film(tmp_path / "clip.mp4", *people)
     anchor = scan(path, choose)
     person = people[0 if choose == "left" else 1]
-    if name == "they change sides":  # the means of both are the same but for a moment: whoever it is, it stays
+    if name == "they change sides":  # their mean positions are nearly equal: either may be chosen
         person = people[0 if anchor[0].x0 < 160 else 1]
     whole = read(path, tmp_path / "work", PersonRule(choose, anchor))
     spans = read_spans(path, tmp_path / "work", PersonRule(choose, anchor))

@@ -83,7 +83,7 @@ def test_the_box_is_where_the_face_is_and_its_absence_is_written():
 def test_others_are_marked_and_told_from_nobody():
     frames = frames_of(4)
     frames["face_ok"][2:], frames["box"][2:] = False, np.nan
-    visible = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; somebody else at frames 1 and 2
+    visible = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; another one at frames 1 and 2
     visible["frame"], visible["box"] = [0, 1, 2], [frames["box"][0], (250, 40, 350, 160), (250, 40, 350, 160)]
     thumbnails = Thumbnails(4)
     for i in range(4):
