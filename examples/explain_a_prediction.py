@@ -11,12 +11,12 @@ import argparse
 
 import numpy as np
 import torch
-from pipeline.dataset.format.dataset_info import read_dataset, read_index
-from pipeline.training.compatibility import spec_of
 
 from iaca_model.model import model_of
+from pipeline.dataset.format.dataset_info import read_dataset, read_index
 from pipeline.evaluation.explanations import gate_rows, heat_map
 from pipeline.training import checkpoint
+from pipeline.training.compatibility import spec_of
 from pipeline.training.loader import read_segment
 from pipeline.training.run_record import read_config, require_record
 from pipeline.training.sequences import cut, end_frames

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from pipeline.dataset.format.dataset_info import read_index
 
+from pipeline.dataset.format.dataset_info import read_index
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import ClipSpec, make_clip
 from tests.support.fake_run import finished_run, small_dataset

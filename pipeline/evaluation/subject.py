@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
 from pipeline.config.sections import EvaluateConfig
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset
 from pipeline.training import run_record
 from pipeline.training.compatibility import run_config_for_dataset
 from pipeline.training.run_record import RunRecord, folder_name
@@ -80,7 +79,7 @@ def find_evaluation(config: Config) -> Evaluation:
     if not settings.run:
         raise UsageError("evaluate.run is empty; give the URI of a run that iaca train made")
     run = run_record.require_record(settings.run)
-    dataset = shards.read_dataset(settings.dataset or run.dataset_uri)
+    dataset = read_dataset(settings.dataset or run.dataset_uri)
     run_config = run_config_for_dataset(run_record.read_config(settings.run), run.features, dataset)
     fingerprint = evaluation_fingerprint(config, run.weights_sha256, dataset.digest)
     folders = ("evaluations", folder_name(settings.run), f"{folder_name(dataset.uri)}-{fingerprint}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline.config import Config, UsageError, require_view
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.records.features import FeatureOrigin
 
 # With other settings crops or spectrograms would mean something else to the model, even with the same shapes.
