@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 Base = Literal["concat", "ca", "jca", "jca_paper", "tca"]
 Gate = Literal["none", "dca", "iaca", "grjca", "hgrjca"]
@@ -131,27 +131,27 @@ class ModelConfig:
         ValueError: a value is not allowed, no preset has the name, or base, gate and sizes do not go together.
     """
 
-    preset: str = ""  # name of the preset that the other fields start from; it changes nothing by itself
-    backbone: Backbone = "tiny"
-    feature_dim: int = 64  # D_v = D_a of the backbones' output
-    temporal: Temporal = "none"
-    base: Base = "jca"
-    gate: Gate = "iaca"
-    num_recursions: int | None = None
-    temperature: float | None = None
-    fusion_dropout: float = 0.2
-    head_dim: int = 64
-    head_dropout: float = 0.2
-    modality_gate: ModalityGate = "concat"
-    modalities: Modality = "both"
-    gate_relu: bool = False
-    gate_init: GateInit = "zero"
-    gate_input: GateInput = "cross"
-    modality_input: ModalityInput = "gated"
-    gate_trainable: bool = True
-    attention_temperature: float = 1.0
-    joint_dim: int = 64  # width after the joint temporal block; unused without one
-    frozen: Frozen = "none"  # of the residual backbones: what is not trained; "partly": all but the last stage
+    preset: Annotated[str, "name of the preset that the other fields start from; it changes nothing by itself"] = ""
+    backbone: Annotated[Backbone, "one for each modality, trained from random or published weights"] = "tiny"
+    feature_dim: Annotated[int, "D_v = D_a of the backbones' output"] = 64
+    temporal: Annotated[Temporal, "block over the steps, before the fusion and after it"] = "none"
+    base: Annotated[Base, "attention between the modalities"] = "jca"
+    gate: Annotated[Gate, "weighs unattended, self-attended and cross-attended features"] = "iaca"
+    num_recursions: Annotated[int | None, "stacked attention layers; none: 2 with a gate, 1 without"] = None
+    temperature: Annotated[float | None, "of the gates; none: measured best, 1 for base ca and .1 for the others"] = None
+    fusion_dropout: Annotated[float, "of the attended features"] = 0.2
+    head_dim: Annotated[int, "hidden width of the two heads"] = 64
+    head_dropout: Annotated[float, "of the heads"] = 0.2
+    modality_gate: Annotated[ModalityGate, "stage 2 of IACA, which weighs the modalities against each other"] = "concat"
+    modalities: Annotated[Modality, "that the model has"] = "both"
+    gate_relu: Annotated[bool, "a ReLU on the features that a gate has weighed, as in the papers"] = False
+    gate_init: Annotated[GateInit, "of the gates' weights"] = "zero"
+    gate_input: Annotated[GateInput, "of DCA and stage 1 of IACA: X_ca alone, or [X_sa ; X_ca]"] = "cross"
+    modality_input: Annotated[ModalityInput, "of stage 2: [X_g,v ; X_g,a], or besides them how they agree"] = "gated"
+    gate_trainable: Annotated[bool, "otherwise the gates stay as they were initialised"] = True
+    attention_temperature: Annotated[float, "of the CA base's softmax"] = 1.0
+    joint_dim: Annotated[int, "width after the joint temporal block; unused without one"] = 64
+    frozen: Annotated[Frozen, "of the residual backbones: what is not trained; partly: all but the last stage"] = "none"
 
     def __post_init__(self) -> None:
         if self.preset:

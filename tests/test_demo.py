@@ -21,7 +21,7 @@ def run_demo(root: Path, *arguments: str) -> dict[str, dict]:
     subprocess.run([*program, "--storage.root", str(root), *arguments], check=True, cwd=ROOT)
     metrics = [json.loads(path.read_text()) for path in root.glob("evaluations/*/*/metrics.json")]
     assert len(metrics) == 3
-    return {each["hide"]: each for each in metrics}
+    return {each["masked_modality"]: each for each in metrics}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_permuted_labels_teach_nothing(tmp_path, demo):
     (own,) = [
         json.loads(p.read_text())
         for p in tmp_path.glob("evaluations/*/*/metrics.json")
-        if '"hide": "none"' in p.read_text()
+        if '"masked_modality": "none"' in p.read_text()
     ]
     assert own["ccc"]["pooled"]["mean"] < 0.15
     program = [str(Path(sys.executable).with_name("iaca")), "evaluate", "--run", str(run), "--dataset", str(dataset)]

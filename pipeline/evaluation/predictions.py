@@ -21,7 +21,7 @@ from pipeline.training import sequences
 from pipeline.training.loader import Cut, read_segment, to_batch
 
 SEQUENCES_AT_ONCE = 8
-Hide = Literal["none", "video", "audio"]
+MaskedModality = Literal["none", "video", "audio"]
 # own: self-attended (iaca) or unattended (dca); the options of other gates are numbered.
 GATE_COLUMNS = {"video": ("own", "cross"), "audio": ("own", "cross"), "modality": ("video", "audio")}
 _PER_FRAME = ("times_s", "values", "valid", "face_ok", "audio_ok")
@@ -62,7 +62,7 @@ def predict(
     rows: Iterable[SampleRow],
     view: SequenceConfig,
     spec: InputSpec | FeatureSpec,
-    hide: Hide,
+    masked_modality: MaskedModality,
 ) -> Iterator[Stream]:
     """Every stream of `rows` in the order of its name, each frame predicted exactly once.
 
@@ -72,21 +72,25 @@ def predict(
     ordered = sorted(rows, key=lambda row: (row.video_id, row.person, row.start_s))
     for (video_id, person), stream_rows in groupby(ordered, key=lambda row: (row.video_id, row.person)):
         segments = [read_segment(dataset_uri, row) for row in stream_rows]
-        clocks = [predict_segment(model, segment, view, spec, hide) for segment in segments]
+        clocks = [predict_segment(model, segment, view, spec, masked_modality) for segment in segments]
         annotations = np.concatenate([segment.annotations for segment in segments])
         yield Stream(video_id, person, carried(joined(clocks)), annotations)
 
 
 @torch.no_grad()
 def predict_segment(
-    model: nn.Module, segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec, hide: Hide = "none"
+    model: nn.Module,
+    segment: Segment,
+    view: SequenceConfig,
+    spec: InputSpec | FeatureSpec,
+    masked_modality: MaskedModality = "none",
 ) -> OnClock:
     """The segment's own frames, through all phases; invalid steps hold whatever the model says there."""
     count = segment.num_frames
     values, valid = np.zeros((count, 2), np.float32), np.zeros(count, bool)
     gates: dict[str, NDArray[np.float32]] = {}
     for phases, part in _one_ahead(_chunks(segment, view, spec)):
-        prediction = model(hidden(to_batch([part]), hide))
+        prediction = model(with_masked(to_batch([part]), masked_modality))
         own = sequences.ends(phases, view)
         inside = own < count
         values[own[inside]] = prediction.values_BL2.numpy()[inside]
@@ -98,11 +102,11 @@ def predict_segment(
     return OnClock(frames["time_s"], np.clip(values, -1, 1), valid, face_ok, frames["audio_ok"], gates)
 
 
-def hidden(batch: AnyBatch, hide: Hide) -> AnyBatch:
+def with_masked(batch: AnyBatch, masked_modality: MaskedModality) -> AnyBatch:
     """`batch` with one modality masked at every step."""
-    if hide == "video":
+    if masked_modality == "video":
         return replace(batch, video_ok_BL=torch.zeros_like(batch.video_ok_BL))
-    if hide == "audio":
+    if masked_modality == "audio":
         return replace(batch, audio_ok_BL=torch.zeros_like(batch.audio_ok_BL))
     return batch
 

@@ -22,7 +22,7 @@ def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, str
     """The page; the same arguments give the same text.
 
     Args:
-        facts: `run`, `dataset`, `split`, `hide`, and `settings`: pairs of a name and a value.
+        facts: `run`, `dataset`, `split`, `masked_modality`, and `settings`: pairs of a name and a value.
         metrics: the content of metrics.json.
         columns: the rows of predictions.parquet.
         streams: every stream of the split.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import storage
 from pipeline.ablation.variants import Variant, list_variants
 from pipeline.config import Config, UsageError, fingerprint
+from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 
@@ -64,7 +65,7 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
     found = find_recordings(config) if settings.dataset else None
     model = config.model if found else BENCHMARK_MODEL
     seeds = range(settings.first_seed, settings.first_seed + settings.num_seeds)
-    device = "cuda" if config.train.use_gpu else "cpu"
+    device = "cuda" if config.ablate.use_gpu else "cpu"
     if found:
         print(f"features: {found.num_bytes / 1e6:.1f} MB of memory in each worker process", flush=True)
     return [Trial(row, seed, settings, model, found, device) for seed in seeds for row in rows]
@@ -74,8 +75,8 @@ def _require_gpu(config: Config) -> None:
     """Refuse here what would wait for ever; a cluster may still get a node with a GPU."""
     import torch
 
-    if config.train.use_gpu and not job_process.on_cluster() and not torch.cuda.is_available():
-        raise UsageError("train.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
+    if config.ablate.use_gpu and not job_process.on_cluster() and not torch.cuda.is_available():
+        raise UsageError("ablate.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
 
 
 def _missing(kept: str, trials: list[Trial]) -> list[Trial]:
@@ -88,15 +89,15 @@ def _place(kept: str, trial: Trial) -> str:
 
 
 def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
-    """Run the trials through Ray Tune, one CPU each, and with `train.use_gpu` a share of a GPU."""
+    """Run the trials through Ray Tune, one CPU each, and with `ablate.use_gpu` a share of a GPU."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1
-    job_process.start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
+    start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
     import ray
     from ray import tune
 
     follower = _follower(num_all - len(trials), num_all)
-    resources = {"cpu": 1.0, **({"gpu": GPU_SHARE} if config.train.use_gpu else {})}
+    resources = {"cpu": 1.0, **({"gpu": GPU_SHARE} if config.ablate.use_gpu else {})}
     folder = tempfile.mkdtemp(prefix="iaca-tune-")  # Tune's own notes: what counts is in the store
     try:
         tuner = tune.Tuner(

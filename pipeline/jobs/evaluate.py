@@ -77,7 +77,7 @@ def _predict(
     model.load_state_dict(checkpoint.load_weights(config.evaluate.run, finished.best_step))
     model.eval()
     count, streams = len({(row.video_id, row.person) for row in rows}), []
-    for stream in predict(model, dataset.uri, rows, run_config.sequence, spec, config.evaluate.hide):
+    for stream in predict(model, dataset.uri, rows, run_config.sequence, spec, config.evaluate.masked_modality):
         streams.append(stream)
         emit(Progress("evaluate", len(streams), count, "videos", stream.name))
     return streams
@@ -110,12 +110,17 @@ def _publish(
     """Write everything, the manifest last."""
     from pipeline.evaluation import predictions, report, scores, smoothing
 
-    split, hide = config.evaluate.split, config.evaluate.hide
+    split, masked_modality = config.evaluate.split, config.evaluate.masked_modality
     if windows:
         streams = [smoothing.smoothed(stream, windows, run_config.media.frame_rate_hz) for stream in streams]
     columns = predictions.joined_columns(streams)
     videos = [row for row in shards.read_videos(dataset.uri) if row.split == split]
-    about = {"run": folder_name(config.evaluate.run), "dataset": folder_name(dataset.uri), "split": split, "hide": hide}
+    about = {
+        "run": folder_name(config.evaluate.run),
+        "dataset": folder_name(dataset.uri),
+        "split": split,
+        "masked_modality": masked_modality,
+    }
     identity = {"weights_sha256": finished.weights_sha256, "dataset_digest": dataset.digest}
     smooth = asdict(windows) if windows else None
     metrics = {**about, **identity, "smoothing": smooth, **scores.measure(columns, videos)}
@@ -143,7 +148,7 @@ def _settings(config: Config, run_config: Config, finished: RunRecord, dataset: 
         ("dataset", f"{dataset.uri}, digest {dataset.digest[:12]}"),
         *_features_row(finished),
         ("clock", f"{run_config.media.frame_rate_hz:g} Hz, crops of {run_config.media.crop_px} px"),
-        ("hidden from the model", config.evaluate.hide),
+        ("masked modality", config.evaluate.masked_modality),
     ]
 
 
@@ -168,10 +173,10 @@ def _result(uri: str, *, skipped: bool, seconds: float) -> JobResult:
     pooled, frames = metrics["ccc"]["pooled"], metrics["frames"]
     known = {f"ccc_{name}": value for name, value in pooled.items() if value is not None}
     numbers = _in_words(pooled)
-    hidden = "" if metrics["hide"] == "none" else f" with {metrics['hide']} hidden"
+    masked = "" if metrics["masked_modality"] == "none" else f" with {metrics['masked_modality']} masked"
     scored = f"{frames['scored']} of {frames['labelled']} labelled frames"
     lines = (
-        f"{metrics['split']} CCC{hidden}: {numbers or 'undefined'}, over {scored}",
+        f"{metrics['split']} CCC{masked}: {numbers or 'undefined'}, over {scored}",
         *_smoothed_line(metrics),
         f"report: {storage.join(uri, REPORT)}",
     )

@@ -24,7 +24,7 @@ IDLE_TIMEOUT_S = 12 * 3600.0  # on a core, the papers' backbones need hours for 
 
 
 def run(config: Config) -> JobResult:
-    """Put `config.train.dataset` through the backbones of `config.evaluate.run`, or through published ones.
+    """Put `config.extract.dataset` through the backbones of `config.extract.run`, or through published ones.
 
     Raises:
         UsageError: there is no dataset or it holds features already, the run does not fit it, or without a run the
@@ -32,9 +32,9 @@ def run(config: Config) -> JobResult:
         RuntimeError: a shard cannot be read, or lost its worker too often.
     """
     begin = perf_counter()
-    if not config.train.dataset:
-        raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
-    parent = shards.read_dataset(config.train.dataset)
+    if not config.extract.dataset:
+        raise UsageError("extract.dataset is empty; give the URI of a dataset that iaca preprocess made")
+    parent = shards.read_dataset(config.extract.dataset)
     task = task_of(config, parent)
     uri = storage.join(config.storage.root, "datasets", f"{config.name}-{task.fingerprint}")
     if committed := committed_at(uri):
@@ -53,8 +53,8 @@ def task_of(config: Config, parent: DatasetInfo) -> Task:
     """What is to be done with which backbones, checked as far as it can be without a look at the samples."""
     if parent.features:
         raise UsageError(f"{parent.uri} holds features already; extract those of its parent {parent.features.parent}")
-    if config.evaluate.run:
-        return _with_run(config, parent, config.evaluate.run)
+    if config.extract.run:
+        return _with_run(config, parent, config.extract.run)
     from pipeline.training.feature_extraction import require_weights
 
     require_weights(config)
@@ -70,14 +70,14 @@ def _with_run(config: Config, parent: DatasetInfo, run_uri: str) -> Task:
 
 def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", done: RunRecord | None = None) -> Task:
     """The task for the model of `made`, with the weights of a run that is done, or else those that `config` names."""
-    model, view, train = made.model, made.sequence, config.train
+    model, view, weights = made.model, made.sequence, config.weights
     origin = FeatureOrigin(
         parent=parent.name,
         parent_digest=parent.digest,
         run=run_record.folder_name(run_uri) if done else "",
         run_weights_sha256=done.weights_sha256 if done else "",
-        video_weights_sha256="" if done or model.modalities == "audio" else train.video_weights_sha256,
-        audio_weights_sha256="" if done or model.modalities == "video" else train.audio_weights_sha256,
+        video_weights_sha256="" if done or model.modalities == "audio" else weights.video_sha256,
+        audio_weights_sha256="" if done or model.modalities == "video" else weights.audio_sha256,
         backbone=model.backbone,
         modalities=model.modalities,
         subclip_frames=view.subclip_frames,
@@ -85,10 +85,22 @@ def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", 
         video_dim=model.feature_dim,
         audio_dim=model.feature_dim,
     )
-    changes = {"name": config.name, "storage": config.storage, "sequence": view, "model": model, "train": train}
+    changes = {
+        "name": config.name,
+        "storage": config.storage,
+        "sequence": view,
+        "model": model,
+        "weights": weights,
+        "extract": config.extract,
+    }
     step = done.best_step if done else 0
     return Task(
-        parent.config.model_copy(update=changes), parent.uri, origin, run_uri, step, find_toolchain(train.use_gpu)
+        parent.config.model_copy(update=changes),
+        parent.uri,
+        origin,
+        run_uri,
+        step,
+        find_toolchain(config.extract.use_gpu),
     )
 
 
@@ -98,7 +110,7 @@ def extract_shards(parent: DatasetInfo, task: Task, uri: str, config: Config) ->
 
     def ask(names: list[str]) -> Iterator[dict[str, str]]:
         items = [{"name": name, "sha256": sha256[name]} for name in names]
-        limits = Limits(NUM_RETRIES, IDLE_TIMEOUT_S, config.train.use_gpu)
+        limits = Limits(NUM_RETRIES, IDLE_TIMEOUT_S, config.extract.use_gpu)
         return answers(Extractor, (task, uri), items, config, limits)
 
     def make(names: list[str]) -> Iterator[ShardRecord]:

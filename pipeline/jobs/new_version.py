@@ -28,7 +28,7 @@ SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tr
 
 
 def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobResult:
-    """Make a new version of `config.extend` for the source as it is now.
+    """Make a new version of `config.preprocess.extend` for the source as it is now.
 
     Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
 
@@ -36,9 +36,9 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
     """
     begin = perf_counter()
-    if config.limit:
-        raise UsageError(f"--extend would remove all but the first {config.limit} videos; leave --limit out")
-    parent = shards.read_dataset(config.extend)
+    if config.preprocess.limit:
+        raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
+    parent = shards.read_dataset(config.preprocess.extend)
     shards.require_complete(parent)
     versions.require_same_settings(config, parent)
     records = versions.read_records(parent)
@@ -52,7 +52,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
     uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent if unchanged else committed_at(uri):
-        if not config.dry_run:  # whoever committed it may have been killed before it came to this
+        if not config.preprocess.dry_run:  # whoever committed it may have been killed before it came to this
             _forget_removed(records, difference, config, toolchain)
         lines = (f"{committed.uri} is complete: nothing to do", *versions.splits_kept_lines(difference, parent))
         return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
@@ -78,7 +78,7 @@ def _extended(
     warning = versions.splits_kept_lines(difference, parent)
     lines = (f"a new version of {parent.name}: {about}", *warning, *plan_text(plans, listing.ignored, expected))
     print("\n".join(lines), flush=True)
-    if config.dry_run:
+    if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
     require_space(uri, expected.bytes)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
+from pipeline.config.uris import absolute
 from pipeline.dataset.format import shards
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
@@ -23,8 +23,8 @@ from pipeline.runtime.progress import JobResult
 def run(config: Config) -> JobResult:
     """Build the dataset of `config.source` below `config.storage.root`, or find it there.
 
-    With `config.extend` it is a new version of that dataset, with `config.retry_rejected` one of the dataset that is
-    there already.
+    With `preprocess.extend` it is a new version of that dataset, with `preprocess.retry_rejected` one of the dataset
+    that is there already.
 
     Raises:
         UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
@@ -35,21 +35,21 @@ def run(config: Config) -> JobResult:
     require_detector(config)
     _check_exclusive_options(config)
     toolchain = find_toolchain()
-    config = config.model_copy(update={"faces": _absolute_model(config)})
+    config = absolute(config)
     listing = list_videos(config)
-    if config.extend:
+    if config.preprocess.extend:
         with ray_session():
             return new_version.extend(config, listing, toolchain)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
-    if committed and config.retry_rejected:
+    if committed and config.preprocess.retry_rejected:
         with ray_session():
             return new_version.retry_rejected(config, committed, toolchain)
     if committed:
         line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
         return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
-    if config.retry_rejected:
+    if config.preprocess.retry_rejected:
         new_version.retry_unfinished(uri)
     with ray_session():
         return _build(config, listing, uri, toolchain, begin)
@@ -61,7 +61,7 @@ def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str]
     expected = forecast(listing.videos, facts, config)
     lines = plan_text(plans, listing.ignored, expected)
     print("\n".join(lines), flush=True)
-    if config.dry_run:
+    if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
     require_space(uri, expected.bytes)
@@ -73,14 +73,9 @@ def _build(config: Config, listing: Listing, uri: str, toolchain: dict[str, str]
 def _check_exclusive_options(config: Config) -> None:
     """Raise UsageError when --retry-rejected comes with an option that it would have to ignore."""
     for name in ("extend", "dry_run"):
-        if config.retry_rejected and getattr(config, name):
+        if config.preprocess.retry_rejected and getattr(config.preprocess, name):
             option = name.replace("_", "-")
             raise UsageError(f"--retry-rejected builds what is rejected in a dataset again; leave --{option} out")
-
-
-def _absolute_model(config: Config) -> object:
-    uri = config.faces.model_uri
-    return replace(config.faces, model_uri=storage.normalise(uri)) if uri else config.faces
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 from pipeline.training import run_record, sampler
@@ -73,7 +74,7 @@ def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
 
 def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
     os.environ.update(RAY_SETTINGS)
-    job_process.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
+    start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
 
     try:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.config.uris import uris_read_by, with_uris
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import SampleError, decode_slice
@@ -20,17 +21,17 @@ from pipeline.runtime.progress import JobResult, Progress, emit
 
 
 def run(config: Config) -> JobResult:
-    """Verify the dataset at `config.evaluate.dataset` or `config.train.dataset`.
+    """Verify the dataset at `config.verify.dataset`.
 
     Raises:
         DatasetError: a shard is missing or damaged, or the index does not lead to its samples; every one is named.
-            With `config.repair` only those that did not come out with the bytes they had; nothing is repaired where
-            the index lists shards that `dataset.json` does not.
+            With `verify.repair` only those that did not come out with the bytes they had; nothing is repaired where the
+            index lists shards that `dataset.json` does not.
     """
     begin = perf_counter()
-    uri = config.evaluate.dataset or config.train.dataset
+    uri = config.verify.dataset
     if not uri:
-        raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --train.dataset")
+        raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --dataset")
     info = shards.read_dataset(uri)
     rows_of: dict[str, list[SampleRow]] = {}
     for row in shards.read_index(info.uri):
@@ -44,7 +45,7 @@ def run(config: Config) -> JobResult:
         emit(Progress("verify", done, len(info.shards), "shards", damaged[-1] if problem else shard.name))
     listed = {shard.name for shard in info.shards}
     strays = [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
-    if broken and config.repair and not strays:
+    if broken and config.verify.repair and not strays:
         _require_videos(info)
         return _repaired(info, broken, rows_of, config, begin)
     if damaged := damaged + strays:
@@ -93,13 +94,9 @@ def _repaired(
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
-    """The settings the dataset was built with, the places of this call."""
-    model_uri = config.faces.model_uri or info.config.faces.model_uri
-    faces = replace(info.config.faces, model_uri=model_uri)
-    asked, built = config.source, info.config.source
-    places = {name: getattr(asked, name) or getattr(built, name) for name in ("videos", "labels", "crops")}
-    source = replace(built, **places)
-    return info.config.model_copy(update={"faces": faces, "source": source, "cluster": config.cluster})
+    """The settings the dataset was built with, and the URIs of this call where they are given."""
+    uris = {name: uri for name, uri, _ in uris_read_by(config, ["repair"]) if uri}
+    return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
 
 
 def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:

@@ -33,23 +33,21 @@ def backbones_of(config: Config, origin: FeatureOrigin, run_uri: str, step: int)
     if origin.run:
         model.load_state_dict(checkpoint.load_weights(run_uri, step))
     else:
-        published_weights.start_from(model, config.train)
+        published_weights.start_from(model, config.weights)
     return model.eval()
 
 
 def require_weights(config: Config) -> None:
     """Raise UsageError unless the configuration alone, without a run, says which published backbones are meant."""
-    model, train = config.model, config.train
+    model, weights = config.model, config.weights
     if model.backbone != "residual":
         raise UsageError(
             f"model.backbone is {model.backbone}, of which there are no published weights; give --run, or set "
-            f"model.backbone to residual, with train.video_weights and train.audio_weights"
+            f"model.backbone to residual, with weights.video and weights.audio"
         )
-    for name, uri in (("video", train.video_weights), ("audio", train.audio_weights)):
+    for name, uri in (("video", weights.video), ("audio", weights.audio)):
         if not uri and model.modalities in ("both", name):
-            raise UsageError(
-                f"train.{name}_weights is empty: without a --run it says which weights the {name} backbone has"
-            )
+            raise UsageError(f"weights.{name} is empty: without a --run it says which weights the {name} backbone has")
     if model.feature_dim != FEATURE_DIM:
         raise UsageError(
             f"model.feature_dim is {model.feature_dim}, but published backbones give {FEATURE_DIM} features, which "

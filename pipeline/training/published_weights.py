@@ -17,15 +17,15 @@ from iaca_model.backbones.residual import Freezable
 from iaca_model.model import EmotionModel
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.config.sections import TrainConfig
+from pipeline.config.sections import WeightsConfig
 
 log = logging.getLogger(__name__)
 CLASSIFIER = ("fc.weight", "fc.bias")  # of the published networks; nothing would use it
 MAX_NAMED = 4  # of the entries that do not match
 
 
-def start_from(model: EmotionModel, train: TrainConfig) -> None:
-    """Load `train.video_weights` and `train.audio_weights` into the backbones, where they are given.
+def start_from(model: EmotionModel, weights: WeightsConfig) -> None:
+    """Load `weights.video` and `weights.audio` into the backbones, where they are given.
 
     Raises:
         UsageError: a file is missing, is not the one of the sha256, or does not match the backbone exactly; or a
@@ -33,16 +33,16 @@ def start_from(model: EmotionModel, train: TrainConfig) -> None:
     """
     backbones = {"video": model.video_backbone, "audio": model.audio_backbone}
     for name, uri, sha256 in (
-        ("video", train.video_weights, train.video_weights_sha256),
-        ("audio", train.audio_weights, train.audio_weights_sha256),
+        ("video", weights.video, weights.video_sha256),
+        ("audio", weights.audio, weights.audio_sha256),
     ):
         backbone = backbones[name]
         if not uri:
-            _require_weights_for_frozen(backbone, model, f"train.{name}_weights")
+            _require_weights_for_frozen(backbone, model, f"weights.{name}")
             continue
         if not isinstance(backbone, Freezable):
-            raise UsageError(f"train.{name}_weights is {uri}, but there is no residual {name} backbone to take it")
-        num = load(backbone.body, read(uri, sha256, f"train.{name}_weights"), uri)
+            raise UsageError(f"weights.{name} is {uri}, but there is no residual {name} backbone to take it")
+        num = load(backbone.body, read(uri, sha256, f"weights.{name}"), uri)
         log.info("%s backbone: all %d parameters and statistics from %s", name, num, uri)
 
 

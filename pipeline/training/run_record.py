@@ -94,7 +94,7 @@ def require_features_fit(config: Config, features: FeatureOrigin | None) -> None
     """Raise UsageError where the model or its view is not what the features of a dataset were made for."""
     if features is None:
         return
-    view, train = config.sequence, config.train
+    view, weights = config.sequence, config.weights
     compared: list[tuple[str, object, object]] = [
         ("model.feature_dim", config.model.feature_dim, features.video_dim),
         ("sequence.subclip_frames", view.subclip_frames, features.subclip_frames),
@@ -102,10 +102,10 @@ def require_features_fit(config: Config, features: FeatureOrigin | None) -> None
     ]
     if features.modalities != "both":
         compared.append(("model.modalities", config.model.modalities, features.modalities))
-    if train.video_weights:
-        compared.append(("train.video_weights_sha256", train.video_weights_sha256, features.video_weights_sha256))
-    if train.audio_weights:
-        compared.append(("train.audio_weights_sha256", train.audio_weights_sha256, features.audio_weights_sha256))
+    if weights.video:
+        compared.append(("weights.video_sha256", weights.video_sha256, features.video_weights_sha256))
+    if weights.audio:
+        compared.append(("weights.audio_sha256", weights.audio_sha256, features.audio_weights_sha256))
     for name, asked, made in compared:
         if asked != made:
             raise UsageError(

@@ -52,7 +52,7 @@ class Trainer:
         if found:
             self._bare.load_state_dict(found.model)
         elif isinstance(self._bare, EmotionModel):
-            published_weights.start_from(self._bare, self.train)
+            published_weights.start_from(self._bare, plan.config.weights)
         self._model = wrap(self._bare) if wrap else self._bare
         self._optimizer = build_optimizer(
             self._model, learning_rate=self.train.learning_rate, weight_decay=self.train.weight_decay

@@ -33,6 +33,11 @@ def config_of(talkers, root, **changes):
     return load(None, {"name": "talk", "source": source, "storage": {"root": str(root)}, **SMALL, **changes})
 
 
+def with_options(config, **options):
+    """The same configuration with other options of preprocessing."""
+    return config.model_copy(update={"preprocess": replace(config.preprocess, **options)})
+
+
 def plans_of(config, *video_ids):
     """The plan of the source, or of some of its videos, which are all short."""
     videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]

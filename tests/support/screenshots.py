@@ -61,7 +61,7 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
 def newest_report(outputs: Path = ROOT / "outputs") -> Path:
     """The report made last below `outputs`, of an evaluation with nothing hidden."""
     manifests = sorted(outputs.glob("evaluations/*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["hide"] == "none"]
+    reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["masked_modality"] == "none"]
     if not reports:
         raise PageError(f"no report.html below {outputs}; run `make demo` first")
     return reports[-1]

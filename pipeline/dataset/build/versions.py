@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
+from pipeline.config.uris import uri_settings
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import digest
-from pipeline.storage.scratch import scratch_folder
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
+from pipeline.dataset.format.shards import DatasetError, DatasetInfo
+from pipeline.dataset.plan.shard_plan import digest
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
+from pipeline.storage.scratch import scratch_folder
 
 NUM_COPIERS = 8
 MAX_NAMED = 10  # groups in one line
@@ -85,8 +86,8 @@ def require_same_settings(config: Config, parent: DatasetInfo) -> None:
 
 def _settings(config: Config) -> dict[str, object]:
     sections = {f"{s}.{name}": value for s in SETTINGS for name, value in vars(getattr(config, s)).items()}
-    places = {f"source.{name}" for name in ("videos", "labels", "manifest", "lists", "crops", "shared")}
-    return {name: value for name, value in sections.items() if name not in places | {"faces.model_uri"}}
+    where = {*uri_settings(), "source.shared"}
+    return {name: value for name, value in sections.items() if name not in where}
 
 
 def read_records(info: DatasetInfo) -> list[ShardRecord]:

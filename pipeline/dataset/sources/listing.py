@@ -71,7 +71,7 @@ def list_videos(config: Config) -> Listing:
     videos, unknown = apply_manifest(videos, read_manifest(manifest) if manifest else [])
     videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
     _require_unique_keys(videos)
-    videos = videos[: config.limit or None]
+    videos = videos[: config.preprocess.limit or None]
     videos = with_crops(videos, config.source.crops) if config.source.crops else videos
     used = {file.entry.uri for file in [*media, *labels]} | {manifest}
     other = [file.path for file in files if file.entry.uri not in used]

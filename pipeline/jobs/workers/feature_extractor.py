@@ -58,7 +58,7 @@ class Extractor:
         from pipeline.training.feature_extraction import backbones_of
 
         self.task, self.dataset_uri = task, dataset_uri
-        use_gpu = task.config.train.use_gpu
+        use_gpu = task.config.extract.use_gpu
         if (own := find_toolchain(use_gpu)) != task.toolchain:
             raise RuntimeError(
                 f"this worker has {own}, the driver {task.toolchain}: install the same versions on all nodes"

@@ -16,10 +16,12 @@ from pipeline.dataset.format import shards
 from pipeline.dataset.plan.scan import look
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_to_json
+from pipeline.jobs.ray_session import start_ray
 from pipeline.jobs.workers.shard_builder import MAX_CRASHES, ShardBuilder, load_detector
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.records import ShardPlan, ShardRecord, Video
 from pipeline.runtime import job_process
+from pipeline.runtime.environment import is_verbose
 from pipeline.runtime.progress import Progress, emit
 from pipeline.storage.download_cache import LastCopy
 from pipeline.storage.scratch import remove_abandoned
@@ -44,12 +46,12 @@ def ray_session() -> Iterator[None]:
 
 
 def _connect(config: Config) -> Any:
-    if not os.environ.get("IACA_VERBOSE"):
+    if not is_verbose():
         os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
     import ray
 
     if not ray.is_initialized():
-        job_process.start_ray(config.cluster.num_workers or None)
+        start_ray(config.cluster.num_workers or None)
     return ray
 
 
@@ -249,7 +251,7 @@ def num_actors(resources: Mapping[str, float], num_items: int, config: Config, *
     """
     places = int(resources.get("GPU" if use_gpu else "CPU", 0))
     if use_gpu and not places:
-        raise UsageError("train.use_gpu is set, but Ray sees no GPU here")
+        raise UsageError("extract.use_gpu is set, but Ray sees no GPU here")
     return min(num_items, config.cluster.num_workers or max(1, places))
 
 

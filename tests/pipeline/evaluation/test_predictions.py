@@ -27,8 +27,8 @@ class FakeModel(nn.Module):
         return Prediction(values, batch.video_ok_BL | batch.audio_ok_BL, {"modality": ok, "video": ok.flip(-1)}, {})
 
 
-def clock_of(segment, hide="none"):
-    return predictions.predict_segment(FakeModel(), segment, VIEW, SPEC, hide)
+def clock_of(segment, masked_modality="none"):
+    return predictions.predict_segment(FakeModel(), segment, VIEW, SPEC, masked_modality)
 
 
 @pytest.mark.parametrize("num_frames", [32, 11, 3])
@@ -49,7 +49,7 @@ def test_gates_become_named_columns():
 
 def test_a_hidden_modality_is_masked_at_every_frame():
     segment = make_segment()
-    clock = clock_of(segment, hide="video")
+    clock = clock_of(segment, masked_modality="video")
     assert not clock.gates["modality_video"].any()
     assert not clock.values[:, 0].any()
     assert np.abs(clock.values[:, 1] - segment.labels[7:, 1]).max() < 0.1

@@ -11,7 +11,13 @@ from pipeline.evaluation.smoothing import Windows, smoothed
 from pipeline.records import ANNOTATION_DTYPE, VideoRow
 
 VOID = {"meta", "link", "br"}
-FACTS = {"run": "run-1", "dataset": "data-1", "split": "test", "hide": "none", "settings": [("model", "jca")]}
+FACTS = {
+    "run": "run-1",
+    "dataset": "data-1",
+    "split": "test",
+    "masked_modality": "none",
+    "settings": [("model", "jca")],
+}
 
 
 class Balance(HTMLParser):

@@ -89,6 +89,6 @@ def test_what_a_worker_would_wait_for_for_ever_is_refused(tmp_path):
         ablate.run(config(tmp_path, data="source"))
     if not torch.cuda.is_available():
         asked = config(tmp_path)
-        on_gpu = asked.model_copy(update={"train": dataclasses.replace(asked.train, use_gpu=True)})
+        on_gpu = asked.model_copy(update={"ablate": dataclasses.replace(asked.ablate, use_gpu=True)})
         with pytest.raises(UsageError, match="this machine has no GPU"):
             ablate.run(on_gpu)

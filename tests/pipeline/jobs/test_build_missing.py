@@ -24,7 +24,7 @@ def test_records_come_in_the_order_of_the_plan_whoever_is_done_first(tmp_path, c
     assert asked == ["a", "b"]
     assert [record.name for record in found] == ["a", "b"]
     told = [parse(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(step.done, step.total, step.note) for step in told] == [
+    assert [(step.done, step.total, step.message) for step in told] == [
         (0, 2, ""),
         (1, 2, "b is done"),
         (2, 2, "a is done"),

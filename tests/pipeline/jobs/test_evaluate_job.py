@@ -85,16 +85,16 @@ def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(re
     assert [read(result.output_uri, name) for name in names] == before
 
 
-@pytest.mark.parametrize("hide", ["video", "audio"])
-def test_a_hidden_modality_makes_another_evaluation(result, run_uri, hide):
+@pytest.mark.parametrize("masked_modality", ["video", "audio"])
+def test_a_hidden_modality_makes_another_evaluation(result, run_uri, masked_modality):
     root = result.output_uri.split("/evaluations/")[0]
-    other = evaluate.run(configured(run_uri, root, hide=hide))
+    other = evaluate.run(configured(run_uri, root, masked_modality=masked_modality))
     assert other.output_uri != result.output_uri
     metrics = json.loads(read(other.output_uri, "metrics.json"))
-    assert metrics["hide"] == hide
+    assert metrics["masked_modality"] == masked_modality
     table = pq.read_table(io.BytesIO(read(other.output_uri, "predictions.parquet")))
-    assert not table[f"gate_modality_{hide}"].to_numpy()[table["valid"].to_numpy()].any()
-    assert f"with {hide} hidden" in other.lines[0]
+    assert not table[f"gate_modality_{masked_modality}"].to_numpy()[table["valid"].to_numpy()].any()
+    assert f"with {masked_modality} masked" in other.lines[0]
 
 
 def test_smoothed_scores_stand_beside_the_raw_ones_which_stay_as_they_are(result, run_uri):

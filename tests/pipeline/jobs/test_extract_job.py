@@ -19,6 +19,7 @@ from iaca_model.backbones.normalisation import normalise_mel
 from iaca_model.backbones.residual import resnet_18
 from pipeline import storage
 from pipeline.config import UsageError
+from pipeline.config.sections import ExtractConfig, VerifyConfig, WeightsConfig
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shards import DatasetError
@@ -50,13 +51,17 @@ def run_uri(tmp_path_factory, raw):
 
 
 def configured(root, dataset_uri, run_uri="", **changes):
-    config = small_config(root, dataset=dataset_uri)
-    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri), **changes})
+    config = small_config(root)
+    return config.model_copy(update={"extract": ExtractConfig(dataset_uri, run_uri), **changes})
+
+
+def verified(folder, repair=False):
+    return small_config().model_copy(update={"verify": VerifyConfig(str(folder), repair)})
 
 
 def extracted(config, uri):
     """The dataset of features, made in this process without Ray."""
-    parent = shards.read_dataset(config.train.dataset)
+    parent = shards.read_dataset(config.extract.dataset)
     task = extract.task_of(config, parent)
     worker = Extractor(task, uri)
     answers = [worker({"name": shard.name, "sha256": shard.sha256}) for shard in parent.shards]
@@ -109,18 +114,18 @@ def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
 
 def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, run_uri, tmp_path):
     copy = shutil.copytree(features.uri, tmp_path / "copy")
-    assert verify.run(small_config(dataset=str(copy))).lines[0].startswith("3 shards and 10 samples")
+    assert verify.run(verified(copy)).lines[0].startswith("3 shards and 10 samples")
     tar = copy / "shards/val-00000.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
     with pytest.raises(DatasetError, match="1 of 3 shards"):
-        verify.run(small_config(dataset=str(copy)))
+        verify.run(verified(copy))
     with pytest.raises(UsageError, match=r"remove its dataset\.json and run the same iaca extract again"):
-        verify.run(small_config(dataset=str(copy)).model_copy(update={"repair": True}))
+        verify.run(verified(copy, repair=True))
     (copy / "dataset.json").unlink()
     kept = {path.name: path.stat().st_mtime_ns for path in copy.glob("shards/t*.tar")}
     assert extracted(configured(tmp_path, raw.uri, run_uri), str(copy)).digest == features.digest
     assert {name: (copy / "shards" / name).stat().st_mtime_ns for name in kept} == kept
-    verify.run(small_config(dataset=str(copy)))
+    verify.run(verified(copy))
 
 
 def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
@@ -130,7 +135,7 @@ def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trai
     metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
     assert metrics["frames"]["labelled"] == metrics["frames"]["scored"] == 128
     assert "of tiny backbones with the run small-" in storage.read_text(storage.join(whole.output_uri, "report.html"))
-    deaf = predictions(evaluated(tmp_path, trained, hide="audio"))
+    deaf = predictions(evaluated(tmp_path, trained, masked_modality="audio"))
     changed = np.abs(deaf["valence_pred"].to_numpy() - predictions(whole)["valence_pred"].to_numpy())
     assert changed.max() > 1e-4
     assert (deaf["gate_modality_video"].to_numpy()[deaf["valid"].to_numpy()] == 1).all()
@@ -182,13 +187,13 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
     body = resnet_18()
     data = safetensors.torch.save(body.state_dict())
     (tmp_path / "audio.safetensors").write_bytes(data)
-    weights = {"audio_weights": str(tmp_path / "audio.safetensors"), "audio_weights_sha256": sha256(data).hexdigest()}
-    config = small_config(tmp_path, dataset=raw.uri, **weights)
+    weights = WeightsConfig(audio=str(tmp_path / "audio.safetensors"), audio_sha256=sha256(data).hexdigest())
+    config = configured(tmp_path, raw.uri, weights=weights)
     hearing = {"backbone": "residual", "feature_dim": 512, "modalities": "audio", "frozen": "all"}
     config = config.model_copy(update={"model": dataclasses.replace(config.model, **hearing)})
     task = extract.task_of(config, raw)
     assert (task.origin.run, task.origin.video_weights_sha256) == ("", "")
-    assert task.origin.audio_weights_sha256 == weights["audio_weights_sha256"]
+    assert task.origin.audio_weights_sha256 == weights.audio_sha256
     shard = next(shard for shard in raw.shards if shard.name == "val-00000")
     made = Extractor(task, str(tmp_path / "features")).extract(shard.name, shard.sha256)
     before = next(row for row in shards.read_index(raw.uri) if row.key == made.samples[1].key)
@@ -199,9 +204,9 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
         heard = body.eval()(pictures).mean((-2, -1)).numpy()
     assert found.ok_N2[3::8].tolist() == [[False, True]] * 4
     assert found.audio_ND[3::8] == pytest.approx(heard, rel=2e-3, abs=1e-3)
-    broken = dataclasses.replace(config.train, audio_weights_sha256="0" * 64)
+    broken = dataclasses.replace(config.weights, audio_sha256="0" * 64)
     with pytest.raises(UsageError, match="has sha256"):
-        extract.run(config.model_copy(update={"train": broken}))
+        extract.run(config.model_copy(update={"weights": broken}))
 
 
 @pytest.mark.slow

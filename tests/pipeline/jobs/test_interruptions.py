@@ -109,7 +109,7 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
 @pytest.mark.slow
 @pytest.mark.chaos
 def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
-    config = config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}, limit=4)
+    config = config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}, preprocess={"limit": 4})
     process, victims = start_job(config, tmp_path), set()
     while process.poll() is None:
         for mark in tmp_path.glob("root/datasets/*/attempts/*.json"):

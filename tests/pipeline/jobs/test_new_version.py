@@ -17,7 +17,15 @@ from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from pipeline.media.faces.crop import encode_jpeg
 from pipeline.records import SampleRow, ShardRecord, Span, Video, VideoRow
-from tests.support.preprocessing import build_in_process, config_of, plans_of, result_of, rows_of, start_job
+from tests.support.preprocessing import (
+    build_in_process,
+    config_of,
+    plans_of,
+    result_of,
+    rows_of,
+    start_job,
+    with_options,
+)
 
 
 @pytest.fixture
@@ -43,7 +51,7 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
     marker = faces[-100:-50]  # within a picture of the person's face, behind the tables that all JPEGs share
     for path in own_source.glob("*/person00*"):
         path.unlink()
-    result = preprocess.run(config.model_copy(update={"extend": parent.uri}))
+    result = preprocess.run(with_options(config, extend=parent.uri))
     info = shards.read_dataset(result.output_uri)
     require_sound(info)
     assert info.uri != parent.uri
@@ -76,10 +84,10 @@ def test_the_rebuilt_shard_is_what_a_build_without_the_video_gives(own_source, t
     config = config_of(own_source, tmp_path / "root", shards={"max_videos": 9})
     parent = build_in_process(config)
     (own_source / "videos/person01_clip0.mp4").unlink()
-    result = preprocess.run(config.model_copy(update={"extend": parent.uri}))
+    result = preprocess.run(with_options(config, extend=parent.uri))
     fresh = build_in_process(config_of(own_source, tmp_path / "fresh", shards={"max_videos": 9}))
     assert shards.read_dataset(result.output_uri).digest == fresh.digest
-    again = preprocess.run(config.model_copy(update={"extend": parent.uri}))
+    again = preprocess.run(with_options(config, extend=parent.uri))
     assert (again.skipped, again.output_uri) == (True, result.output_uri)
 
 
@@ -95,7 +103,7 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     manifest = own_source / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(",train", ",val").replace(",test", ",val"))
     before = {row.group: row.split for row in shards.read_videos(parent.uri)}
-    job = start_job(config.model_copy(update={"extend": parent.uri}), tmp_path / "job")
+    job = start_job(with_options(config, extend=parent.uri), tmp_path / "job")
     result = result_of(job, tmp_path / "job")
     info = shards.read_dataset(result.output_uri)
     require_sound(info)
@@ -156,7 +164,7 @@ def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_so
     other = "val" if split != "val" else "test"
     manifest = own_source / "manifest.csv"
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
-    result = preprocess.run(config.model_copy(update={"extend": parent.uri}))
+    result = preprocess.run(with_options(config, extend=parent.uri))
     assert result.skipped
     assert "WARNING: 1 groups stay in the split that talk has them in" in result.lines[1]
     assert f"person00 in {split} (not {other})" in result.lines[1]
@@ -167,11 +175,11 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
         path.unlink()
     config = config_of(own_source, tmp_path / "root")
     parent = build_in_process(config)
-    extend = config.model_copy(update={"extend": parent.uri})
+    extend = with_options(config, extend=parent.uri)
     with pytest.raises(UsageError, match=r"media\.crop_px is 64, but talk was made with 48"):
         preprocess.run(extend.model_copy(update={"media": replace(config.media, crop_px=64)}))
     with pytest.raises(UsageError, match="--extend would remove all but the first 2 videos"):
-        preprocess.run(extend.model_copy(update={"limit": 2}))
+        preprocess.run(with_options(extend, limit=2))
     assert preprocess.run(extend).skipped
     for path in own_source.glob("videos/*"):
         path.rename(path.with_stem(f"other_{path.stem}"))
@@ -181,8 +189,8 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
 
 @pytest.mark.slow
 def test_rejected_videos_are_tried_again(talkers, tmp_path):
-    config = config_of(talkers, tmp_path / "root", limit=4)
-    calm = build_in_process(config_of(talkers, tmp_path / "calm", limit=4))
+    config = config_of(talkers, tmp_path / "root", preprocess={"limit": 4})
+    calm = build_in_process(config_of(talkers, tmp_path / "calm", preprocess={"limit": 4}))
     toolchain = shard_builder.find_toolchain()
     name = f"talk-{dataset_fingerprint(config, list_videos(config).content_ids, toolchain)}"
     uri = storage.join(config.storage.root, "datasets", name)
@@ -192,7 +200,7 @@ def test_rejected_videos_are_tried_again(talkers, tmp_path):
         attempts.begin(uri, hurt.name, "").note(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
     base = build_in_process(config, name)
     assert {row.reason for row in shards.read_videos(uri)} == {"", "no_face", "unreadable", "worker_crash"}
-    retry = config.model_copy(update={"retry_rejected": True})
+    retry = with_options(config, retry_rejected=True)
     first = result_of(start_job(retry, tmp_path / "a"), tmp_path / "a")
     info = shards.read_dataset(first.output_uri)
     require_sound(info)
@@ -210,7 +218,7 @@ def test_rejected_videos_are_tried_again(talkers, tmp_path):
 
 @pytest.mark.parametrize("other", [{"dry_run": True}, {"extend": "/elsewhere"}])
 def test_what_a_retry_would_ignore_is_refused(talkers, tmp_path, other):
-    config = config_of(talkers, tmp_path, retry_rejected=True, **other)
+    config = config_of(talkers, tmp_path, preprocess={"retry_rejected": True, **other})
     with pytest.raises(UsageError, match=r"--retry-rejected .* leave --(dry-run|extend) out"):
         preprocess.run(config)
     assert not list(tmp_path.iterdir())
@@ -222,7 +230,7 @@ def test_a_run_that_was_killed_after_its_commit_is_forgotten_by_the_next(own_sou
     for path in own_source.glob("*/person00*"):
         path.unlink()
     shutil.copytree(tmp_path / "root/cache", tmp_path / "before")
-    asked = config.model_copy(update={"extend": parent.uri})
+    asked = with_options(config, extend=parent.uri)
     info = shards.read_dataset(preprocess.run(asked).output_uri)
     shutil.rmtree(tmp_path / "root/cache")
     shutil.copytree(tmp_path / "before", tmp_path / "root/cache")
@@ -235,14 +243,14 @@ def test_a_run_that_was_killed_after_its_commit_is_forgotten_by_the_next(own_sou
 
 @pytest.mark.slow
 def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
-    config = config_of(own_source, tmp_path / "root", limit=4)
+    config = config_of(own_source, tmp_path / "root", preprocess={"limit": 4})
     info = build_in_process(config)
     lost, damaged = (tmp_path / f"root/datasets/talk/shards/{s.name}.tar" for s in info.shards[:2])
     before = [lost.read_bytes(), damaged.read_bytes()]
     lost.unlink()
     damaged.write_bytes(b"x" + before[1][1:])
     own_source.rename(tmp_path / "moved")
-    asked = config_of(tmp_path / "moved", tmp_path / "root", repair=True, evaluate={"dataset": info.uri})
+    asked = config_of(tmp_path / "moved", tmp_path / "root", verify={"dataset": info.uri, "repair": True})
     job = start_job(asked, tmp_path / "a", "verify")
     assert "2 shards" in result_of(job, tmp_path / "a").lines[0]
     assert [lost.read_bytes(), damaged.read_bytes()] == before
@@ -260,13 +268,13 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
 
 
 def test_a_repair_does_not_hide_what_it_cannot_mend(own_source, tmp_path):
-    info = build_in_process(config_of(own_source, tmp_path / "root", limit=4))
+    info = build_in_process(config_of(own_source, tmp_path / "root", preprocess={"limit": 4}))
     tar = shards.shard_uri(info.uri, info.shards[0].name)
     storage.delete(tar)
     rows = shards.read_index(info.uri)
     rows.append(replace(rows[0], shard="train-99999.tar"))
     storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(info.uri, "index.parquet"))
-    asked = config_of(own_source, tmp_path / "root", repair=True, evaluate={"dataset": info.uri})
+    asked = config_of(own_source, tmp_path / "root", verify={"dataset": info.uri, "repair": True})
     with pytest.raises(shards.DatasetError, match=r"(?s)the tar is missing.*train-99999: in the index, but not in"):
         verify.run(asked)
     assert not storage.exists(tar)
@@ -292,7 +300,7 @@ def test_a_bucket_is_renewed_like_a_folder(own_source, tmp_path, s3_bucket):
     config = config_of(own_source, f"{s3_bucket}/root", shards={"max_videos": 4})
     parent = build_in_process(config)
     (own_source / "videos/person01_clip0.mp4").unlink()
-    info = shards.read_dataset(preprocess.run(config.model_copy(update={"extend": parent.uri})).output_uri)
+    info = shards.read_dataset(preprocess.run(with_options(config, extend=parent.uri)).output_uri)
     require_sound(info)
     assert not [e.uri for e in storage.list_files(info.uri) if b"person01_clip0" in storage.read_bytes(e.uri)]
     kept = {s.name: s.sha256 for s in parent.shards}

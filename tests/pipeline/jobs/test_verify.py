@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config, UsageError
+from pipeline.config.sections import VerifyConfig
 from pipeline.dataset.format import shards
 from pipeline.jobs import verify
 from tests.support.preprocessing import build_in_process, config_of, rows_of
@@ -13,7 +14,7 @@ from tests.support.preprocessing import build_in_process, config_of, rows_of
 def test_verify_names_the_damaged_shard(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     info = build_in_process(config)
-    asked = config.model_copy(update={"train": replace(config.train, dataset=info.uri)})
+    asked = config.model_copy(update={"verify": VerifyConfig(dataset=info.uri)})
     assert "are as they were written" in verify.run(asked).lines[0]
     name = info.shards[-1].name
     tar = tmp_path / "datasets/talk/shards" / f"{name}.tar"

@@ -9,6 +9,7 @@ import torch
 from iaca_model.config import FeatureSpec
 from iaca_model.model import PrecomputedModel, model_of
 from pipeline.config import UsageError
+from pipeline.config.sections import WeightsConfig
 from pipeline.dataset.format.samples import SampleError
 from pipeline.evaluation.predictions import predict_segment
 from pipeline.training import sequences
@@ -30,14 +31,14 @@ def model():
 
 
 @pytest.mark.parametrize("num_frames", [32, 21, 3])
-@pytest.mark.parametrize("hide", ["none", "video", "audio"])
-def test_features_give_the_predictions_that_crops_and_sound_give(model, num_frames, hide):
+@pytest.mark.parametrize("masked_modality", ["none", "video", "audio"])
+def test_features_give_the_predictions_that_crops_and_sound_give(model, num_frames, masked_modality):
     segment = make_segment(num_frames=num_frames, **GAPS) if num_frames > 30 else make_segment(num_frames=num_frames)
     headless = PrecomputedModel(FEATURES, CONFIG.model).eval()
     own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("features.")}
     headless.load_state_dict(own)
-    whole = predict_segment(model, segment, VIEW, SPEC, hide)
-    precomputed = predict_segment(headless, extract(model, segment, VIEW, SPEC), VIEW, FEATURES, hide)
+    whole = predict_segment(model, segment, VIEW, SPEC, masked_modality)
+    precomputed = predict_segment(headless, extract(model, segment, VIEW, SPEC), VIEW, FEATURES, masked_modality)
     assert np.array_equal(precomputed.valid, whole.valid)
     assert precomputed.values == pytest.approx(whole.values, abs=2e-3)  # float16 keeps eleven bits
     assert np.abs(whole.values).max() > 0.02
@@ -87,18 +88,18 @@ def test_the_loaders_view_refuses_features_of_another_width(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "train", "why"),
+    ("model", "weights", "why"),
     [
         ({}, {}, "model.backbone is tiny"),
-        ({"backbone": "residual", "feature_dim": 512}, {}, r"train\.video_weights is empty"),
-        ({"backbone": "residual", "feature_dim": 512}, {"video_weights": "v.pth"}, r"train\.audio_weights is empty"),
-        ({"backbone": "residual"}, {"video_weights": "v.pth", "audio_weights": "a.pth"}, "set it to 512"),
+        ({"backbone": "residual", "feature_dim": 512}, {}, r"weights\.video is empty"),
+        ({"backbone": "residual", "feature_dim": 512}, {"video": "v.pth"}, r"weights\.audio is empty"),
+        ({"backbone": "residual"}, {"video": "v.pth", "audio": "a.pth"}, "set it to 512"),
     ],
 )
-def test_without_a_run_the_configuration_must_name_published_weights(model, train, why):
+def test_without_a_run_the_configuration_must_name_published_weights(model, weights, why):
     changed = dataclasses.replace(CONFIG.model, **model)
     with pytest.raises(UsageError, match=why):
-        require_weights(small_config(**train).model_copy(update={"model": changed}))
+        require_weights(small_config().model_copy(update={"model": changed, "weights": WeightsConfig(**weights)}))
 
 
 def test_a_model_of_features_checks_widths_and_hides_what_it_leaves_out(model):

@@ -13,7 +13,7 @@ from iaca_model.backbones.residual import resnet_18
 from iaca_model.config import InputSpec, ModelConfig
 from iaca_model.model import EmotionModel
 from pipeline.config import UsageError
-from pipeline.config.sections import TrainConfig
+from pipeline.config.sections import WeightsConfig
 from pipeline.training.published_weights import start_from
 
 SPEC = InputSpec(num_steps=2, num_frames=2, crop_px=16, num_hops=32, num_mels=32)
@@ -31,7 +31,7 @@ def weights() -> dict[str, torch.Tensor]:
     return {**resnet_18().state_dict(), **classifier}
 
 
-def stored(weights: dict[str, torch.Tensor], path: Path) -> TrainConfig:
+def stored(weights: dict[str, torch.Tensor], path: Path) -> WeightsConfig:
     if path.suffix == ".safetensors":
         data = safetensors.torch.save({name: tensor.contiguous() for name, tensor in weights.items()})
     else:
@@ -39,7 +39,7 @@ def stored(weights: dict[str, torch.Tensor], path: Path) -> TrainConfig:
         torch.save(weights, buffer)
         data = buffer.getvalue()
     path.write_bytes(data)
-    return TrainConfig(audio_weights=str(path), audio_weights_sha256=hashlib.sha256(data).hexdigest())
+    return WeightsConfig(audio=str(path), audio_sha256=hashlib.sha256(data).hexdigest())
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
@@ -67,25 +67,25 @@ def test_what_does_not_match_is_named_and_nothing_is_loaded(model, weights, tmp_
 
 def test_other_bytes_missing_files_and_other_backbones_are_refused(model, weights, tmp_path):
     settings = stored(weights, tmp_path / "w.pth")
-    with pytest.raises(UsageError, match=r"train\.audio_weights .* has sha256 [0-9a-f]{64}, but .*_sha256 is abc"):
-        start_from(model, replace(settings, audio_weights_sha256="abc"))
+    with pytest.raises(UsageError, match=r"weights\.audio .* has sha256 [0-9a-f]{64}, but .*_sha256 is abc"):
+        start_from(model, replace(settings, audio_sha256="abc"))
     with pytest.raises(UsageError, match="cannot be read"):
-        start_from(model, TrainConfig(audio_weights=str(tmp_path / "nowhere.pth")))
+        start_from(model, WeightsConfig(audio=str(tmp_path / "nowhere.pth")))
     with pytest.raises(UsageError, match="no residual video backbone"):
-        start_from(model, TrainConfig(video_weights=settings.audio_weights))
+        start_from(model, WeightsConfig(video=settings.audio))
 
 
 def test_a_file_that_is_no_weights_is_refused(model, tmp_path):
     for name in ("w.safetensors", "w.pth"):
         path = tmp_path / name
         path.write_bytes(b"not weights")
-        settings = TrainConfig(audio_weights=str(path), audio_weights_sha256=hashlib.sha256(b"not weights").hexdigest())
+        settings = WeightsConfig(audio=str(path), audio_sha256=hashlib.sha256(b"not weights").hexdigest())
         with pytest.raises(UsageError, match="holds no weights"):
             start_from(model, settings)
 
 
 def test_a_frozen_backbone_needs_weights():
     frozen = EmotionModel(SPEC, ModelConfig(backbone="residual", feature_dim=8, modalities="audio", frozen="partly"))
-    with pytest.raises(UsageError, match=r"model\.frozen is partly, but train\.audio_weights is empty"):
-        start_from(frozen, TrainConfig())
-    start_from(EmotionModel(SPEC, ModelConfig(feature_dim=8)), TrainConfig())
+    with pytest.raises(UsageError, match=r"model\.frozen is partly, but weights\.audio is empty"):
+        start_from(frozen, WeightsConfig())
+    start_from(EmotionModel(SPEC, ModelConfig(feature_dim=8)), WeightsConfig())

@@ -13,20 +13,22 @@ import pyarrow
 import pyarrow.parquet
 
 from pipeline.config import Config, UsageError
+from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
+from pipeline.runtime.environment import VERBOSE
 from pipeline.runtime.progress import JobResult, Progress, emit
 
 
 def run(kind: str, config: Config) -> JobResult:
     """Behave as FAKE_JOB says, e.g. `preprocess=die,train=fail`; each attempt leaves a file with its process id."""
-    behaviour = wanted(kind, Path(config.storage.root))
-    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.hide}" if kind == "evaluate" else kind)
+    behaviour = behaviour_of(kind, Path(config.storage.root))
+    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.masked_modality}" if kind == "evaluate" else kind)
     folder.mkdir(parents=True, exist_ok=True)
     attempts = len(list(folder.glob("attempt-*")))
     (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))
     for done in range(4):
         emit(Progress(kind, done + 1, 4, "things", "of the fake"))
-    print(f"ordinary output of {kind}, verbose={os.environ.get('IACA_VERBOSE')}")
+    print(f"ordinary output of {kind}, verbose={os.environ.get(VERBOSE)}")
     match behaviour:
         case "usage":
             raise UsageError("the source is empty; set --source.videos")
@@ -49,7 +51,7 @@ def run(kind: str, config: Config) -> JobResult:
     return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
 
 
-def wanted(kind: str, root: Path) -> str:
+def behaviour_of(kind: str, root: Path) -> str:
     """From a file under the root, or else from the environment."""
     if (file := root / f"{kind}.behaviour").exists():
         return file.read_text()
@@ -63,10 +65,10 @@ def write_output(kind: str, folder: Path, config: Config) -> None:
         columns = dict(zip(("status", "stage", "reason"), map(list, zip(*rows, strict=True)), strict=True))
         pyarrow.parquet.write_table(pyarrow.table(columns), folder / "videos.parquet")
     if kind == "evaluate":
-        value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.hide]
+        value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.masked_modality]
         ccc = {"valence": value, "arousal": value, "mean": value}
         metrics = {
-            "hide": config.evaluate.hide,
+            "masked_modality": config.evaluate.masked_modality,
             "ccc": {"pooled": ccc, "per_video": {**ccc, "arousal": None, "mean": None}},
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
@@ -76,7 +78,7 @@ def use_ray() -> None:
     """Start or join a Ray and have it do something."""
     import ray
 
-    job_process.start_ray()
+    start_ray()
     answer = ray.get(ray.remote(lambda: 6 * 7).options(num_cpus=1).remote())
     print(f"ray says {answer} on {len(ray.nodes())} node, cluster={job_process.on_cluster()}")
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config, UsageError
+from pipeline.config.sections import PreprocessConfig
 from pipeline.dataset.sources.listing import key_safe, list_videos
 
 
@@ -26,7 +27,7 @@ class Source:
         (self.folder / path).write_bytes(data)
 
     def list(self, limit=0, **source):
-        update = {"source": replace(self.config.source, **source), "limit": limit}
+        update = {"source": replace(self.config.source, **source), "preprocess": PreprocessConfig(limit=limit)}
         return list_videos(self.config.model_copy(update=update))
 
 
