@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+TEXTS := README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs examples
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test check bench slow screenshots format clean
+.PHONY: demo test check docs pages bench slow screenshots wheel format system-packages clean
 
 demo: $(VENV)/.run
-	$(BIN)/iaca demo --config infra/runs/demo.toml $(DEMO_ARGS)
+	$(BIN)/iaca demo $(DEMO_ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
@@ -19,22 +20,35 @@ test: $(VENV)/.dev
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow --ignore=tests/benchmarks
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/codespell iaca_model pipeline flows infra tests README.md CONTRIBUTING.md CHANGELOG.md
-	$(BIN)/python -m pytest -q tests/test_architecture.py
+	$(BIN)/lint-imports
+	$(BIN)/codespell iaca_model pipeline flows infra tests $(TEXTS)
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_docs.py
+
+docs: $(VENV)/.dev
+	$(BIN)/properdocs build --strict --quiet
+
+pages: $(VENV)/.dev
+	$(BIN)/python -m tests.support.generated_pages
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/benchmarks -m "" -q $(BENCH_ARGS)
 
-screenshots: $(VENV)/.run
+screenshots: demo
 	$(BIN)/python -m tests.support.screenshots
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build --no-isolation
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+system-packages:
+	.ci/system-packages
 
 $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
@@ -49,4 +63,4 @@ $(VENV)/.dev: $(VENV)/.python pyproject.toml constraints.txt
 	touch $@ $(VENV)/.run
 
 clean:
-	rm -rf $(VENV) outputs build *.egg-info
+	rm -rf $(VENV) outputs build dist site *.egg-info

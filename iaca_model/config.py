@@ -138,7 +138,9 @@ class ModelConfig:
     base: Annotated[Base, "attention between the modalities"] = "jca"
     gate: Annotated[Gate, "weighs unattended, self-attended and cross-attended features"] = "iaca"
     num_recursions: Annotated[int | None, "stacked attention layers; none: 2 with a gate, 1 without"] = None
-    temperature: Annotated[float | None, "of the gates; none: measured best, 1 for base ca and .1 for the others"] = None
+    temperature: Annotated[float | None, "of the gates; none: measured best, 1 for base ca and .1 for the others"] = (
+        None
+    )
     fusion_dropout: Annotated[float, "of the attended features"] = 0.2
     head_dim: Annotated[int, "hidden width of the two heads"] = 64
     head_dropout: Annotated[float, "of the heads"] = 0.2

@@ -18,7 +18,7 @@ import torch
 from iaca_model.backbones.residual import r2plus1d_18, resnet_18
 from iaca_model.config import PRESETS, InputSpec
 from pipeline.config import load, require_view
-from pipeline.dataset.format.shards import read_index, read_videos
+from pipeline.dataset.format.dataset_info import read_index, read_videos
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import ClipSpec, make_clip
 

@@ -1,11 +1,9 @@
-"""The unwritten rules, written: who may import whom, how long files are, and that README lists every file."""
+"""The unwritten rules, written: who may import whom, and how long files are."""
 
 import ast
 from pathlib import Path
 
 import pytest
-
-from tests.support.readme import with_table
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("iaca_model", "pipeline", "flows")
@@ -141,11 +139,6 @@ def test_files_open_with_one_sentence(path):
     assert docstring, f"{module_of(path)} has no docstring"
     assert docstring.splitlines()[0].endswith("."), f"{module_of(path)}: {docstring.splitlines()[0]!r}"
     assert path.stem not in BANNED_NAMES
-
-
-def test_readme_gives_every_file_its_own_sentence():
-    text = (ROOT / "README.md").read_text()
-    assert text == with_table(text), "README's list of files is stale; run `python -m tests.readme`"
 
 
 def test_broad_except_stands_only_at_the_per_video_boundary():

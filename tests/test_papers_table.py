@@ -16,7 +16,7 @@ import torch
 from iaca_model.backbones.residual import r2plus1d_18, resnet_18
 from pipeline.ablation.variants import list_variants
 from pipeline.config import load
-from pipeline.dataset.format.shards import read_dataset
+from pipeline.dataset.format.dataset_info import read_dataset
 
 RUN_FILE = Path(__file__).parents[1] / "infra/runs/affwild2.toml"
 IACA = Path(sys.executable).with_name("iaca")

@@ -36,8 +36,8 @@ def test_the_picture_is_of_the_newest_report_with_sound_and_picture(tmp_path):
     with pytest.raises(PageError, match="run `make demo` first"):
         newest_report(tmp_path)
     for age, masked_modality in enumerate(("video", "none", "audio", "none")):
-        folder = tmp_path / "evaluations/run" / f"{age}-{masked_modality}"
+        folder = tmp_path / "evaluations/demo-1" / f"{age}-{masked_modality}"
         folder.mkdir(parents=True)
         (folder / "manifest.json").write_text(json.dumps({"masked_modality": masked_modality}))
         os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
-    assert newest_report(tmp_path) == tmp_path / "evaluations/run/1-none/report.html"
+    assert newest_report(tmp_path) == tmp_path / "evaluations/demo-1/1-none/report.html"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import storage
-from pipeline.dataset.format.shards import read_dataset
+from pipeline.dataset.format.dataset_info import read_dataset
 from pipeline.runtime import processes
 from pipeline.storage import join
 from pipeline.training import checkpoint, run_record

@@ -28,7 +28,12 @@ from pipeline.config.loading import did_you_mean
 from pipeline.config.settings import all_settings, section_descriptions
 
 RUN_FILE = Annotated[
-    str, arg(metavar="FILE.toml", help="run file: what differs from the defaults", help_behavior_hint="")
+    str,
+    arg(
+        metavar="NAME|FILE.toml",
+        help="run file: what differs from the defaults; by name one that comes with the program",
+        help_behavior_hint="",
+    ),
 ]
 STRICT = Annotated[bool, arg(help="exit with 3 when inputs were rejected", help_behavior_hint="")]
 VERBOSE = Annotated[bool, arg(aliases=["-v"], help="tracebacks, and the whole output of jobs", help_behavior_hint="")]

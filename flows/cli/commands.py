@@ -60,7 +60,7 @@ COMMANDS = {
             stages=("synthesize", "preprocess", "train", "evaluate"),
             flow="flows.demo:demo",
             shortcuts=PREPROCESS_OPTIONS,
-            run_file="infra/runs/demo.toml",
+            run_file="demo",
             can_reject=True,
         ),
         Command(

@@ -17,6 +17,7 @@ from flows.cli.commands import COMMANDS, Command, command_for
 from flows.job_errors import JobError
 from pipeline.config import Config, UsageError
 from pipeline.config.loading import did_you_mean
+from pipeline.config.run_files import run_file_names
 from pipeline.config.uris import absolute
 from pipeline.runtime.environment import PRIVACY, VERBOSE, is_verbose
 from pipeline.runtime.exit_codes import DONE, FAILED, INTERRUPTED, REJECTED, USAGE
@@ -30,7 +31,7 @@ usage: iaca COMMAND [--config FILE.toml] [--section.field value ...] [-v]
 commands:
 {chr(10).join(f"  {command.name:<12}{command.summary}" for command in COMMANDS.values())}
 
-`iaca COMMAND --help` lists the options; ready run files are in infra/runs/.
+`iaca COMMAND --help` lists the options; run files that come with it: {", ".join(run_file_names())}.
 exit codes: {DONE} done, {FAILED} failed, {USAGE} usage,
   {REJECTED} done but inputs were rejected (with --strict), {INTERRUPTED} interrupted"""
 

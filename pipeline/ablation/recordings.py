@@ -7,23 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
 import torch
 
+from iaca_model.batch import FeatureBatch
 from iaca_model.config import FeatureSpec
 from pipeline.ablation.corruption import CorruptedSource
 from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialData, TrialSequences, evenly_spaced
 from pipeline.config import Config, UsageError
 from pipeline.config.sections import AblateConfig, SequenceConfig
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.training import sampler
+from pipeline.training.compatibility import config_for_dataset
 from pipeline.training.loader import read_segment
-from pipeline.training.run_record import on_dataset
 from pipeline.training.sampler import SegmentSample
-from pipeline.training.sequences import FeatureSequences, cut_features
+from pipeline.training.sequences import cut_features
 
 NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = 1024  # sequences of the missing-sound curve
@@ -56,7 +55,7 @@ class Recordings:
         """List the samples of a split that are read, group after group."""
         stride = self.view.subclip_stride
         num_phases = self.phases if split == "train" else stride
-        labelled_rows = sampler.labelled(rows, split, self.uri)
+        labelled_rows = sampler.labelled_rows(rows, split, self.uri)
         samples = sampler.validation_samples(labelled_rows, stride=stride, num_phases=num_phases)
         return sorted(samples, key=lambda sample: sample.row.group)
 
@@ -74,11 +73,11 @@ def find_recordings(config: Config) -> Recordings:
         UsageError: it is no dataset of features, lacks labels, a split or a second group in one, its segments do not
             fit the sequence section, or it does not fit into `ablate.memory_gb`.
     """
-    dataset = shards.read_dataset(config.ablate.dataset)
+    dataset = read_dataset(config.ablate.dataset)
     origin = _require_features(config, dataset)
-    view = on_dataset(config, dataset.config).sequence
+    view = config_for_dataset(config, dataset.config).sequence
     view = replace(view, subclip_frames=origin.subclip_frames, subclip_dilation=origin.subclip_dilation)
-    spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), shards.read_index(dataset.uri)
+    spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), read_index(dataset.uri)
     labelled_splits = {row.split for row in rows if row.label_ratio > 0}
     recordings = Recordings(
         uri=dataset.uri,
@@ -175,7 +174,7 @@ def read_splits(recordings: Recordings) -> dict[str, SplitSequences]:
         SampleError, OSError: a sample cannot be read; an ablation leaves none out.
         UsageError: a split has too few labelled frames with a face for a CCC.
     """
-    rows = shards.read_index(recordings.uri)
+    rows = read_index(recordings.uri)
     splits = {name: _read_split(recordings, recordings.samples(rows, name)) for name in recordings.splits}
     for name, split in splits.items():
         _require_faces(split.sequences, name, recordings.uri)
@@ -207,10 +206,10 @@ def _read_split(recordings: Recordings, samples: Sequence[SegmentSample]) -> Spl
 
 def _read_and_cut(
     recordings: Recordings, samples: Sequence[SegmentSample]
-) -> Iterator[tuple[SegmentSample, FeatureSequences]]:
+) -> Iterator[tuple[SegmentSample, FeatureBatch]]:
     """Read the samples and cut them into sequences, several at a time, because a remote store is slow to respond."""
 
-    def read(sample: SegmentSample) -> FeatureSequences:
+    def read(sample: SegmentSample) -> FeatureBatch:
         segment = read_segment(recordings.uri, sample.row)
         return cut_features(segment, sample.phases, recordings.view, recordings.spec)
 
@@ -220,20 +219,19 @@ def _read_and_cut(
             yield from zip(batch, threads.map(read, batch), strict=True)
 
 
-def _labelled_sequences(cut: FeatureSequences, group: int) -> TrialSequences:
+def _labelled_sequences(cut: FeatureBatch, group: int) -> TrialSequences:
     """Convert the sequences that have a label."""
-    labelled_BL = torch.from_numpy(cut.target_ok_BL)
-    ok_BL2 = torch.from_numpy(np.stack([cut.video_ok_BL, cut.audio_ok_BL], axis=-1))
+    ok_BL2 = torch.stack([cut.video_ok_BL, cut.audio_ok_BL], dim=-1)
     sequences = TrialSequences(
-        video_NLD=torch.from_numpy(cut.video_BLD),
-        audio_NLD=torch.from_numpy(cut.audio_BLD),
-        target_NL2=torch.from_numpy(cut.target_BL2),
+        video_NLD=cut.video_BLD,
+        audio_NLD=cut.audio_BLD,
+        target_NL2=cut.target_BL2,
         kind_NL2=torch.full(ok_BL2.shape, HEALTHY, dtype=torch.uint8),
         ok_NL2=ok_BL2,
-        labelled_NL=labelled_BL,
-        group_N=torch.full((len(ok_BL2),), group),
+        labelled_NL=cut.target_ok_BL,
+        group_N=torch.full((len(cut),), group),
     )
-    return sequences.take(labelled_BL.any(-1).nonzero()[:, 0])
+    return sequences.take(cut.target_ok_BL.any(-1).nonzero()[:, 0])
 
 
 def _empty_sequences(spec: FeatureSpec, num: int) -> TrialSequences:

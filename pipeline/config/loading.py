@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from pipeline.config.errors import UsageError
 from pipeline.config.experiment import Config
+from pipeline.config.run_files import run_file, run_file_names
 from pipeline.config.settings import all_settings
 
 OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}  # of pydantic's error types
@@ -23,13 +24,14 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
     """Read a run file and apply overrides: defaults < `model.preset` < TOML < overrides.
 
     Args:
-        path: a TOML file that says what differs from the defaults, or None.
+        path: a TOML file that says what differs from the defaults, or the name of one that comes with the program
+            ("demo"), or None.
         overrides: nested dict in the form of the TOML file; values may be text.
 
     Raises:
         UsageError: the file is missing or not TOML, a key is unknown, or a value is not allowed.
     """
-    values = _read_toml(Path(path)) if path else {}
+    values = _read_toml(run_file(path)) if path else {}
     merged = _merge(values, overrides or {})
     sources = [str(path)] * bool(path) + ["the command line"] * bool(overrides)
     origin = " and ".join(sources) or "the defaults"
@@ -49,7 +51,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UsageError(f"configuration file {path} does not exist; the ready ones are in infra/runs/") from error
+        names = ", ".join(run_file_names())
+        raise UsageError(f"configuration file {path} does not exist; by name alone there are {names}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
     except OSError as error:

@@ -1,132 +1,84 @@
-"""From plans to a committed dataset: finished shards are kept, the others built, and the marker is written last."""
+"""The loop that all jobs share which make shards: finished shards are kept, the missing ones made by the pool."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
-from pipeline.dataset.plan.shard_plan import digest
-from pipeline.jobs.workers.pool import build_shards
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, require_complete
+from pipeline.jobs.workers.pool import Limits, Worker, WorkerPool
+from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
 from pipeline.runtime.progress import Progress, emit
 
 SPACE_MARGIN = 1.2  # of the estimate must be free
 NUM_READERS = 8  # of finished shards whose bytes are compared with their records
 
-
-def committed_at(uri: str) -> DatasetInfo | None:
-    """The dataset at `uri` when it is committed and its shards are there by name and size."""
-    if not storage.exists(storage.join(uri, "dataset.json")):
-        return None
-    info = shards.read_dataset(uri)
-    shards.require_complete(info)
-    return info
+_Task = TypeVar("_Task")
 
 
-def require_space(uri: str, expected_bytes: float) -> None:
-    """Raise UsageError when the disk of `uri` cannot take what is expected."""
-    free, wanted = storage.free_bytes(uri), expected_bytes * SPACE_MARGIN
-    if free is not None and free < wanted:
-        raise UsageError(
-            f"{uri} needs about {wanted / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free there; "
-            "free some space or choose another storage.root"
-        )
+@dataclass(frozen=True, slots=True)
+class ShardTasks(Generic[_Task]):
+    """The tasks that make the shards of one dataset, and the workers that do them."""
+
+    worker: type[Worker[_Task, ShardResult]]
+    init_args: tuple[Any, ...]  # of each worker
+    limits: Limits  # of each task
+    tasks: Mapping[str, _Task]  # by the name of the shard
+    digests: Mapping[str, str]  # by the name of the shard: of all that its bytes depend on
+    check: Callable[[], object]  # raises here, once, what would otherwise stop every worker
 
 
-def make_dataset(
-    plans: Sequence[ShardPlan],
-    config: Config,
-    uri: str,
-    toolchain: dict[str, str],
-    reused: Sequence[ShardRecord] = (),
-    provenance: dict[str, Any] | None = None,
-) -> DatasetInfo:
-    """Build what is missing of the plans and commit it, with the shards that were reused over from a parent.
+def build_missing(
+    shard_tasks: ShardTasks[_Task], uri: str, pool: WorkerPool, budget: RejectionBudget | None = None
+) -> list[ShardRecord]:
+    """Make the shards that an earlier, interrupted run has not published.
+
+    Args:
+        shard_tasks: of all shards.
+        uri: of the dataset.
+        pool: does the tasks.
+        budget: of rejections; None where the videos are known to be good.
+
+    Returns:
+        The records of all shards in the order of the tasks.
 
     Raises:
-        DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows, or somebody else committed
-            other bytes at `uri`.
+        RuntimeError: something that is no video's fault stopped a shard.
+        DatasetError: the budget is spent.
     """
-    records = [*reused, *build(plans, config, uri, toolchain, reused)]
-    check_rejections(merge_spans(row for record in records for row in record.videos), config)
-    return shards.finish_dataset(uri, config, records, toolchain, provenance)
-
-
-def build(
-    plans: Sequence[ShardPlan],
-    config: Config,
-    uri: str,
-    toolchain: dict[str, str],
-    beside: Sequence[ShardRecord] = (),
-) -> list[ShardRecord]:
-    """The records of all shards: those of an earlier, interrupted build and those built now.
-
-    Shards `beside` them belong to the same dataset: its videos bear the rejections together.
-    """
-    by_name, budget = {plan.name: plan for plan in plans}, Budget([*plans, *beside], config)
-
-    def make(names: list[str]) -> Iterator[ShardRecord]:
-        for record in build_shards([by_name[name] for name in names], config, uri, toolchain):
-            yield record
-            budget.spend(record)
-
-    return completed({plan.name: digest(plan) for plan in plans}, uri, make, _note)
-
-
-def completed(
-    digests: Mapping[str, str],
-    uri: str,
-    make: Callable[[list[str]], Iterator[ShardRecord]],
-    note: Callable[[ShardRecord], str],
-) -> list[ShardRecord]:
-    """The records of all shards of `digests`, in their order: from an earlier run, or else from `make`.
-
-    Args:
-        digests: by the name of each shard, that of what it is made of.
-        uri: of the dataset.
-        make: the records of the shards of these names, in any order, each as soon as it is there.
-        note: what the progress says of a shard.
-    """
-    records, total = finished(digests, uri), len(digests)
+    names = list(shard_tasks.tasks)
+    records = read_finished(shard_tasks.digests, uri)
+    missing = [shard_tasks.tasks[name] for name in names if name not in records]
     if records:
-        print(f"{len(records)} of {total} shards are there from an earlier run", flush=True)
-    emit(Progress("shards", len(records), total, "shards"))
+        print(f"{len(records)} of {len(names)} shards are there from an earlier run", flush=True)
+    emit(Progress("shards", len(records), len(names), "shards"))
+    if missing:
+        shard_tasks.check()
     try:
-        for record in make([name for name in digests if name not in records]):
-            records[record.name] = record
-            emit(Progress("shards", len(records), total, "shards", note(record)))
+        for result in pool.map(shard_tasks.worker, shard_tasks.init_args, missing, shard_tasks.limits):
+            if result.record is None:
+                raise RuntimeError(result.error)
+            records[result.record.name] = result.record
+            emit(Progress("shards", len(records), len(names), "shards", _describe(result.record)))
+            if budget:
+                budget.spend(result.record)
     except KeyboardInterrupt:
-        print(f"at least {len(records)} of {total} shards are finished and kept; the same command continues")
+        print(f"at least {len(records)} of {len(names)} shards are finished and kept; the same command continues")
         raise
-    return [records[name] for name in digests]
+    return [records[name] for name in names]
 
 
-class Budget:
-    """Stops a build as soon as so many videos were rejected that it will fail in the end."""
-
-    def __init__(self, plans: Sequence[ShardPlan | ShardRecord], config: Config) -> None:
-        self.config, self.rejected = config, list[VideoRow]()
-        self.total = len({span.video.key for plan in plans for span in plan.spans})
-
-    def spend(self, record: ShardRecord) -> None:
-        """Count the rejections of a shard; spans of long videos only tell in the end."""
-        whole = {span.video.key for span in record.spans if span.start_frame == 0 and span.stop_frame == -1}
-        rows = zip(record.spans, record.videos, strict=True)
-        self.rejected += [row for span, row in rows if span.video.key in whole and row.status == "rejected"]
-        check_rejected(self.rejected, self.total, self.config)
-
-
-def finished(digests: Mapping[str, str], uri: str) -> dict[str, ShardRecord]:
-    """The records of those shards that an earlier build has published, by their names.
+def read_finished(digests: Mapping[str, str], uri: str) -> dict[str, ShardRecord]:
+    """Read the records of those shards that an earlier run has published, by their names.
 
     Args:
-        digests: by the name of each shard, that of the plan it must have been made by.
+        digests: by the name of each shard, of all that its bytes depend on.
         uri: of the dataset.
     """
     with ThreadPoolExecutor(NUM_READERS) as readers:
@@ -134,21 +86,61 @@ def finished(digests: Mapping[str, str], uri: str) -> dict[str, ShardRecord]:
         return {record.name: record for record in found if record}
 
 
-def _note(record: ShardRecord) -> str:
-    rejected = sum(row.status == "rejected" for row in record.videos)
-    return f"{record.name}: {len(record.videos)} videos, {rejected} rejected, {record.size_bytes / 1e6:.1f} MB"
+def committed_at(uri: str) -> DatasetInfo | None:
+    """The dataset at `uri` when it is committed and its shards are there by name and size."""
+    if not storage.exists(storage.join(uri, "dataset.json")):
+        return None
+    info = read_dataset(uri)
+    require_complete(info)
+    return info
 
 
-def check_rejections(rows: Sequence[VideoRow], config: Config) -> None:
-    """Raise DatasetError with the table of rejections when they are more than `shards.max_rejected_fraction`."""
-    check_rejected([row for row in rows if row.status == "rejected"], len(rows), config)
+def require_space(uri: str, expected_bytes: float) -> None:
+    """Raise UsageError when the disk of `uri` has too little space for what is expected."""
+    free, needed = storage.free_bytes(uri), expected_bytes * SPACE_MARGIN
+    if free is not None and free < needed:
+        raise UsageError(
+            f"{uri} needs about {needed / 1e6:.0f} MB, but only {free / 1e6:.0f} MB are free there; "
+            "free some space or choose another storage.root"
+        )
 
 
-def check_rejected(rejected: Sequence[VideoRow], total: int, config: Config) -> None:
-    """Raise DatasetError with the table of `rejected` when they are too many among `total` videos."""
-    if len(rejected) > config.shards.max_rejected_fraction * total:
+class RejectionBudget:
+    """Stops a build as soon as so many videos were rejected that it will fail in the end.
+
+    Args:
+        shards_of_dataset: all plans, and the records of shards that are reused: their videos count as well.
+        config: the experiment.
+    """
+
+    def __init__(self, shards_of_dataset: Sequence[ShardPlan | ShardRecord], config: Config) -> None:
+        self.config, self.rejected = config, list[VideoRow]()
+        self.num_videos = len({span.video.key for shard in shards_of_dataset for span in shard.spans})
+
+    def spend(self, record: ShardRecord) -> None:
+        """Count the rejections of a shard; those of videos with several spans count when all spans are known.
+
+        Raises:
+            DatasetError: there are more than `shards.max_rejected_fraction` allows.
+        """
+        for span, row in zip(record.spans, record.videos, strict=True):
+            is_whole = span.start_frame == 0 and span.stop_frame == -1
+            if is_whole and row.status == "rejected":
+                self.rejected.append(row)
+        check_rejected(self.rejected, self.num_videos, self.config)
+
+
+def check_rejected(rejected: Sequence[VideoRow], num_videos: int, config: Config) -> None:
+    """Raise DatasetError with the table of `rejected` when they are too many among `num_videos`."""
+    if len(rejected) > config.shards.max_rejected_fraction * num_videos:
         table = "\n".join(f"  {row.uri}: {row.stage}: {row.reason}: {row.detail}" for row in rejected)
         raise DatasetError(
-            f"{len(rejected)} of {total} videos were rejected; shards.max_rejected_fraction is "
+            f"{len(rejected)} of {num_videos} videos were rejected; shards.max_rejected_fraction is "
             f"{config.shards.max_rejected_fraction}:\n{table}"
         )
+
+
+def _describe(record: ShardRecord) -> str:
+    num_rejected = sum(row.status == "rejected" for row in record.videos)
+    megabytes = record.size_bytes / 1e6
+    return f"{record.name}: {len(record.videos)} videos, {num_rejected} rejected, {megabytes:.1f} MB"

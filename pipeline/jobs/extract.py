@@ -1,22 +1,23 @@
-"""The extraction job: a dataset's crops and sound through frozen backbones, kept as a dataset of their features."""
+"""The extraction job: a dataset's crops and sound through frozen backbones, to a dataset of their features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
-from pipeline.jobs.build_missing import committed_at, completed, require_space
-from pipeline.jobs.workers.feature_extractor import Extractor, Task, find_toolchain
-from pipeline.jobs.workers.pool import Limits, answers, ray_session, records_of
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
+from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
+from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
+from pipeline.jobs.workers.pool import Limits, WorkerPool
 from pipeline.records import FRAME_DTYPE, ShardRecord
 from pipeline.records.features import FeatureOrigin
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
 from pipeline.training import run_record
+from pipeline.training.compatibility import config_for_dataset, run_config_for_dataset
 from pipeline.training.run_record import RunRecord
 
 NUM_RETRIES = 3  # of a shard whose worker died
@@ -34,103 +35,106 @@ def run(config: Config) -> JobResult:
     begin = perf_counter()
     if not config.extract.dataset:
         raise UsageError("extract.dataset is empty; give the URI of a dataset that iaca preprocess made")
-    parent = shards.read_dataset(config.extract.dataset)
-    task = task_of(config, parent)
-    uri = storage.join(config.storage.root, "datasets", f"{config.name}-{task.fingerprint}")
+    parent = read_dataset(config.extract.dataset)
+    plan = plan_extraction(config, parent)
+    uri = storage.join(config.storage.root, "datasets", f"{config.name}-{plan.fingerprint}")
     if committed := committed_at(uri):
         line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
         return _result(committed, perf_counter() - begin, line)
-    widths = task.origin.video_dim + task.origin.audio_dim
-    num_frames = sum(row.num_preroll + row.num_frames for row in shards.read_index(parent.uri))
-    require_space(uri, num_frames * (2 * widths + FRAME_DTYPE.itemsize))
-    with ray_session():
-        records = extract_shards(parent, task, uri, config)
-    info = shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
+    require_space(uri, _expected_bytes(parent, plan))
+    with WorkerPool(config) as pool:
+        records = extract_shards(parent, plan, uri, pool)
+    info = commit_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
     return _result(info, perf_counter() - begin)
 
 
-def task_of(config: Config, parent: DatasetInfo) -> Task:
-    """What is to be done with which backbones, checked as far as it can be without a look at the samples."""
+def _expected_bytes(parent: DatasetInfo, plan: ExtractionPlan) -> float:
+    num_frames = sum(row.num_preroll + row.num_frames for row in read_index(parent.uri))
+    float16_bytes = 2
+    width = plan.origin.video_dim + plan.origin.audio_dim
+    return num_frames * (float16_bytes * width + FRAME_DTYPE.itemsize)
+
+
+def plan_extraction(config: Config, parent: DatasetInfo) -> ExtractionPlan:
+    """Decide which backbones are used, and check all that can be checked without reading samples.
+
+    Raises:
+        UsageError: the dataset holds features already, or the run or the published weights do not fit it.
+    """
     if parent.features:
         raise UsageError(f"{parent.uri} holds features already; extract those of its parent {parent.features.parent}")
-    if config.extract.run:
-        return _with_run(config, parent, config.extract.run)
-    from pipeline.training.feature_extraction import require_weights
+    run_uri = config.extract.run
+    if not run_uri:
+        from pipeline.training.backbone_features import require_published_weights
 
-    require_weights(config)
-    return _task(config, run_record.on_dataset(config, parent.config), parent)
-
-
-def _with_run(config: Config, parent: DatasetInfo, run_uri: str) -> Task:
-    done = run_record.read_finished(run_uri)
-    if done.features:
+        require_published_weights(config)
+        return _plan(config, config_for_dataset(config, parent.config), parent, None)
+    record = run_record.require_record(run_uri)
+    if record.features:
         raise UsageError(f"{run_uri} was trained on features and has no backbones; give the run that they came from")
-    return _task(config, run_record.fitted_to(run_record.read_config(run_uri), parent, None), parent, run_uri, done)
+    trained = run_config_for_dataset(run_record.read_config(run_uri), None, parent)
+    return _plan(config, trained, parent, record)
 
 
-def _task(config: Config, made: Config, parent: DatasetInfo, run_uri: str = "", done: RunRecord | None = None) -> Task:
-    """The task for the model of `made`, with the weights of a run that is done, or else those that `config` names."""
-    model, view, weights = made.model, made.sequence, config.weights
+def _plan(config: Config, trained: Config, parent: DatasetInfo, record: RunRecord | None) -> ExtractionPlan:
+    """The plan for the backbones of a run that is finished, or without a run for published ones.
+
+    Args:
+        config: of this command.
+        trained: the configuration whose model and sequences are used.
+        parent: the dataset of crops and sound.
+        record: of the run.
+    """
+    model, sequence, weights = trained.model, trained.sequence, config.weights
     origin = FeatureOrigin(
         parent=parent.name,
         parent_digest=parent.digest,
-        run=run_record.folder_name(run_uri) if done else "",
-        run_weights_sha256=done.weights_sha256 if done else "",
-        video_weights_sha256="" if done or model.modalities == "audio" else weights.video_sha256,
-        audio_weights_sha256="" if done or model.modalities == "video" else weights.audio_sha256,
+        run=run_record.folder_name(config.extract.run) if record else "",
+        run_weights_sha256=record.weights_sha256 if record else "",
+        video_weights_sha256="" if record or model.modalities == "audio" else weights.video_sha256,
+        audio_weights_sha256="" if record or model.modalities == "video" else weights.audio_sha256,
         backbone=model.backbone,
         modalities=model.modalities,
-        subclip_frames=view.subclip_frames,
-        subclip_dilation=view.subclip_dilation,
+        subclip_frames=sequence.subclip_frames,
+        subclip_dilation=sequence.subclip_dilation,
         video_dim=model.feature_dim,
         audio_dim=model.feature_dim,
     )
     changes = {
         "name": config.name,
         "storage": config.storage,
-        "sequence": view,
+        "sequence": sequence,
         "model": model,
         "weights": weights,
         "extract": config.extract,
     }
-    step = done.best_step if done else 0
-    return Task(
-        parent.config.model_copy(update=changes),
-        parent.uri,
-        origin,
-        run_uri,
-        step,
-        find_toolchain(config.extract.use_gpu),
+    return ExtractionPlan(
+        config=parent.config.model_copy(update=changes),
+        parent_uri=parent.uri,
+        origin=origin,
+        run_uri=config.extract.run,
+        step=record.best_step if record else 0,
+        toolchain=find_toolchain(config.extract.use_gpu),
     )
 
 
-def extract_shards(parent: DatasetInfo, task: Task, uri: str, config: Config) -> list[ShardRecord]:
-    """The records of all shards: those of an earlier, interrupted extraction and those extracted now."""
-    sha256 = {shard.name: shard.sha256 for shard in parent.shards}
-
-    def ask(names: list[str]) -> Iterator[dict[str, str]]:
-        items = [{"name": name, "sha256": sha256[name]} for name in names]
-        limits = Limits(NUM_RETRIES, IDLE_TIMEOUT_S, config.extract.use_gpu)
-        return answers(Extractor, (task, uri), items, config, limits)
-
-    def make(names: list[str]) -> Iterator[ShardRecord]:
-        if names:
-            _check_weights(task)
-        yield from records_of(names, ask)
-
-    digests = {name: task.digest(parent_sha256) for name, parent_sha256 in sha256.items()}
-    return completed(digests, uri, make, _note)
+def extract_shards(parent: DatasetInfo, plan: ExtractionPlan, uri: str, pool: WorkerPool) -> list[ShardRecord]:
+    """Extract the shards that an earlier, interrupted extraction has not published; the records of all shards."""
+    shard_tasks = ShardTasks(
+        worker=FeatureExtractor,
+        init_args=(plan, uri),
+        limits=Limits(NUM_RETRIES, IDLE_TIMEOUT_S, plan.config.extract.use_gpu),
+        tasks={shard.name: ExtractionTask(shard.name, shard.sha256) for shard in parent.shards},
+        digests={shard.name: plan.digest(shard.sha256) for shard in parent.shards},
+        check=functools.partial(_load_backbones, plan),
+    )
+    return build_missing(shard_tasks, uri, pool)
 
 
-def _note(done: ShardRecord) -> str:
-    return f"{done.name}: {len(done.samples)} samples, {done.size_bytes / 1e6:.1f} MB"
+def _load_backbones(plan: ExtractionPlan) -> None:
+    from pipeline.training.backbone_features import load_backbones
 
-
-def _check_weights(task: Task) -> None:
-    """Load the backbones here: wrong weights are better refused once than by every worker."""
-    from pipeline.training.feature_extraction import backbones_of
-
-    backbones_of(task.config, task.origin, task.run_uri, task.step)
+    load_backbones(plan.config, plan.origin, plan.run_uri, plan.step)
 
 
 def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:

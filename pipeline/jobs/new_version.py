@@ -4,30 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
-from pipeline.dataset.build.versions import Difference
+from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetInfo
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
-from pipeline.dataset.sources.content_id import forget
+from pipeline.dataset.sources.content_id import delete_cached
 from pipeline.dataset.sources.listing import Listing
-from pipeline.jobs.build_missing import build, committed_at, make_dataset, require_space
-from pipeline.jobs.workers.pool import scan_videos
-from pipeline.records import ShardPlan, ShardRecord, VideoRow
+from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
+from pipeline.jobs.build_missing import committed_at, require_space
+from pipeline.jobs.scan_videos import scan_videos
+from pipeline.jobs.workers.pool import WorkerPool
+from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
 from pipeline.runtime.progress import JobResult
 
 SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tried again: where the result is
 
 
-def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobResult:
+@dataclass(frozen=True, slots=True)
+class _Parent:
+    """The dataset that a new version is made from."""
+
+    info: DatasetInfo
+    records: list[ShardRecord]
+    difference: SourceDifference  # of the source as it is now
+
+
+def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
     """Make a new version of `config.preprocess.extend` for the source as it is now.
 
     Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
@@ -36,128 +49,157 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobRe
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
     """
     begin = perf_counter()
+    parent = _read_parent(config, listing)
+    difference = parent.difference
+    uri = storage.join(
+        config.storage.root, "datasets", f"{config.name}-{difference.fingerprint(parent.info, toolchain)}"
+    )
+    unchanged = not difference.added and not difference.removed
+    if committed := parent.info if unchanged else committed_at(uri):
+        if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
+            _delete_removed_from_caches(parent, config, toolchain)
+        lines = (
+            f"{committed.uri} is complete: nothing to do",
+            *versions.splits_kept_lines(difference, parent.info),
+        )
+        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
+    return _extend(BuildTarget(uri, config, toolchain), parent, listing, pool, begin)
+
+
+def _read_parent(config: Config, listing: Listing) -> _Parent:
     if config.preprocess.limit:
         raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
-    parent = shards.read_dataset(config.preprocess.extend)
-    shards.require_complete(parent)
-    versions.require_same_settings(config, parent)
-    records = versions.read_records(parent)
-    difference = versions.compare(records, listing.videos)
+    info = read_dataset(config.preprocess.extend)
+    require_complete(info)
+    versions.require_same_settings(config, info)
+    records = versions.read_records(info)
+    difference = versions.compare_with_source(records, listing.videos)
     if not difference.kept:
         raise UsageError(
-            f"none of the videos of {parent.uri} is under source.videos {config.source.videos}; --extend takes the "
+            f"none of the videos of {info.uri} is under source.videos {config.source.videos}; --extend takes the "
             "whole source as it is now, with what is new and without what is to be removed"
         )
-    name = f"{config.name}-{difference.fingerprint(parent, toolchain)}"
-    uri = storage.join(config.storage.root, "datasets", name)
-    unchanged = not difference.added and not difference.removed
-    if committed := parent if unchanged else committed_at(uri):
-        if not config.preprocess.dry_run:  # whoever committed it may have been killed before it came to this
-            _forget_removed(records, difference, config, toolchain)
-        lines = (f"{committed.uri} is complete: nothing to do", *versions.splits_kept_lines(difference, parent))
-        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
-    return _extended(config, listing, toolchain, parent, records, difference, uri, begin)
+    return _Parent(info, records, difference)
 
 
-def _extended(
-    config: Config,
-    listing: Listing,
-    toolchain: dict[str, str],
-    parent: DatasetInfo,
-    records: Sequence[ShardRecord],
-    difference: Difference,
-    uri: str,
-    begin: float,
-) -> JobResult:
-    facts = scan_videos(difference.added, config, toolchain)
-    plans = versions.numbered_after(plan_shards(difference.added, facts, config), records)
-    expected = forecast(difference.added, facts, config)
+def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
+    config, uri, difference = target.config, target.uri, parent.difference
+    scans = scan_videos(difference.added, config, target.toolchain, pool)
+    plans = versions.numbered_after(plan_shards(difference.added, scans, config), parent.records)
+    expected = forecast(difference.added, scans, config)
     about = (
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     )
-    warning = versions.splits_kept_lines(difference, parent)
-    lines = (f"a new version of {parent.name}: {about}", *warning, *plan_text(plans, listing.ignored, expected))
+    warning = versions.splits_kept_lines(difference, parent.info)
+    lines = (
+        f"a new version of {parent.info.name}: {about}",
+        *warning,
+        *plan_text(plans, listing.unused, expected),
+    )
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
     require_space(uri, expected.bytes)
-    reused = versions.reuse_shards(records, difference.removed, parent, uri)
-    provenance = {
-        **_parent(parent),
-        "added": len(difference.added),
-        "removed": len(difference.removed),
-        "splits_kept": difference.splits_kept,
-        "shards_kept": len({record.sha256 for record in reused} & {shard.sha256 for shard in parent.shards}),
-    }
-    info = make_dataset(plans, config, uri, toolchain, reused, provenance)
-    _forget_removed(records, difference, config, toolchain)
-    outcomes = (*outcome_lines(shards.read_videos(uri)), *warning)
+    reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
+    info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
+    _delete_removed_from_caches(parent, config, target.toolchain)
+    outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
-        outcomes += (f"{parent.uri} still holds what was removed: delete it once nobody needs it",)
+        outcomes += (f"{parent.info.uri} still holds what was removed: delete it once nobody needs it",)
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
 
 
-def _parent(parent: DatasetInfo) -> dict[str, str]:
+def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any]:
+    difference = parent.difference
+    unchanged = {record.sha256 for record in reused} & {shard.sha256 for shard in parent.info.shards}
+    return {
+        **_parent_provenance(parent.info),
+        "added": len(difference.added),
+        "removed": len(difference.removed),
+        "splits_kept": difference.splits_kept,
+        "shards_kept": len(unchanged),
+    }
+
+
+def _parent_provenance(parent: DatasetInfo) -> dict[str, str]:
     return {"parent": parent.name, "parent_uri": parent.uri, "parent_digest": parent.digest}
 
 
-def _forget_removed(
-    records: Sequence[ShardRecord], difference: Difference, config: Config, toolchain: dict[str, str]
-) -> None:
-    """What the caches know of videos that were withdrawn, and of those that changed, goes with them."""
-    memory = ScanCache(config, toolchain)
-    videos = {span.video.key: span.video for record in records for span in record.spans}
-    gone = [videos[key] for key in sorted(difference.removed)]
-    for video in gone:
-        memory.forget(video.content_id)
-    memory.save()
-    now = {uri for video in difference.added for uri in (video.uri, video.labels_uri, video.arousal_uri)}
-    uris = {uri for video in gone for uri in (video.uri, video.labels_uri, video.arousal_uri)}
-    forget(uris - now, config.storage.root)
+def _delete_removed_from_caches(parent: _Parent, config: Config, toolchain: dict[str, str]) -> None:
+    """Delete what the caches hold about videos that were withdrawn or changed."""
+    videos = {span.video.key: span.video for record in parent.records for span in record.spans}
+    removed = [videos[key] for key in sorted(parent.difference.removed)]
+    scans = ScanCache(config, toolchain)
+    for video in removed:
+        scans.delete(video.content_id)
+    scans.save()
+    present = {uri for video in parent.difference.added for uri in _files_of(video)}
+    gone = {uri for video in removed for uri in _files_of(video)} - present
+    delete_cached(gone, config.storage.root)
+
+
+def _files_of(video: Video) -> tuple[str, str, str]:
+    return video.uri, video.labels_uri, video.arousal_uri
 
 
 def newest(uri: str) -> str:
-    """The version that took the place of the dataset at `uri`; itself when none did."""
+    """The version that superseded the dataset at `uri`; `uri` itself when none did."""
     while storage.exists(pointer := storage.join(uri, SUPERSEDED)):
         uri = storage.join(uri.rpartition("/")[0], json.loads(storage.read_text(pointer))["by"])
     return uri
 
 
-def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str]) -> JobResult:
-    """Build the shards that hold rejected videos once more, into a new version if anything came of it.
+def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
+    """Build the shards that hold rejected videos once more, into a new version if the outcome differs.
 
     The other shards are linked or copied. From then on the new version is what the same configuration finds.
     """
     begin = perf_counter()
     records = versions.read_records(parent)
-    again = [record for record in records if _rejected(record)]
-    if not again:
+    retried = [record for record in records if _rejected(record)]
+    if not retried:
         line = f"{parent.uri} has no rejected videos: nothing to do"
         return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,))
-    name = f"{config.name}-{fingerprint('retry', parent.name, parent.digest, toolchain)}"
-    uri = storage.join(config.storage.root, "datasets", name)
-    plans = [ShardPlan(record.name, record.name.rpartition("-")[0], record.spans) for record in again]
-    rejected = sum(len(_rejected(record)) for record in again)
-    print(f"{rejected} rejected videos or spans in {len(again)} of {len(records)} shards are tried again", flush=True)
     others = [record for record in records if not _rejected(record)]
-    built = build(plans, config, uri, toolchain, others)
-    if _outcomes(built) == _outcomes(again):
-        for entry in storage.list_files(uri):
+    num_rejected = sum(len(_rejected(record)) for record in retried)
+    about = f"{num_rejected} rejected videos or spans in {len(retried)} of {len(records)} shards"
+    print(f"{about} are tried again", flush=True)
+    name = f"{config.name}-{fingerprint('retry', parent.name, parent.digest, toolchain)}"
+    target = BuildTarget(storage.join(config.storage.root, "datasets", name), config, toolchain)
+    plans = [ShardPlan(record.name, record.name.rpartition("-")[0], record.spans) for record in retried]
+    built = build_shards(target, plans, pool, others)
+    if _outcomes(built) == _outcomes(retried):
+        for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
-        lines = (f"nothing changed: {rejected} are rejected as before", *outcome_lines(shards.read_videos(parent.uri)))
+        unchanged = f"nothing changed: {num_rejected} are rejected as before"
+        lines = (unchanged, *outcome_lines(read_videos(parent.uri)))
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
-    reused = versions.reuse_shards(others, (), parent, uri)
-    before = {versions.key_of(row): row.attempts for row in shards.read_videos(parent.uri)}
+    provenance = {**_parent_provenance(parent), "retried": num_rejected}
+    info = _commit_retried(target, parent, built, others, provenance)
+    outcomes = outcome_lines(read_videos(target.uri))
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
+
+
+def _commit_retried(
+    target: BuildTarget,
+    parent: DatasetInfo,
+    built: Sequence[ShardRecord],
+    others: Sequence[ShardRecord],
+    provenance: dict[str, Any],
+) -> DatasetInfo:
+    """Commit the new version, then write beside the parent that it supersedes it."""
+    reused = versions.reuse_shards(others, (), parent, target.uri)
+    before = {versions.stream_key_of(row): row.attempts for row in read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
-    info = shards.finish_dataset(uri, config, [*reused, *counted], toolchain, {**_parent(parent), "retried": rejected})
-    storage.create_if_absent(json.dumps({"by": name}).encode(), storage.join(parent.uri, SUPERSEDED))
-    outcomes = outcome_lines(shards.read_videos(uri))
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
+    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance)
+    pointer = json.dumps({"by": info.name}).encode()
+    storage.create_if_absent(pointer, storage.join(parent.uri, SUPERSEDED))
+    return info
 
 
 def retry_unfinished(uri: str) -> None:
-    """Forget the shards with rejected videos of a build that was never committed, so that they are built again."""
+    """Delete the sidecars of shards with rejected videos of a build that was never committed: they are built again."""
     for entry in storage.list_files(storage.join(uri, "shards")):
         if not entry.uri.endswith(".json"):
             continue
@@ -179,5 +221,5 @@ def _outcomes(records: Sequence[ShardRecord]) -> list[object]:
 
 def _with_attempts(record: ShardRecord, before: dict[str, int]) -> ShardRecord:
     """The record with the attempts of earlier builds added."""
-    rows = (replace(row, attempts=row.attempts + before[versions.key_of(row)]) for row in record.videos)
+    rows = (replace(row, attempts=row.attempts + before[versions.stream_key_of(row)]) for row in record.videos)
     return replace(record, videos=tuple(rows))

@@ -1,9 +1,9 @@
-"""The verification job: every shard of a dataset hashed again, every sample read at its place."""
+"""The verification job: every shard of a dataset hashed again, every sample read where the index says it is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from pipeline import storage
@@ -11,13 +11,23 @@ from pipeline.config import Config, UsageError
 from pipeline.config.uris import uris_read_by, with_uris
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, ShardEntry, read_dataset, read_index
 from pipeline.dataset.format.samples import SampleError, decode_slice
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo, ShardEntry
-from pipeline.jobs.workers.pool import ray_session, repair_shards
-from pipeline.jobs.workers.shard_builder import find_toolchain
+from pipeline.jobs.build_dataset import build_limits
+from pipeline.jobs.workers.pool import WorkerPool
+from pipeline.jobs.workers.shard_builder import find_toolchain, load_detector
+from pipeline.jobs.workers.shard_repairer import RepairTask, ShardRepairer
 from pipeline.records import SampleRow, ShardPlan, ShardRecord
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
+
+
+@dataclass(frozen=True, slots=True)
+class _Damage:
+    """A shard that is not as it was written, and why."""
+
+    shard: ShardEntry
+    problem: str
 
 
 def run(config: Config) -> JobResult:
@@ -32,65 +42,75 @@ def run(config: Config) -> JobResult:
     uri = config.verify.dataset
     if not uri:
         raise UsageError("which dataset is to be verified? give its folder or s3://bucket/prefix with --dataset")
-    info = shards.read_dataset(uri)
-    rows_of: dict[str, list[SampleRow]] = {}
-    for row in shards.read_index(info.uri):
-        rows_of.setdefault(row.shard.removesuffix(".tar"), []).append(row)
-    damaged, broken = [], []
-    for done, shard in enumerate(info.shards, start=1):
-        problem = problem_of(info.uri, shard, rows_of.get(shard.name, []))
+    info = read_dataset(uri)
+    index = _index_by_shard(info)
+    damages = []
+    for num_done, shard in enumerate(info.shards, start=1):
+        problem = problem_of(info.uri, shard, index.get(shard.name, []))
         if problem:
-            damaged.append(f"{shard.name}: {problem}")
-            broken.append(shard)
-        emit(Progress("verify", done, len(info.shards), "shards", damaged[-1] if problem else shard.name))
+            damages.append(_Damage(shard, problem))
+        message = f"{shard.name}: {problem}" if problem else shard.name
+        emit(Progress("verify", num_done, len(info.shards), "shards", message))
     listed = {shard.name for shard in info.shards}
-    strays = [f"{name}: in the index, but not in dataset.json" for name in rows_of if name not in listed]
-    if broken and config.verify.repair and not strays:
-        _require_videos(info)
-        return _repaired(info, broken, rows_of, config, begin)
-    if damaged := damaged + strays:
+    unlisted = [f"{name}: in the index, but not in dataset.json" for name in index if name not in listed]
+    if damages and config.verify.repair and not unlisted:
+        _repair(info, [damage.shard for damage in damages], index, config)
+        line = f"{len(damages)} shards of {info.uri} were built again, with the bytes they had"
+        return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
+    if damages or unlisted:
+        problems = [*(f"{damage.shard.name}: {damage.problem}" for damage in damages), *unlisted]
         raise DatasetError(
-            f"{len(damaged)} of {len(info.shards)} shards of {info.uri} are damaged:\n  " + "\n  ".join(damaged)
+            f"{len(problems)} of {len(info.shards)} shards of {info.uri} are damaged:\n  " + "\n  ".join(problems)
         )
     line = f"{len(info.shards)} shards and {int(info.counts['samples'])} samples of {info.uri} are as they were written"
     return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
+
+
+def _index_by_shard(info: DatasetInfo) -> dict[str, list[SampleRow]]:
+    index: dict[str, list[SampleRow]] = {}
+    for row in read_index(info.uri):
+        index.setdefault(row.shard.removesuffix(".tar"), []).append(row)
+    return index
+
+
+def _repair(
+    info: DatasetInfo, damaged: Sequence[ShardEntry], index: Mapping[str, list[SampleRow]], config: Config
+) -> None:
+    """Build the damaged shards from the source as they were built before, and verify them again.
+
+    Raises:
+        DatasetError: some could not be repaired, or the toolchain is another one.
+        UsageError: the shards were not built from videos.
+    """
+    _require_videos(info)
+    config = _as_built(info, config)
+    records = [versions.read_record(info, shard.name, shard.sha256) for shard in damaged]
+    toolchain = find_toolchain()
+    foreign = next((record for record in records if record.toolchain != toolchain), None)
+    if foreign:
+        raise DatasetError(
+            f"{foreign.name} was built with {foreign.toolchain}, here is {toolchain}: the bytes would differ"
+        )
+    load_detector(config)  # wrong weights are better refused once here than by every worker
+    plans = [plan_of(record, info.config, config) for record in records]
+    tasks = [RepairTask(plan, record.sha256) for plan, record in zip(plans, records, strict=True)]
+    with WorkerPool(config) as pool:
+        results = pool.map(ShardRepairer, (config, info.uri, toolchain), tasks, build_limits(plans, config))
+        problems = [result.problem for result in results if result.problem]
+    if not problems:
+        checks = ((shard.name, problem_of(info.uri, shard, index.get(shard.name, []))) for shard in damaged)
+        problems = [f"{name}: {problem}" for name, problem in checks if problem]
+    if problems:
+        raise DatasetError(f"{len(problems)} shards of {info.uri} could not be repaired:\n  " + "\n  ".join(problems))
 
 
 def _require_videos(info: DatasetInfo) -> None:
     """Raise UsageError where a shard was not built from videos."""
     if info.features:
         raise UsageError(
-            f"{info.uri} holds features, which no video gives: remove its dataset.json and run the same iaca extract "
-            f"again, which makes the damaged shards anew and keeps the others"
+            f"{info.uri} holds features, which cannot be built from videos: remove its dataset.json and run the same "
+            f"iaca extract again, which makes the damaged shards anew and keeps the others"
         )
-
-
-def _repaired(
-    info: DatasetInfo,
-    broken: Sequence[ShardEntry],
-    rows_of: Mapping[str, list[SampleRow]],
-    config: Config,
-    begin: float,
-) -> JobResult:
-    """Build the broken shards from the source as they were built before, and look at them again."""
-    config = _as_built(info, config)
-    records = [versions.read_record(info, shard.name, shard.sha256) for shard in broken]
-    toolchain = find_toolchain()
-    other = next((record for record in records if record.toolchain != toolchain), None)
-    if other:
-        raise DatasetError(
-            f"{other.name} was built with {other.toolchain}, here is {toolchain}: the bytes would differ"
-        )
-    plans = [plan_of(record, info.config, config) for record in records]
-    sha256 = {shard.name: shard.sha256 for shard in broken}
-    with ray_session():
-        problems = [problem for problem in repair_shards(plans, config, info.uri, toolchain, sha256) if problem]
-    again = ((shard.name, problem_of(info.uri, shard, rows_of.get(shard.name, []))) for shard in broken)
-    problems = problems or [f"{name}: {problem}" for name, problem in again if problem]
-    if problems:
-        raise DatasetError(f"{len(problems)} shards of {info.uri} could not be repaired:\n  " + "\n  ".join(problems))
-    line = f"{len(broken)} shards of {info.uri} were built again, with the bytes they had"
-    return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
@@ -100,39 +120,40 @@ def _as_built(info: DatasetInfo, config: Config) -> Config:
 
 
 def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:
-    """The spans that gave the tar its bytes, with their files where the source lies now."""
+    """The plan of a shard as it was built, with its files where the source lies now; rejected spans are left out."""
     spans = []
     for span, row in zip(record.spans, record.videos, strict=True):
         if row.status == "ok":
-            before, after, video = built.source, now.source, span.video
+            old, new, video = built.source, now.source, span.video
             moved = replace(
                 video,
-                uri=_moved(video.uri, before.videos, after.videos),
-                labels_uri=_moved(video.labels_uri, before.labels, after.labels),
-                arousal_uri=_moved(video.arousal_uri, before.labels, after.labels),
-                crops_uri=_moved(video.crops_uri, before.crops, after.crops),
+                uri=_moved(video.uri, old.videos, new.videos),
+                labels_uri=_moved(video.labels_uri, old.labels, new.labels),
+                arousal_uri=_moved(video.arousal_uri, old.labels, new.labels),
+                crops_uri=_moved(video.crops_uri, old.crops, new.crops),
             )
             spans.append(replace(span, video=moved))
     return ShardPlan(record.name, record.name.rpartition("-")[0], tuple(spans))
 
 
-def _moved(uri: str, before: str, now: str) -> str:
-    if not uri or not before or not now:
+def _moved(uri: str, old_root: str, new_root: str) -> str:
+    """The URI below the new root of a file that was below the old one; others stay."""
+    if not uri or not old_root or not new_root:
         return uri
-    before = storage.normalise(before)
-    within = uri == before or uri.startswith(f"{before}/")
-    return storage.join(now, uri.removeprefix(before)) if within else uri
+    old_root = storage.normalise(old_root)
+    is_below = uri == old_root or uri.startswith(f"{old_root}/")
+    return storage.join(new_root, uri.removeprefix(old_root)) if is_below else uri
 
 
 def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> str:
-    """What is wrong with a shard, in one line; "" when it is as it was written."""
+    """Verify one shard: what is wrong with it, in one line; "" when it is as it was written."""
     uri = shards.shard_uri(dataset_uri, shard.name)
     try:
-        found = shards.sha256_at(uri)
+        sha256 = shards.sha256_of_uri(uri)
     except FileNotFoundError:
         return "the tar is missing"
-    if found != shard.sha256:
-        return f"the tar has sha256 {found}, dataset.json says {shard.sha256}"
+    if sha256 != shard.sha256:
+        return f"the tar has sha256 {sha256}, dataset.json says {shard.sha256}"
     if len(rows) != shard.num_samples:
         return f"the index has {len(rows)} samples, dataset.json says {shard.num_samples}"
     for row in rows:

@@ -1,4 +1,4 @@
-"""Which ffmpeg is run, and the command lines that are given to it."""
+"""Which ffmpeg is run, and with which command lines."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def find_ffmpeg() -> str:
 
 
 def ffmpeg_version(ffmpeg: str) -> str:
-    """What `ffmpeg` calls its version, e.g. "7.1.1" or "n9.0.2-17-g2a571b6068-20260930".
+    """The version of `ffmpeg`, e.g. "7.1.1" or "n9.0.2-17-g2a571b6068-20260930".
 
     Raises:
         OSError: the executable does not start or does not introduce itself as ffmpeg.
     """
     output = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, timeout=30, check=False).stdout
-    words = output.split()
-    if words[:2] != ["ffmpeg", "version"]:
+    parts = output.split()
+    if parts[:2] != ["ffmpeg", "version"]:
         raise OSError(f"{ffmpeg} -version does not introduce itself as ffmpeg: {output[:80]!r}")
-    return words[2]
+    return parts[2]
 
 
 def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
@@ -47,7 +47,7 @@ def open_input(path: Path, **options: object) -> ffmpeg.nodes.FilterableStream:
 
 
 def compile_pipe(stream: ffmpeg.nodes.FilterableStream, executable: str, **options: object) -> list[str]:
-    """The command line that writes `stream` to standard output, and to standard error only what went wrong."""
+    """The command line that writes `stream` to standard output, and to standard error nothing but errors."""
     output = stream.output("pipe:1", **options).global_args(
         "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", "-filter_complex_threads", "1"
     )

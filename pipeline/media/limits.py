@@ -1,6 +1,6 @@
-"""What a media file from strangers may be, and how much of the machine it may use."""
+"""Limits for media files of unknown origin: what they may hold, and how much of the machine they may use."""
 
-# Containers of ordinary footage. Playlists, concat scripts, SDP and whatever else names other files are left out.
+# Containers of ordinary footage. Playlists, concat scripts, SDP and all else that names other files are left out.
 DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegts,mpegvideo,ogg,mxf,wav,mp3,aac,flac,ivf"
 PROTOCOLS = "file,pipe"
 MAX_SIDE_PX = 8192  # of a picture as it is stored: 8K fits, a header that claims 16k x 16k does not

@@ -1,4 +1,4 @@
-"""Face crops that somebody else has cut: one JPEG file per original frame, put onto the clock of their video."""
+"""Reading face crops that were cut elsewhere: one JPEG file per original frame, put onto the clock of their video."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from pipeline.media.decode import TOLERANCE_US
 from pipeline.media.faces.contact_sheet import Thumbnails, contact_sheet
 from pipeline.media.faces.crop import encode_jpeg
+from pipeline.media.options import WHOLE_VIDEO, ClockSpan, CropOptions
 from pipeline.records import FRAME_DTYPE, Probe, Rejection, VideoOnClock
 
 MAX_BYTES = 4 << 20  # of one file
 MAX_SIDE_PX = 2048  # a small file may promise a picture that fills the memory
-_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers that tell the size
+_FRAME_HEADERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers before the size
 
 
 def crop_name(source_index: int) -> str:
@@ -26,70 +27,74 @@ def crop_name(source_index: int) -> str:
     return f"{source_index + 1:05d}.jpg"
 
 
-def read_cropped(
+def read_crops(
     read_crop: Callable[[int], bytes | None],
     probe: Probe,
     *,
     directory: Path,
     frame_rate_hz: float,
-    crop_px: int,
-    jpeg_quality: int,
-    start_frame: int = 0,
-    stop_frame: int = -1,
+    crop: CropOptions,
+    span: ClockSpan = WHOLE_VIDEO,
 ) -> VideoOnClock:
-    """Clock frames [start_frame, stop_frame) of a video whose faces lie beside it; nothing is decoded but them.
+    """Put the crops of a video's frames onto its clock; the video itself is not decoded.
 
-    A frame shows the last original frame whose time has come, as in decoding. Files of `crop_px` a side are kept as
-    they are, others are scaled. Where the face was in the picture is not known: boxes are NaN.
+    A frame of the clock shows the last original frame whose time has come, as in decoding. Files of `crop_px` a side
+    are kept as they are, others are scaled. Where the face was in the picture is not known: boxes are NaN.
 
     Args:
         read_crop: the file of an original frame by its index; None where there is none, which means no face.
         probe: of the raw video, for the times of its frames.
+        directory: of this call alone, which leaves only `faces.mjpeg` there.
+        frame_rate_hz: of the clock.
+        crop: size and quality; its margin and alignment have no effect.
+        span: the frames of the clock to read.
 
     Raises:
-        Rejection: ("faces", "no_face") when not one frame has a readable crop.
+        Rejection: ("faces", "no_face") when not one frame of the whole video has a readable crop.
     """
     started_s = time.perf_counter()
-    frames = _clock(probe, frame_rate_hz, start_frame, stop_frame)
+    frames = _frames_on_clock(probe, frame_rate_hz, span)
     thumbnails, unreadable = Thumbnails(len(frames)), set()
     mjpeg_path = directory / "faces.mjpeg"
-    read_at, jpeg = -1, b""
+    last_index, jpeg = -1, b""
     with mjpeg_path.open("wb") as mjpeg:
         for i, source_index in enumerate(frames["source_index"].tolist()):
-            if source_index != read_at:
+            if source_index != last_index:
                 data = read_crop(source_index) if source_index >= 0 else None
-                jpeg, read_at = _fit(data or b"", crop_px, jpeg_quality), source_index
+                jpeg, last_index = _resize_jpeg(data or b"", crop), source_index
                 if data is not None and not jpeg:
                     unreadable.add(crop_name(source_index))
             frames["offset"][i], frames["size"][i] = mjpeg.tell() if jpeg else 0, len(jpeg)
             mjpeg.write(jpeg)
-            if thumbnails.wants(i):
-                thumbnails.keep(i, _decode(jpeg) if jpeg else np.zeros((crop_px, crop_px, 3), np.uint8))
+            if thumbnails.is_chosen(i):
+                thumbnails.add_bgr(i, _decode(jpeg) if jpeg else np.zeros((crop.crop_px, crop.crop_px, 3), np.uint8))
     frames["face_ok"] = frames["size"] > 0
     frames["score"] = frames["face_ok"]
     problem = _problem(unreadable)
-    if not frames["face_ok"].any() and start_frame == 0 and stop_frame < 0:
-        none = f"no crop for {frames['video_ok'].sum()} frames"
-        nobody = Rejection("faces", "no_face", f"{none}; {problem}" if problem else none)
-        nobody.frames = frames
-        raise nobody
-    end_s = probe.duration_s if stop_frame < 0 else min(probe.duration_s, stop_frame / frame_rate_hz)
+    is_whole = span.start_frame == 0 and span.stop_frame < 0
+    if is_whole and not frames["face_ok"].any():  # in a part of the video the person may be missing
+        detail = f"no crop for {frames['video_ok'].sum()} frames" + (f"; {problem}" if problem else "")
+        raise Rejection("faces", "no_face", detail, frames=frames)
+    covered_s = probe.duration_s
+    if span.stop_frame >= 0:
+        covered_s = min(covered_s, span.stop_frame / frame_rate_hz)
     return VideoOnClock(
         frames=frames,
         mjpeg_path=mjpeg_path,
         duration_s=probe.duration_s,
-        covered_s=end_s,
+        covered_s=covered_s,
         problem=problem,
         seconds_faces=time.perf_counter() - started_s,
         followed="crops",
-        sheet=contact_sheet(thumbnails, frames, (crop_px, crop_px)),
+        contact_sheet=contact_sheet(thumbnails, frames, (crop.crop_px, crop.crop_px)),
     )
 
 
-def _clock(probe: Probe, frame_rate_hz: float, start_frame: int, stop_frame: int) -> NDArray[np.void]:
+def _frames_on_clock(probe: Probe, frame_rate_hz: float, span: ClockSpan) -> NDArray[np.void]:
     """FRAME_DTYPE of the clock's frames with the original frame that each shows, without faces."""
     end = math.ceil(probe.duration_s * frame_rate_hz - 1e-6)
-    ticks = np.arange(start_frame, max(start_frame, end if stop_frame < 0 else min(stop_frame, end)))
+    stop = end if span.stop_frame < 0 else min(span.stop_frame, end)
+    ticks = np.arange(span.start_frame, max(span.start_frame, stop))
     frames = np.zeros(len(ticks), FRAME_DTYPE)
     frames["time_s"] = ticks / frame_rate_hz
     latest = np.searchsorted(probe.frame_times_s, frames["time_s"] + TOLERANCE_US / 1e6, side="right") - 1
@@ -98,19 +103,19 @@ def _clock(probe: Probe, frame_rate_hz: float, start_frame: int, stop_frame: int
     return frames
 
 
-def _fit(data: bytes, crop_px: int, jpeg_quality: int) -> bytes:
+def _resize_jpeg(data: bytes, crop: CropOptions) -> bytes:
     """A JPEG of `crop_px` a side; empty when `data` is no readable JPEG of a sensible size."""
-    whole = b"\xff\xd9" in data[-64:]  # the end marker; some writers pad behind it
-    size = _jpeg_size(data) if whole and len(data) <= MAX_BYTES else None
+    has_end = b"\xff\xd9" in data[-64:]  # the end marker; some writers pad behind it
+    size = _jpeg_size(data) if has_end and len(data) <= MAX_BYTES else None
     if size is None or not 1 <= min(size) <= max(size) <= MAX_SIDE_PX:
         return b""
     picture = _decode(data)
     if not picture.size:
         return b""
-    if picture.shape[:2] == (crop_px, crop_px):
+    if picture.shape[:2] == (crop.crop_px, crop.crop_px):
         return data
-    scaled = cv2.resize(picture, (crop_px, crop_px), interpolation=cv2.INTER_AREA)
-    return encode_jpeg(np.asarray(scaled, np.uint8), jpeg_quality)
+    scaled = cv2.resize(picture, (crop.crop_px, crop.crop_px), interpolation=cv2.INTER_AREA)
+    return encode_jpeg(np.asarray(scaled, np.uint8), crop.jpeg_quality)
 
 
 def _decode(data: bytes) -> NDArray[np.uint8]:
@@ -120,15 +125,15 @@ def _decode(data: bytes) -> NDArray[np.uint8]:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the frame header tells, which stands before the first scan; None without one."""
+    """Width and height by the frame header, which stands before the first scan; None without one."""
     if data[:2] != b"\xff\xd8":
         return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+    offset = 2
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker, length = data[offset + 1], int.from_bytes(data[offset + 2 : offset + 4])
         if marker in _FRAME_HEADERS:
-            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
-        at += 2 + length
+            return int.from_bytes(data[offset + 7 : offset + 9]), int.from_bytes(data[offset + 5 : offset + 7])
+        offset += 2 + length
     return None
 
 

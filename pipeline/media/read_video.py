@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -13,166 +11,135 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.decode import ClockMap, PictureReader
-from pipeline.media.faces.anchor import nearest_tracks
+from pipeline.media.faces.anchor_distance import nearest_tracks
 from pipeline.media.faces.contact_sheet import Thumbnails, contact_sheet
+from pipeline.media.faces.crop_store import CropStore
 from pipeline.media.faces.detect import Detector
-from pipeline.media.faces.follow import CropStore, CropStyle, FaceFollower
-from pipeline.media.faces.track import Choice, Tracker, choose_person
+from pipeline.media.faces.follow import FaceFollower
+from pipeline.media.faces.track import Tracker, choose_person
 from pipeline.media.faces.visible import visible_faces
-from pipeline.records import FRAME_DTYPE, AnchorPoint, Probe, Rejection, VideoOnClock, VisibleFace
+from pipeline.media.options import WHOLE_VIDEO, ClockSpan, PersonRule, VideoOptions
+from pipeline.records import FRAME_DTYPE, Probe, Rejection, VideoOnClock
 
 
 def read_video(
     path: Path,
     probe: Probe,
+    options: VideoOptions,
     *,
     detector: Detector,
-    ffmpeg: str,
     directory: Path,
-    frame_rate_hz: float,
-    crop_px: int,
-    jpeg_quality: int,
-    detect_every: int,
-    min_score: float,
-    min_overlap: float,
-    max_gap_s: float,
-    margin: float,
-    choose: Choice,
-    timeout_s: float,
-    align: bool = False,
-    start_frame: int = 0,
-    stop_frame: int = -1,
-    anchor: Sequence[AnchorPoint] = (),
-    num_context: int = 0,  # frames at the start, of whose faces the span before tells
+    rule: PersonRule,
+    span: ClockSpan = WHOLE_VIDEO,
 ) -> VideoOnClock:
-    """Decode clock frames [start_frame, stop_frame) of `path` and follow one person's face through them.
+    """Decode the clock's frames of a span and follow one person's face through them.
 
-    With an `anchor` (see `people.scan_people`) the person is whoever is nearest to it, and a stretch where that person
-    is not seen is a result like any other; without one `choose` decides. `directory` belongs to this call, which leaves
-    only `faces.mjpeg` there. ScanCache grows by some 100 bytes per frame, whatever the pictures.
+    With an anchor, frames that do not show its person are a result like any other; without one they are a rejection if
+    no frame has a face. Memory grows by some 100 bytes per frame, whatever the pictures.
+
+    Args:
+        path: of the media file.
+        probe: of this file.
+        options: of decoding, tracking and cropping.
+        detector: of faces.
+        directory: of this call alone, which leaves only `faces.mjpeg` there.
+        rule: which person is followed.
+        span: the frames to read.
 
     Raises:
         Rejection: ("decode", "undecodable") not one frame; ("decode", "timeout"); ("faces", "no_face").
-        ValueError: `align` with a detector that does not find eyes.
+        ValueError: crops shall be aligned, but the detector does not find eyes.
     """
     started_s = time.perf_counter()
-    tracker = Tracker(min_overlap=min_overlap, max_gap=max(detect_every, round(max_gap_s * frame_rate_hz)))
-    span = {"start_frame": start_frame, "stop_frame": stop_frame}
-    reader = PictureReader(path, probe, ffmpeg=ffmpeg, frame_rate_hz=frame_rate_hz, timeout_s=timeout_s, **span)
-    with reader, _crop_store(directory, CropStyle(crop_px, margin, jpeg_quality, align)) as store:
-        follower = FaceFollower(detector, tracker, store, detect_every, min_score, start_frame)
-        thumbnails = _look_through(reader, follower, timeout_s)
+    tracking, rate_hz = options.tracking, options.decode.frame_rate_hz
+    tracker = Tracker(min_overlap=tracking.min_overlap, max_gap=tracking.max_gap_frames(rate_hz))
+    with PictureReader(path, probe, options.decode, span) as reader, CropStore(directory, options.crop) as store:
+        follower = FaceFollower(detector, tracker, store, tracking, span.start_frame)
+        thumbnails = _follow_faces(reader, follower)
         decoded, problem = reader.clock_map(), reader.problem() or probe.problem
         frames = _frames_without_faces(decoded, reader)
-        shown = _rows_shown(store, frames, reader)
-        rows, faces = _find_person(shown, frames, follower, choose, anchor, num_context)
-        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), shown)
-        _require_face(frames, problem, sheet, anchor)
-        store.copy(rows, directory / "faces.mjpeg")
+        visible = _rows_of_visible_faces(store, frames, reader)
+        followed = _rows_of_person(visible, frames, follower, rule)
+        _set_faces(frames, followed)
+        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), visible)
+        if not rule.anchor and not frames["face_ok"].any():  # an anchor's person may be elsewhere in the video
+            detail = f"no face in {frames['video_ok'].sum()} frames" + (f"; {problem}" if problem else "")
+            raise Rejection("faces", "no_face", detail, contact_sheet=sheet, frames=frames)
+        faces = visible_faces(
+            visible, followed, tracker.tracks, rule, frames["time_s"], follower.cuts, span.num_context
+        )
+        store.copy(followed, directory / "faces.mjpeg")
+    counted_s = reader.seconds_waiting + follower.seconds_detect + store.seconds_crop + store.seconds_encode
     return VideoOnClock(
         frames=frames,
         mjpeg_path=directory / "faces.mjpeg",
         duration_s=probe.duration_s,
         covered_s=decoded.end_s,
         problem=problem,
-        followed=f"{choose} by anchor" if anchor else choose,
+        followed=rule.description,
         num_cuts=len(follower.cuts),
-        sheet=sheet,
+        contact_sheet=sheet,
         faces=faces,
-        **_seconds(time.perf_counter() - started_s, reader, follower, store),
+        seconds_decode=reader.seconds_waiting,
+        seconds_detect=follower.seconds_detect,
+        seconds_crop=store.seconds_crop,
+        seconds_encode=store.seconds_encode,
+        seconds_faces=time.perf_counter() - started_s - counted_s,
     )
 
 
-def _seconds(all_s: float, reader: PictureReader, follower: FaceFollower, store: CropStore) -> dict[str, float]:
-    """What each stage took; finding faces is what the others leave over."""
-    known = {
-        "seconds_decode": reader.seconds_waiting,
-        "seconds_detect": follower.seconds_detect,
-        "seconds_crop": store.seconds_crop,
-        "seconds_encode": store.seconds_encode,
-    }
-    return {**known, "seconds_faces": all_s - sum(known.values())}
-
-
-def _look_through(reader: PictureReader, follower: FaceFollower, timeout_s: float) -> Thumbnails:
-    """Show every picture to the follower, some of them to the contact sheet."""
-    end = reader.stop_frame if reader.stop_frame >= 0 else math.ceil(reader.probe.duration_s * reader.frame_rate_hz)
-    thumbnails = Thumbnails(end - reader.start_frame)
+def _follow_faces(reader: PictureReader, follower: FaceFollower) -> Thumbnails:
+    """Decode all pictures, follow the faces in them, and keep some for the contact sheet."""
+    span, decode = reader.span, reader.decode
+    end = span.stop_frame if span.stop_frame >= 0 else math.ceil(reader.probe.duration_s * decode.frame_rate_hz)
+    thumbnails = Thumbnails(end - span.start_frame)
     cv2.setNumThreads(1)  # a worker owns one core
     for frame, picture in enumerate(reader):
         follower.add(picture)
         thumbnails.add(frame, picture)
     follower.finish()
-    _check_decoded(reader, timeout_s)
-    return thumbnails
-
-
-@contextmanager
-def _crop_store(directory: Path, style: CropStyle) -> Iterator[CropStore]:
-    store = CropStore(directory, style)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-def _check_decoded(reader: PictureReader, timeout_s: float) -> None:
-    if reader.child.timed_out:  # what was decoded until then depends on the machine: it must not become data
-        raise Rejection("decode", "timeout", f"not decoded within {timeout_s:g} s; raise media.timeout_s if it is fine")
+    if reader.timed_out:  # what was decoded until then depends on the machine: it must not become data
+        detail = f"not decoded within {decode.timeout_s:g} s; raise media.timeout_s if the video is fine"
+        raise Rejection("decode", "timeout", detail)
     if not reader.num_pictures:
         raise Rejection("decode", "undecodable", reader.problem())
-
-
-def _require_face(frames: NDArray[np.void], problem: str, sheet: bytes, anchor: Sequence[AnchorPoint]) -> None:
-    """With an anchor the person may well be elsewhere in the video."""
-    if not anchor and not frames["face_ok"].any():
-        looked = f"no face in {frames['video_ok'].sum()} frames"
-        rejection = Rejection("faces", "no_face", f"{looked}; {problem}" if problem else looked)
-        rejection.sheet, rejection.frames = sheet, frames
-        raise rejection
-
-
-def _find_person(
-    shown: NDArray[np.void],
-    frames: NDArray[np.void],
-    follower: FaceFollower,
-    choose: Choice,
-    anchor: Sequence[AnchorPoint],
-    num_context: int,
-) -> tuple[NDArray[np.void], tuple[VisibleFace, ...]]:
-    """The rows that show the person to follow, of which `frames` tell from here on, and everybody who was seen."""
-    times_s, tracks = frames["time_s"], follower.tracker.tracks
-    if anchor:
-        rows = shown[nearest_tracks(shown, anchor, times_s, follower.cuts)]
-    else:
-        rows = shown[np.isin(shown["track"], [track.number for track in choose_person(tracks, choose)])]
-    _fill_in(frames, rows)
-    return rows, visible_faces(shown, rows, tracks, choose, anchor, times_s, follower.cuts, num_context)
+    return thumbnails
 
 
 def _frames_without_faces(decoded: ClockMap, reader: PictureReader) -> NDArray[np.void]:
     """FRAME_DTYPE (N,) of the pictures that were read."""
     frames = np.zeros(len(decoded.source_index), FRAME_DTYPE)
-    frames["time_s"] = np.arange(reader.start_frame, reader.start_frame + len(frames)) / reader.frame_rate_hz
+    start_frame = reader.span.start_frame
+    frames["time_s"] = np.arange(start_frame, start_frame + len(frames)) / reader.decode.frame_rate_hz
     frames["source_index"] = decoded.source_index
     frames["video_ok"] = decoded.source_index >= 0
     frames["box"] = np.nan
     return frames
 
 
-def _rows_shown(store: CropStore, frames: NDArray[np.void], reader: PictureReader) -> NDArray[np.void]:
-    """CROP_DTYPE rows of frames that the video shows; boxes in the upright picture, however it was decoded."""
+def _rows_of_visible_faces(store: CropStore, frames: NDArray[np.void], reader: PictureReader) -> NDArray[np.void]:
+    """CROP_DTYPE rows of the frames that the video shows; boxes in the upright picture, in its original size."""
     rows = store.rows(len(frames))
     rows = rows[frames["video_ok"][rows["frame"]]]
-    stretch = reader.probe.width_px / reader.width_px, reader.probe.height_px / reader.height_px
-    rows["box"] *= np.array(stretch * 2, np.float32)
+    scale = reader.probe.width_px / reader.size_px[0], reader.probe.height_px / reader.size_px[1]
+    rows["box"] *= np.array(scale * 2, np.float32)
     return rows
 
 
-def _fill_in(frames: NDArray[np.void], rows: NDArray[np.void]) -> None:
-    """Tell of the chosen crops' rows, one for each frame at most, whose JPEGs follow one another."""
-    at = rows["frame"]
-    frames["face_ok"][at] = True
+def _rows_of_person(
+    visible: NDArray[np.void], frames: NDArray[np.void], follower: FaceFollower, rule: PersonRule
+) -> NDArray[np.void]:
+    """The rows of `visible` that show the person to follow, at most one for each frame."""
+    if rule.anchor:
+        return visible[nearest_tracks(visible, rule.anchor, frames["time_s"], follower.cuts)]
+    person = choose_person(follower.tracker.tracks, rule.choose)
+    return visible[np.isin(visible["track"], [track.number for track in person])]
+
+
+def _set_faces(frames: NDArray[np.void], followed: NDArray[np.void]) -> None:
+    """Enter the followed person's crops into `frames`; their JPEGs follow one another."""
+    index = followed["frame"]
+    frames["face_ok"][index] = True
     for name in ("box", "score", "size"):
-        frames[name][at] = rows[name]
-    frames["offset"][at] = np.cumsum(rows["size"], dtype=np.int64) - rows["size"]
+        frames[name][index] = followed[name]
+    frames["offset"][index] = np.cumsum(followed["size"], dtype=np.int64) - followed["size"]

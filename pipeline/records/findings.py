@@ -1,4 +1,4 @@
-"""What people need who audit one stream: where something is missing, and who was seen besides the followed person."""
+"""What an audit of one stream needs: where something is missing, and which faces are visible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A stretch of a stream's clock, [start_s, stop_s), through which something is missing."""
+    """A run of frames of a stream's clock, [start_s, stop_s), in which something is missing."""
 
     missing: str  # picture, sound, face (of the followed person, in a picture that is shown), or all: the span was lost
     start_s: float
@@ -18,7 +18,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class VisibleFace:
-    """Somebody who was seen in one span of a video, followed or not."""
+    """One person's face in one span of a video, followed or not."""
 
     start_s: float
     stop_s: float
@@ -29,4 +29,4 @@ class VisibleFace:
     y0: float
     x1: float
     y1: float
-    why: str  # "followed", or why not
+    reason: str  # "followed", or why this face was not

@@ -37,16 +37,16 @@ class VideoOnClock:
     mjpeg_path: Path  # concatenated JPEG crops of the chosen person
     duration_s: float  # what the packets of the container promise
     covered_s: float  # what was decoded
-    problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
+    problem: str = ""  # why decoding stopped early, as ffmpeg reports it; "" when it did not
     seconds_decode: float = 0.0  # waiting for ffmpeg
-    seconds_faces: float = 0.0  # joining, choosing, the contact sheet: what the others leave over
+    seconds_faces: float = 0.0  # tracking, choosing, the contact sheet: all that the other stages do not count
     followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor did it
     seconds_detect: float = 0.0
     seconds_crop: float = 0.0
     seconds_encode: float = 0.0
     num_cuts: int = 0  # scene cuts, across which nothing is interpolated
-    sheet: bytes = b""  # contact sheet, a JPEG file
-    faces: tuple[VisibleFace, ...] = ()  # everybody who was seen
+    contact_sheet: bytes = b""  # a JPEG file
+    faces: tuple[VisibleFace, ...] = ()  # every visible face, followed or not
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class SoundOnClock:
 
     mel_db: NDArray[np.float16]  # (hops, mels) unclipped dB
     hop_ok: NDArray[np.bool_]  # (hops,) True where the sound is real, not padding
-    problem: str = ""  # why decoding stopped early, in ffmpeg's words; "" when it did not
+    problem: str = ""  # why decoding stopped early, as ffmpeg reports it; "" when it did not
     seconds_audio: float = 0.0
     silent_fraction: float = 0.0  # share of the real sound's hops without a sample above -60 dBFS
     clipped_fraction: float = 0.0  # share of the real sound's samples at full scale

@@ -11,22 +11,40 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from pipeline.storage import local, s3
-from pipeline.storage.entry import Entry
+from pipeline.storage.backend import Backend
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    NotAFolderError,
+    StorageError,
+    StorageTimeoutError,
+    UnreachableError,
+)
+from pipeline.storage.stored_file import StoredFile
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
 __all__ = [
-    "Entry",
+    "AccessDeniedError",
+    "FileMissingError",
+    "IsFolderError",
+    "NoSpaceError",
+    "NotAFolderError",
+    "StorageError",
+    "StorageTimeoutError",
+    "StoredFile",
+    "UnreachableError",
     "arrow_filesystem",
     "copy",
     "create_if_absent",
     "delete",
-    "entry",
     "exists",
     "free_bytes",
     "is_local",
@@ -38,6 +56,7 @@ __all__ = [
     "publish_bytes",
     "read_bytes",
     "read_text",
+    "stat",
 ]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):/")
@@ -50,7 +69,7 @@ def is_local(uri: str) -> bool:
     match = _SCHEME.match(uri)
     scheme = match[1] if match else "file"
     if not uri or scheme not in ("file", "s3") or (match and not uri.startswith(f"{scheme}://")):
-        raise ValueError(f"cannot use {uri!r} as a place for files: {_ALLOWED}")
+        raise ValueError(f"cannot use {uri!r} as a URI of files: {_ALLOWED}")
     return scheme == "file"
 
 
@@ -84,36 +103,41 @@ def join(uri: str, *parts: str) -> str:
 
 def exists(uri: str) -> bool:
     """Whether there is a file or a folder (on S3: any key below the prefix) at `uri`."""
-    store, path = _place(uri)
-    with store.explained(path):
-        return store.exists(path)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path):
+        return backend.exists(path)
 
 
-def entry(uri: str) -> Entry:
-    """Size and version of the file at `uri`; FileNotFoundError when there is none, IsADirectoryError for a folder."""
-    store, path = _place(uri)
-    with store.explained(path):
-        return store.entry(path)
+def stat(uri: str) -> StoredFile:
+    """Size and version of the file at `uri`.
+
+    Raises:
+        FileMissingError: there is no file.
+        IsFolderError: it is a folder.
+    """
+    backend, path = _backend(uri)
+    with backend.translate_errors(path):
+        return backend.stat(path)
 
 
-def list_files(uri: str) -> list[Entry]:
+def list_files(uri: str) -> list[StoredFile]:
     """Every file below `uri`, sorted by URI; empty when there is nothing; a file lists itself.
 
     Symbolic links are followed (each folder once), a dangling one is listed with size 0. Files that are still being
     published are left out, and so are pipes and devices.
     """
-    store, path = _place(uri)
-    with store.explained(path):
-        return sorted(store.list_files(path), key=lambda found: found.uri)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path):
+        return sorted(backend.list_files(path), key=lambda file: file.uri)
 
 
 def read_bytes(uri: str, start: int = 0, size: int | None = None) -> bytes:
     """`size` bytes from `start` on (the rest when None); fewer, down to none, where the file ends before."""
     if start < 0 or (size is not None and size < 0):
         raise ValueError(f"cannot read {uri} from byte {start}, {size} bytes: neither may be negative")
-    store, path = _place(uri)
-    with store.explained(path):
-        return store.read_bytes(path, start, size)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path):
+        return backend.read_bytes(path, start, size)
 
 
 def read_text(uri: str) -> str:
@@ -122,34 +146,34 @@ def read_text(uri: str) -> str:
 
 
 def publish(local_path: str | os.PathLike[str], uri: str) -> None:
-    """Copy the finished file `local_path` to `uri`, replacing what is there; at every moment complete or absent.
+    """Copy the finished file `local_path` to `uri`, replacing what is there; readers see the old file or the new one.
 
     Raises:
-        OSError: the copy failed and nothing changed at `uri`; a full disk names the path and the bytes.
+        StorageError: the copy failed and nothing changed at `uri`; a full disk names the path and the bytes.
     """
     if not os.path.isfile(local_path):
-        raise FileNotFoundError(f"cannot publish {os.fspath(local_path)} to {uri}: it is not a file")
-    store, path = _place(uri)
-    with store.explained(path, os.path.getsize(local_path)):
-        store.publish(os.fspath(local_path), path)
+        raise FileMissingError(f"cannot publish {os.fspath(local_path)} to {uri}: it is not a file")
+    backend, path = _backend(uri)
+    with backend.translate_errors(path, os.path.getsize(local_path)):
+        backend.publish(os.fspath(local_path), path)
 
 
 def publish_bytes(data: bytes, uri: str) -> None:
     """Like `publish`, for content held in memory."""
-    store, path = _place(uri)
-    with store.explained(path, len(data)):
-        store.publish_bytes(data, path)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path, len(data)):
+        backend.publish_bytes(data, path)
 
 
 def create_if_absent(data: bytes, uri: str) -> bool:
-    """Write `data` to `uri` unless something is there: True when this call wrote it, False when another was first.
+    """Write `data` to `uri` unless something is there: True when this call wrote it, False when it was there before.
 
-    Of any number of racing callers at most one gets True. One whose answer was lost on the network may get False for
-    its own write, so a caller that cares compares the content.
+    Of any number of racing callers at most one gets True. If the server's response to a write is lost on the network,
+    the caller may get False for its own write; a caller to whom that matters compares the content.
     """
-    store, path = _place(uri)
-    with store.explained(path, len(data)):
-        return store.create_if_absent(data, path)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path, len(data)):
+        return backend.create_if_absent(data, path)
 
 
 def copy(source_uri: str, uri: str) -> None:
@@ -157,23 +181,23 @@ def copy(source_uri: str, uri: str) -> None:
 
     A copy may share its bytes with the source, so neither may be changed in place; `publish` never does that.
     """
-    source_store, source = _place(source_uri)
-    store, path = _place(uri)
-    if source_store is store:
-        entry(source_uri)  # so that an error from here on is about the target
-        with store.explained(path):
-            store.copy(source, path)
-    elif store is s3:
+    source_backend, source = _backend(source_uri)
+    backend, path = _backend(uri)
+    if source_backend is backend:
+        stat(source_uri)  # so that an error from here on is about the target
+        with backend.translate_errors(path):
+            backend.copy(source, path)
+    elif is_local(source_uri):
         publish(source, uri)
     else:
-        local.fill(path, lambda temporary: _download(source, temporary))
+        _download(source, path)
 
 
 def delete(uri: str) -> None:
     """Remove the file at `uri`; nothing there is fine."""
-    store, path = _place(uri)
-    with store.explained(path):
-        store.delete(path)
+    backend, path = _backend(uri)
+    with backend.translate_errors(path):
+        backend.delete(path)
 
 
 def local_copy(uri: str, directory: str | os.PathLike[str]) -> Path:
@@ -182,21 +206,22 @@ def local_copy(uri: str, directory: str | os.PathLike[str]) -> Path:
     A download has the name of its object, or the end of it: keys may be longer than a file's name.
     """
     if is_local(uri):
-        return Path(entry(uri).uri)
-    _, path = _place(uri)
+        return Path(stat(uri).uri)
+    _, path = _backend(uri)
     digest = hashlib.sha256(path.encode()).hexdigest()[:12]  # two keys of one name are two files
     target = Path(directory).absolute() / digest / path.rsplit("/", 1)[1][-_NAME_CHARS:]
-    local.fill(str(target), lambda temporary: _download(path, temporary))
+    _download(path, str(target))
     return target
 
 
 def _download(path: str, local_path: str) -> None:
-    with s3.explained(path):
-        s3.download(path, local_path)
+    """Download the object `path`; errors are about the object while it is read, and about the file otherwise."""
+    with local.translate_errors(local_path), local.atomic_path(local_path) as temporary, s3.translate_errors(path):
+        s3.download(path, temporary)
 
 
 def free_bytes(uri: str) -> int | None:
-    """Bytes that can still be written at `uri`, existing or not; None on S3, which does not say."""
+    """Bytes that can still be written at `uri`, existing or not; None on S3, which has no such figure."""
     return local.free_bytes(normalise(uri)) if is_local(uri) else None
 
 
@@ -206,9 +231,9 @@ def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
     if is_local(uri):
         return pyarrow.fs.LocalFileSystem(), normalise(uri)
-    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(s3.filesystem())), _place(uri)[1]
+    return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(s3.filesystem())), _backend(uri)[1]
 
 
-def _place(uri: str) -> tuple[Any, str]:
-    """The module that keeps `uri`, local or s3 (they have the same functions), and the path it goes by there."""
+def _backend(uri: str) -> tuple[Backend, str]:
+    """The backend that stores `uri`, and the path that it has there."""
     return (local if is_local(uri) else s3), normalise(uri).removeprefix("s3://")

@@ -1,4 +1,4 @@
-"""The copy of a video from a bucket that a worker keeps while it is at that video."""
+"""The local copy of a video from a bucket, kept while a worker reads that video."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipeline import storage
 from pipeline.storage.scratch import scratch_folder
 
 
-class LastCopy:
-    """Local paths of videos: a file of this machine is its own, of those in a bucket only the last one is kept.
+class DownloadCache:
+    """Local paths of videos: a local file is its own path, and of those in a bucket the last download is kept.
 
-    One is enough: spans of a file follow one another in the plan, and whoever takes shards in the order of the plan
-    meets all its spans of a file in a row. So a worker downloads a file once, and at no time does it need more disk
-    than the largest video takes. The copy goes with its owner; that of a killed process is found by
-    `scratch.remove_abandoned`.
+    One download is enough: the spans of a file follow one another in the plan, so that a worker, which takes shards in
+    the order of the plan, reads all its spans of a file in a row. It downloads a file once, and needs no more disk
+    than the largest video takes. The download is removed with this object; `scratch.remove_abandoned` removes that of
+    a process that was killed.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class LastCopy:
         self._folder = ExitStack()
         weakref.finalize(self, self._folder.close)
 
-    def path_of(self, uri: str) -> Path:
-        """A local path with the content of `uri`, good until the next call.
+    def local_path(self, uri: str) -> Path:
+        """A local path with the content of `uri`, valid until the next call.
 
         Raises:
-            FileNotFoundError: it is gone.
-            OSError: the storage does not answer, or there is no room.
+            FileMissingError: the file is gone.
+            StorageError: the storage does not answer, or there is no room.
         """
         if storage.is_local(uri):
             return storage.local_copy(uri, "")
@@ -40,6 +40,6 @@ class LastCopy:
         return self._path
 
     def close(self) -> None:
-        """Remove the copy."""
+        """Remove the download."""
         self._uri = ""
         self._folder.close()

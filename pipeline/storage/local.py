@@ -6,17 +6,25 @@ import errno
 import os
 import re
 import shutil
-import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import BinaryIO
 
-from pipeline.storage.entry import Entry
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    NotAFolderError,
+    StorageError,
+)
+from pipeline.storage.stored_file import StoredFile
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.partial")
-_ATTEMPTS = 100  # to put a file into a folder that others remove
+_ATTEMPTS = 100  # to create a file in a folder that other processes remove
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP)
 
 
@@ -25,44 +33,44 @@ def exists(path: str) -> bool:
     return os.path.exists(path)
 
 
-def entry(path: str) -> Entry:
-    """The file at `path`."""
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+def stat(path: str) -> StoredFile:
+    """Describe the file at `path`."""
+    status = os.stat(path)
+    if S_ISDIR(status.st_mode):
         raise IsADirectoryError(path)
-    return _entry(path, found)
+    return _stored_file(path, status)
 
 
-def list_files(path: str) -> Iterator[Entry]:
+def list_files(path: str) -> Iterator[StoredFile]:
     """The files below `path` in no particular order, without those still being written."""
     if os.path.isfile(path):
-        yield entry(path)
+        yield stat(path)
         return
-    seen: set[str] = set()
-    for folder, subfolders, names in os.walk(path, followlinks=True, onerror=_raise_unless_gone):
-        if (real := os.path.realpath(folder)) in seen:
-            subfolders.clear()  # a link led back to where we have been
+    visited: set[str] = set()
+    for folder, subfolders, names in os.walk(path, followlinks=True, onerror=_raise_unless_missing):
+        if (real := os.path.realpath(folder)) in visited:
+            subfolders.clear()  # a link led back to a folder that is listed already
             continue
-        seen.add(real)
+        visited.add(real)
         for name in names:
             if not _TEMPORARY.fullmatch(name):
                 yield from _listed(os.path.join(folder, name))
 
 
-def _listed(path: str) -> Iterator[Entry]:
-    """The entry of a file or of a dangling link; none for a pipe or a device, which one might wait for without end."""
+def _listed(path: str) -> Iterator[StoredFile]:
+    """Describe a file or a dangling link; nothing for a pipe or a device, whose reader might wait without end."""
     with suppress(FileNotFoundError):  # deleted since the folder was read
         if not os.path.exists(path):
-            yield Entry(path, 0, str(os.lstat(path).st_mtime_ns))
-        elif stat.S_ISREG((found := os.stat(path)).st_mode):
-            yield _entry(path, found)
+            yield StoredFile(path, 0, str(os.lstat(path).st_mtime_ns))
+        elif S_ISREG((status := os.stat(path)).st_mode):
+            yield _stored_file(path, status)
 
 
-def _entry(path: str, found: os.stat_result) -> Entry:
-    return Entry(path, found.st_size, str(found.st_mtime_ns))
+def _stored_file(path: str, status: os.stat_result) -> StoredFile:
+    return StoredFile(path, status.st_size, str(status.st_mtime_ns))
 
 
-def _raise_unless_gone(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
@@ -76,33 +84,40 @@ def read_bytes(path: str, start: int, size: int | None) -> bytes:
 
 def publish(source: str, path: str) -> None:
     """Copy the finished file `source` to `path`."""
-    with open(source, "rb") as content:
-        _write(path, lambda file: shutil.copyfileobj(content, file, 2**20), os.replace)
+    with open(source, "rb") as content, atomic_path(path) as temporary, _new_file(temporary) as file:
+        shutil.copyfileobj(content, file, 2**20)
 
 
 def publish_bytes(data: bytes, path: str) -> None:
     """Write `data` to `path`."""
-    _write(path, lambda file: file.write(data), os.replace)
+    with atomic_path(path) as temporary, _new_file(temporary) as file:
+        file.write(data)
 
 
 def create_if_absent(data: bytes, path: str) -> bool:
     """Write `data` to `path` unless something is there."""
-    try:
-        _write(path, lambda file: file.write(data), os.link)  # unlike a rename, a link fails where the name is taken
-    except FileExistsError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LINK:
-            raise
-        message = f"the disk of {path} has no hard links, without which two writers cannot be told apart; move the root"
-        raise OSError(errno.ENOTSUP, message) from error
+    with _temporary_beside(path) as temporary:
+        with _new_file(temporary) as file:
+            file.write(data)
+        try:
+            os.link(temporary, path)  # unlike a rename, a link fails where the name is taken
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            message = (
+                f"the disk of {path} has no hard links, without which two writers cannot be told apart; move the root"
+            )
+            raise StorageError(errno.ENOTSUP, message) from error
     return True
 
 
 def copy(source: str, path: str) -> None:
-    """A hard link where the disk allows one, a copy of the bytes otherwise."""
+    """Make a hard link where the disk allows one, a copy of the bytes otherwise."""
     try:
-        fill(path, lambda temporary: os.link(source, temporary))
+        with atomic_path(path) as temporary:
+            os.link(source, temporary)
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
@@ -117,42 +132,28 @@ def delete(path: str) -> None:
 
 
 def free_bytes(path: str) -> int:
-    """What the disk of `path`, or of the nearest folder above it that exists, can still take."""
+    """Free bytes on the disk of `path`, or of the nearest folder above it that exists."""
     folder = Path(path)
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
-def fill(path: str, make: Callable[[str], object]) -> None:
-    """Let `make` create a file under the temporary name it is given, then rename that to `path`."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+@contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+    """A temporary path to create a file at, which replaces `path` at the end of the block.
+
+    If the block raises, the temporary file is removed and `path` stays as it was.
+    """
     with _temporary_beside(path) as temporary:
-        make(temporary)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        yield temporary
         os.replace(temporary, path)
-
-
-def _write(path: str, write: Callable[[BinaryIO], object], finish: Callable[[str, str], None]) -> None:
-    with _temporary_beside(path) as temporary:
-        with _new_file(temporary) as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())  # a name must not reach the disk before its content
-        finish(temporary, path)
-
-
-def _new_file(path: str) -> BinaryIO:
-    """A new file in a folder that goes, at any moment, when somebody deletes the last file in it."""
-    for _ in range(_ATTEMPTS):
-        with suppress(FileNotFoundError, FileExistsError):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            return open(path, "xb")
-    return open(path, "xb")
 
 
 @contextmanager
 def _temporary_beside(path: str) -> Iterator[str]:
-    """A name for the time of writing, in the folder of `path` so that a rename stays on one disk; gone at the end."""
+    """A temporary path in the folder of `path`, so that a rename stays on one disk; its file is removed at the end."""
     temporary = os.path.join(os.path.dirname(path), f".{uuid.uuid4().hex}.partial")
     try:
         yield temporary
@@ -162,24 +163,49 @@ def _temporary_beside(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def explained(path: str, size: int = 0) -> Iterator[None]:
-    """Let an OSError say in one line which file, and what to do about it; `size` is what was to be written."""
+def _new_file(path: str) -> Iterator[BinaryIO]:
+    """A new file, which is on the disk at the end of the block: a name must not reach it before its content."""
+    with _create(path) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _create(path: str) -> BinaryIO:
+    """Create a file and its folder, which another process removes when it deletes the last file in it."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileNotFoundError, FileExistsError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return open(path, "xb")
+    return open(path, "xb")
+
+
+@contextmanager
+def translate_errors(path: str, size: int = 0) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names the file and what to do about it, in one line.
+
+    Args:
+        path: of the file.
+        size: bytes that were to be written, for the message of a full disk.
+    """
     try:
         yield
+    except StorageError:
+        raise
     except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no file {path}") from error
+        raise FileMissingError(f"there is no file {path}") from error
     except IsADirectoryError as error:
-        raise IsADirectoryError(f"{path} is a folder where a file is needed") from error
+        raise IsFolderError(f"{path} is a folder where a file is needed") from error
     except (NotADirectoryError, FileExistsError) as error:
         file = next((folder for folder in Path(path).parents if folder.is_file()), path)
-        raise NotADirectoryError(f"{path} lies below {file}, which is a file and not a folder") from error
+        raise NotAFolderError(f"{path} lies below {file}, which is a file and not a folder") from error
     except PermissionError as error:
-        raise PermissionError(f"no permission for {error.filename or path}: check its owner and mode") from error
+        raise AccessDeniedError(f"no permission for {error.filename or path}: check its owner and mode") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise StorageError(error.errno, error.strerror or str(error), error.filename or path) from error
         free = free_bytes(path)
         message = (
             f"no space left for {path}: {size} bytes were to be written, {free} are free; make room or move the root"
         )
-        raise OSError(error.errno, message) from error
+        raise NoSpaceError(error.errno, message) from error

@@ -1,7 +1,7 @@
 """Objects of an S3-compatible server, written by whole-object uploads that appear at once or not at all.
 
-How long a server is waited for: a request is asked up to four times, each time for IACA_STORAGE_TIMEOUT_S (30) at most
-until something is answered, and nothing may come slower than `SLOWEST_BYTES_PER_S` on the whole.
+Timeouts: a request is sent up to four times, the server has IACA_STORAGE_TIMEOUT_S (30) each time to begin its answer,
+and the whole transfer must not be slower than `SLOWEST_BYTES_PER_S`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.storage import multipart
-from pipeline.storage.entry import Entry
+from pipeline.storage.errors import (
+    AccessDeniedError,
+    FileMissingError,
+    IsFolderError,
+    NoSpaceError,
+    StorageError,
+    StorageTimeoutError,
+    UnreachableError,
+)
+from pipeline.storage.stored_file import StoredFile
 
 if TYPE_CHECKING:
     import s3fs
+    from botocore.exceptions import BotoCoreError
 
 SLOWEST_BYTES_PER_S = 64_000  # a transfer that is slower is given up
 _ATTEMPTS = 4  # of one request, by botocore, with exponential backoff and jitter
 _REPEATS = 3  # of an operation, by s3fs: for a body that broke off, or a SlowDown that outlasted the attempts
 _CONNECT_S = 5.0
-_LOST = ("PreconditionFailed", "ConditionalRequestConflict")
+_ALREADY_THERE = ("PreconditionFailed", "ConditionalRequestConflict")
 
 
 def filesystem() -> s3fs.S3FileSystem:
@@ -46,23 +56,23 @@ def filesystem() -> s3fs.S3FileSystem:
 
 
 def _timeout_s() -> float:
-    given = os.environ.get("IACA_STORAGE_TIMEOUT_S", "30")
-    if re.fullmatch(r"\d+(\.\d+)?", given) and float(given) > 0:
-        return float(given)
-    raise ValueError(f"IACA_STORAGE_TIMEOUT_S is {given!r}: give seconds above 0, such as 30")
+    seconds = os.environ.get("IACA_STORAGE_TIMEOUT_S", "30")
+    if re.fullmatch(r"\d+(\.\d+)?", seconds) and float(seconds) > 0:
+        return float(seconds)
+    raise ValueError(f"IACA_STORAGE_TIMEOUT_S is {seconds!r}: give seconds above 0, such as 30")
 
 
 def _deadline_s(size: int = 0) -> float:
-    """What an operation that moves `size` bytes may take with all its attempts.
+    """The longest that an operation which moves `size` bytes may take with all its attempts.
 
     A server that sends a byte now and then never exceeds the timeout of a single read.
     """
     return _ATTEMPTS * _timeout_s() + size / SLOWEST_BYTES_PER_S
 
 
-def _ask(method: str, size: int = 0, **request: Any) -> dict[str, Any]:
-    """The answer to one request that moves `size` bytes."""
-    return filesystem().call_s3(method, **request, timeout=_deadline_s(size))
+def _request(method: str, size: int = 0, **fields: Any) -> dict[str, Any]:
+    """Send one request that moves `size` bytes; the server's response."""
+    return filesystem().call_s3(method, **fields, timeout=_deadline_s(size))
 
 
 def exists(path: str) -> bool:
@@ -76,54 +86,50 @@ def exists(path: str) -> bool:
     return True
 
 
-def entry(path: str) -> Entry:
-    """The object at `path`."""
+def stat(path: str) -> StoredFile:
+    """Describe the object at `path`."""
     info = filesystem().info(path, timeout=_deadline_s())
     if info["type"] != "file":
         raise IsADirectoryError(path)
-    return _entry(info)
+    return StoredFile(f"s3://{info['name']}", info["size"], info["ETag"].strip('"'))
 
 
-def list_files(path: str) -> list[Entry]:
+def list_files(path: str) -> list[StoredFile]:
     """The objects below `path`, without the empty ones that some tools write to mark a folder; an object lists itself.
 
     A page of the listing has a deadline, not the whole, which may have any length.
     """
     bucket, _, key = path.partition("/")
-    request: dict[str, Any] = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
-    found = list[Entry]()
+    fields: dict[str, Any] = {"Bucket": bucket, "Prefix": f"{key}/" if key else ""}
+    files = list[StoredFile]()
     while True:
-        page = _ask("list_objects_v2", **request)
+        page = _request("list_objects_v2", **fields)
         for item in page.get("Contents", []):
             if not item["Key"].endswith("/"):
-                found.append(Entry(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"')))
+                files.append(StoredFile(f"s3://{bucket}/{item['Key']}", item["Size"], item["ETag"].strip('"')))
         if not page.get("IsTruncated"):
-            return found or _itself(path)
-        request["ContinuationToken"] = page["NextContinuationToken"]
+            return files or _object_itself(path)
+        fields["ContinuationToken"] = page["NextContinuationToken"]
 
 
-def _itself(path: str) -> list[Entry]:
+def _object_itself(path: str) -> list[StoredFile]:
     with suppress(FileNotFoundError, IsADirectoryError):
-        return [entry(path)]
+        return [stat(path)]
     return []
 
 
-def _entry(info: dict[str, Any]) -> Entry:
-    return Entry(f"s3://{info['name']}", info["size"], info["ETag"].strip('"'))
-
-
 def read_bytes(path: str, start: int, size: int | None) -> bytes:
-    """A range of the object, all of it from one version."""
+    """Read a range of the object, all of it from one version."""
     if size == 0:
         return b""
     if size is not None:
         return _read(path, size, start=start, end=start + size)
-    expected = entry(path).size_bytes - start
-    return _read(path, max(0, expected), **({"start": start} if start else {}))
+    rest = stat(path).size_bytes - start
+    return _read(path, max(0, rest), **({"start": start} if start else {}))
 
 
 def _read(path: str, size: int, **bounds: int) -> bytes:
-    """What one request answers; `size` bytes are expected, but a newer version may be longer."""
+    """Read by one request; `size` bytes are expected, but a newer version may be longer."""
     try:
         return filesystem().cat_file(path, **bounds, max_concurrency=1, timeout=_deadline_s(size))
     except OSError as error:
@@ -148,32 +154,32 @@ def _upload(file: BinaryIO, size: int, path: str) -> None:
         filesystem().pipe_file(path, file.read(), timeout=_deadline_s(size), **_content_type(path))
         return
 
-    def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
+    def send_part(part: dict[str, Any], start: int, num_bytes: int) -> str:
         file.seek(start)
-        return str(_ask("upload_part", num_bytes, **part, Body=file.read(num_bytes))["ETag"])
+        return str(_request("upload_part", num_bytes, **part, Body=file.read(num_bytes))["ETag"])
 
-    _assemble(path, size, multipart.UPLOAD_BYTES, send)
+    _upload_parts(path, size, multipart.UPLOAD_BYTES, send_part)
 
 
-def _assemble(path: str, size: int, part_bytes: int, send: multipart.Send) -> None:
-    """Make the object of parts, and to be sure once more where it may be complete but the answer was lost."""
-    place = _target(path), _content_type(path), size, part_bytes
+def _upload_parts(path: str, size: int, part_bytes: int, send_part: multipart.SendPart) -> None:
+    """Create the object from parts, and once more where it may be complete but the response was lost."""
+    target, headers = _target(path), _content_type(path)
     try:
-        multipart.assemble(_ask, *place, send)
+        multipart.upload_parts(_request, target, headers, size, part_bytes, send_part)
     except FileNotFoundError as error:
         if _code(error) != "NoSuchUpload":
             raise
-        multipart.assemble(_ask, *place, send)
+        multipart.upload_parts(_request, target, headers, size, part_bytes, send_part)
 
 
 def create_if_absent(data: bytes, path: str) -> bool:
     """Upload `data` unless something is there (If-None-Match)."""
     try:
-        _ask("put_object", len(data), **_target(path), **_content_type(path), Body=data, IfNoneMatch="*")
+        _request("put_object", len(data), **_target(path), **_content_type(path), Body=data, IfNoneMatch="*")
     except FileExistsError:
         return False
     except OSError as error:
-        if _code(error) in _LOST:  # servers differ in how they say so
+        if _code(error) in _ALREADY_THERE:  # servers differ in the code
             return False
         raise
     return True
@@ -181,16 +187,17 @@ def create_if_absent(data: bytes, path: str) -> bool:
 
 def copy(source: str, path: str) -> None:
     """Copy on the server."""
-    found, origin = entry(source), _target(source)
-    if found.size_bytes <= multipart.COPY_BYTES:
-        _ask("copy_object", found.size_bytes, **_target(path), CopySource=origin)
+    original, origin = stat(source), _target(source)
+    if original.size_bytes <= multipart.COPY_BYTES:
+        _request("copy_object", original.size_bytes, **_target(path), CopySource=origin)
         return
 
-    def send(part: dict[str, Any], start: int, num_bytes: int) -> str:
-        span = {"CopySourceRange": f"bytes={start}-{start + num_bytes - 1}", "CopySourceIfMatch": found.version}
-        return str(_ask("upload_part_copy", num_bytes, **part, CopySource=origin, **span)["CopyPartResult"]["ETag"])
+    def send_part(part: dict[str, Any], start: int, num_bytes: int) -> str:
+        span = {"CopySourceRange": f"bytes={start}-{start + num_bytes - 1}", "CopySourceIfMatch": original.version}
+        response = _request("upload_part_copy", num_bytes, **part, CopySource=origin, **span)
+        return str(response["CopyPartResult"]["ETag"])
 
-    _assemble(path, found.size_bytes, multipart.COPY_BYTES, send)
+    _upload_parts(path, original.size_bytes, multipart.COPY_BYTES, send_part)
 
 
 def delete(path: str) -> None:
@@ -201,14 +208,14 @@ def delete(path: str) -> None:
 def download(path: str, local_path: str) -> None:
     """Write the object to `local_path`, all of it from one version."""
     for _ in range(_REPEATS):
-        found = entry(path)
-        if found.size_bytes <= multipart.UPLOAD_BYTES:
-            Path(local_path).write_bytes(_read(path, found.size_bytes))
+        before = stat(path)
+        if before.size_bytes <= multipart.UPLOAD_BYTES:
+            Path(local_path).write_bytes(_read(path, before.size_bytes))
             return
         with open(local_path, "wb") as file:
-            for start, size in multipart.spans(found.size_bytes, multipart.UPLOAD_BYTES):
+            for start, size in multipart.byte_ranges(before.size_bytes, multipart.UPLOAD_BYTES):
                 file.write(_read(path, size, start=start, end=start + size))
-        if entry(path) == found:
+        if stat(path) == before:
             return
     raise OSError(errno.EBUSY, "it was replaced again and again while it was read")
 
@@ -232,37 +239,66 @@ def _code(error: BaseException | None) -> str:
 
 
 @contextmanager
-def explained(path: str, size: int = 0) -> Iterator[None]:
-    """Let an error say in one line which object, and what to do about it; `size` is what was to be written."""
-    import botocore.exceptions as aws
+def translate_errors(path: str, size: int = 0) -> Iterator[None]:
+    """Turn what botocore and s3fs raise into a StorageError that names the object and what to do about it, in one line.
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-    uri, bucket = f"s3://{path}", path.partition("/")[0]
+    Args:
+        path: of the object, bucket/key.
+        size: bytes that were to be written, for the message.
+
+    Raises:
+        StorageError: the object cannot be read or written.
+        ValueError: `path` is no valid S3 name.
+    """
+    from botocore.exceptions import BotoCoreError
+
     try:
         yield
-    except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket":
-            raise FileNotFoundError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it") from error
-        raise FileNotFoundError(f"there is no object {uri} at {endpoint}") from error
-    except IsADirectoryError as error:
-        raise IsADirectoryError(f"{uri} is a prefix of objects where one object is needed") from error
-    except PermissionError as error:
-        hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of the bucket"
-        raise PermissionError(f"{endpoint} refuses access to {uri} ({_code(error) or error}): {hint}") from error
-    except (aws.NoCredentialsError, aws.PartialCredentialsError) as error:
-        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        raise PermissionError(f"no complete credentials for {uri}: {hint}") from error
-    except aws.ParamValidationError as error:
-        raise ValueError(f"{uri} is no valid S3 name: {' '.join(str(error).split())}") from error
-    except (aws.HTTPClientError, aws.ConnectionError) as error:
-        raise ConnectionError(f"no answer from {endpoint} for {uri} ({error}): check AWS_ENDPOINT_URL") from error
-    except TimeoutError as error:
-        slow = f"does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
-        raise TimeoutError(f"{endpoint} {slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL") from error
+    except StorageError:
+        raise
+    except BotoCoreError as error:
+        raise _from_botocore(error, path) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(error.errno, f"no space left on this machine for a copy of {uri}") from error
-        what = f"writing {size} bytes to" if size else "using"
-        raise OSError(
-            error.errno, f"{endpoint} failed at {what} {uri}: {_code(error)} {error.strerror or error}"
-        ) from error
+        raise _from_os_error(error, path, size) from error
+
+
+def _from_botocore(error: BotoCoreError, path: str) -> Exception:
+    """What to raise for an error of the client: no answer, no credentials, no valid name."""
+    import botocore.exceptions as aws
+
+    uri = f"s3://{path}"
+    message = " ".join(str(error).split())
+    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
+        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return AccessDeniedError(f"no complete credentials for {uri}: {hint}")
+    if isinstance(error, aws.ParamValidationError):
+        return ValueError(f"{uri} is no valid S3 name: {message}")
+    if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
+        return UnreachableError(f"no answer from {_endpoint()} for {uri} ({error}): check AWS_ENDPOINT_URL")
+    return StorageError(f"cannot use {uri}: {message}")
+
+
+def _from_os_error(error: OSError, path: str, size: int) -> StorageError:
+    """What to raise for the OSError that s3fs makes of the server's answer."""
+    endpoint, uri, code = _endpoint(), f"s3://{path}", _code(error)
+    if isinstance(error, FileNotFoundError):
+        if code == "NoSuchBucket":
+            bucket = path.partition("/")[0]
+            return FileMissingError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it")
+        return FileMissingError(f"there is no object {uri} at {endpoint}")
+    if isinstance(error, IsADirectoryError):
+        return IsFolderError(f"{uri} is a prefix of objects where one object is needed")
+    if isinstance(error, PermissionError):
+        hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of the bucket"
+        return AccessDeniedError(f"{endpoint} refuses access to {uri} ({code or error}): {hint}")
+    if isinstance(error, TimeoutError):
+        slow = f"{endpoint} does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
+        return StorageTimeoutError(f"{slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL")
+    if error.errno == errno.ENOSPC:
+        return NoSpaceError(error.errno, f"no space left on this machine for a copy of {uri}")
+    action = f"writing {size} bytes to" if size else "using"
+    return StorageError(error.errno, f"{endpoint} failed at {action} {uri}: {code} {error.strerror or error}")
+
+
+def _endpoint() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"

@@ -19,7 +19,7 @@ def scratch_folder() -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=_NEW))
     lock = os.open(new, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    folder = new.rename(new.with_name(new.name.replace(_NEW, _LOCKED)))  # seen by others only with its lock
+    folder = new.rename(new.with_name(new.name.replace(_NEW, _LOCKED)))  # visible to others only with its lock
     try:
         yield folder
     finally:
@@ -28,7 +28,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_abandoned() -> list[Path]:
-    """Remove the folders whose process is gone: they hold crops of faces that nobody else would delete."""
+    """Remove the folders whose process is gone: they hold crops of faces, and no other process deletes them."""
     removed = []
     for folder in Path(tempfile.gettempdir()).glob(f"{_LOCKED}*"):
         try:
@@ -40,7 +40,7 @@ def remove_abandoned() -> list[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
         except BlockingIOError:
-            continue  # at work
+            continue  # its process is running
         finally:
             os.close(lock)
     return removed

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import plan_shards, plan_to_json
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers.shard_builder import load_detector
@@ -43,10 +43,11 @@ def timed(command, core=None):
 
 
 def plans_of(config):
-    """What the shard job would plan, made in this process."""
+    """The plan that the preprocessing job would make, made in this process."""
     videos = list_videos(config).videos
-    facts = {v.key: look(v, config, ffmpeg=find_ffmpeg(), load_detector=lambda: load_detector(config)) for v in videos}
-    return plan_shards(videos, facts, config)
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: load_detector(config)}
+    scans = {video.key: scan_video(video, config, **tools) for video in videos}
+    return plan_shards(videos, scans, config)
 
 
 class Worker:

@@ -9,8 +9,10 @@ import pytest
 from pipeline import storage
 from pipeline.config import dataset_fingerprint
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import read_dataset, read_index
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.plan.shard_plan import digest
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
@@ -40,7 +42,7 @@ def thousand(draw, looped, config_of, tmp_path_factory):
 
 def write_shards(plans, config, uri, toolchain, folder):
     """One shard built from its video; the others with the same pictures under their own names."""
-    built = ShardBuilder(config.to_json(), uri, toolchain).build(plans[0])
+    built = ShardBuilder(config, uri, toolchain).build(plans[0])
     tar = shards.shard_uri(uri, plans[0].name)
     segments = [verify.decode_slice(storage.read_bytes(tar, row.offset, row.size)) for row in built.samples]
     for plan in plans[1:]:
@@ -56,8 +58,9 @@ def write_shards(plans, config, uri, toolchain, folder):
 
 
 def _record(plan, path, file, row, built) -> ShardRecord:
-    own = {"name": plan.name, "sha256": shards.sha256_of(path), "size_bytes": path.stat().st_size}
-    return replace(built, **own, plan_digest=digest(plan), samples=tuple(file.rows), videos=(row,), spans=plan.spans)
+    own = {"name": plan.name, "sha256": shards.sha256_of_file(path), "size_bytes": path.stat().st_size}
+    own |= {"plan_digest": plan_digest(plan), "samples": tuple(file.rows), "videos": (row,), "spans": plan.spans}
+    return replace(built, **own)
 
 
 def test_a_rerun_is_free(thousand, table, tmp_path):
@@ -78,11 +81,11 @@ def test_a_rerun_is_free(thousand, table, tmp_path):
 def test_verification_against_hashing_alone(thousand, table):
     config, uri, _ = thousand
     preprocess.run(config)
-    info = shards.read_dataset(uri)
+    info = read_dataset(uri)
     megabytes = sum(entry.size_bytes for entry in info.shards) / 1e6
     begin = time.perf_counter()
     for entry in info.shards:
-        shards.sha256_at(shards.shard_uri(uri, entry.name))
+        shards.sha256_of_uri(shards.shard_uri(uri, entry.name))
     hashing_s, begin = time.perf_counter() - begin, time.perf_counter()
     verify.run(config.model_copy(update={"train": replace(config.train, dataset=uri)}))
     verify_s = time.perf_counter() - begin
@@ -102,10 +105,10 @@ def test_the_index_of_many_samples(thousand, table, tmp_path):
         for n in range(NUM_SHARDS)
     ]
     begin = time.perf_counter()
-    shards.finish_dataset(str(tmp_path / "d"), config, records, find_toolchain())
+    commit_dataset(str(tmp_path / "d"), config, records, find_toolchain())
     seconds = time.perf_counter() - begin
     number = NUM_SHARDS * SAMPLES_PER_SHARD
     table.add(f"index, card and page of {number:,} samples", f"{seconds:.1f} s, {number / seconds:,.0f} samples/s")
     begin = time.perf_counter()
-    assert len(shards.read_index(str(tmp_path / "d"))) == number
+    assert len(read_index(str(tmp_path / "d"))) == number
     table.add(f"reading that index of {number:,} samples", f"{time.perf_counter() - begin:.1f} s")

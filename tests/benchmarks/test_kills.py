@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
 from pipeline.jobs import verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
 from pipeline.runtime.progress import result_from_json
@@ -44,8 +45,8 @@ def undisturbed(talkers, config_of, tmp_path_factory):
     """The dataset that every killed build must equal, made in this process."""
     root = tmp_path_factory.mktemp("undisturbed")
     config, toolchain = config_of(talkers, root, **SETTINGS), find_toolchain()
-    builder = ShardBuilder(config.to_json(), str(root / "d"), toolchain)
-    return shards.finish_dataset(str(root / "d"), config, [builder.build(p) for p in plans_of(config)], toolchain)
+    builder = ShardBuilder(config, str(root / "d"), toolchain)
+    return commit_dataset(str(root / "d"), config, [builder.build(p) for p in plans_of(config)], toolchain)
 
 
 def start(config, folder):
@@ -102,11 +103,11 @@ def kill_driver(process, root, num_done, delay_s):
 
 
 def require_same(uri, undisturbed, config):
-    info, rows = shards.read_dataset(uri), shards.read_index(uri)
+    info, rows = read_dataset(uri), read_index(uri)
     assert info.digest == undisturbed.digest
-    assert {row.key for row in rows} == {row.key for row in shards.read_index(undisturbed.uri)}
+    assert {row.key for row in rows} == {row.key for row in read_index(undisturbed.uri)}
     assert len({row.key for row in rows}) == len(rows) == info.counts["samples"]
-    assert [row.uri for row in shards.read_videos(uri)] == [row.uri for row in shards.read_videos(undisturbed.uri)]
+    assert [row.uri for row in read_videos(uri)] == [row.uri for row in read_videos(undisturbed.uri)]
     assert info.counts == undisturbed.counts
     verify.run(config.model_copy(update={"train": replace(config.train, dataset=uri)}))
 

@@ -14,6 +14,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.runtime.progress import result_from_json
@@ -159,7 +161,7 @@ class Build:
 
     wall_s: float
     start_s: float  # of wall_s, until the first shard was begun
-    info: shards.DatasetInfo
+    info: DatasetInfo
 
 
 def without_ray(config, folder):
@@ -173,7 +175,7 @@ def without_ray(config, folder):
         both(*[stack.enter_context(worker) for worker in workers])
         sidecars = (storage.read_text(shards.shard_uri(uri, plan.name, "json")) for plan in plans)
         records = [shards.record_from_json(text) for text in sidecars]
-        info = shards.finish_dataset(uri, config, records, find_toolchain())
+        info = commit_dataset(uri, config, records, find_toolchain())
     return Build(time.perf_counter() - begin, first.seconds, info)
 
 
@@ -185,7 +187,7 @@ def with_ray(config, folder):
     with FirstShard(Path(config.storage.root), "datasets/*/attempts/*") as first:
         timed([sys.executable, "-m", "pipeline.jobs.preprocess", folder / "config.json"])
     wall_s = time.perf_counter() - begin
-    info = shards.read_dataset(result_from_json((folder / "result.json").read_bytes()).output_uri)
+    info = read_dataset(result_from_json((folder / "result.json").read_bytes()).output_uri)
     return Build(wall_s, first.seconds, info)
 
 

@@ -15,7 +15,7 @@ def main() -> None:
     folder, dataset_uri = Path(sys.argv[1]), sys.argv[2]
     config = Config.model_validate_json((folder / "config.json").read_text())
     plans = [plan_from_json(line) for line in (folder / "plans.jsonl").read_text().splitlines()]
-    builder = ShardBuilder(config.to_json(), dataset_uri, find_toolchain())
+    builder = ShardBuilder(config, dataset_uri, find_toolchain())
     print("ready", flush=True)
     for _ in sys.stdin:
         before, begin = os.times(), time.perf_counter()

@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetInfo, finish_dataset, record_to_json, sha256_of
+from pipeline.dataset.format.shards import record_to_json, sha256_of_file
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, SampleRow, Segment, ShardRecord, VideoRow
 
 CROP_PX, NUM_MELS, RATE_HZ, HOP_S = 16, 8, 25.0, 0.01
@@ -61,7 +63,7 @@ def make_segment(
 
 
 def picture(level):
-    """A grey JPEG whose brightness says `level` in -1..1."""
+    """A grey JPEG whose brightness encodes `level` in -1..1."""
     grey = round(128 + 100 * float(level))
     ok, data = cv2.imencode(".jpg", np.full((CROP_PX, CROP_PX, 3), grey, np.uint8))
     assert ok
@@ -83,9 +85,9 @@ def write_dataset(directory: Path, config, segments_of_split, rejected=()) -> Da
         videos = tuple(video_row(name, segments) for name in dict.fromkeys(s.video_id for s in segments))
         videos += tuple(row for row in rejected if row.split == split)
         tar = directory / "shards" / f"{split}-00000.tar"
-        records.append(ShardRecord(f"{split}-00000", sha256_of(tar), tar.stat().st_size, "", tuple(rows), videos))
+        records.append(ShardRecord(f"{split}-00000", sha256_of_file(tar), tar.stat().st_size, "", tuple(rows), videos))
         tar.with_suffix(".json").write_text(record_to_json(records[-1]))
-    return finish_dataset(str(directory), config, records, {})
+    return commit_dataset(str(directory), config, records, {})
 
 
 def video_row(video_id, segments) -> VideoRow:
@@ -106,7 +108,7 @@ def labels_summed(row: VideoRow, labels) -> VideoRow:
 
 
 def index_row(segment, shard="train-00000.tar", offset=0, size=1) -> SampleRow:
-    """A row of index.parquet for a segment that nobody will read."""
+    """A row of index.parquet for a segment that is never read."""
     where = (segment.start_s, segment.num_preroll, segment.num_frames, 1.0, 1.0, 1.0, 1.0)
     named = (segment.key, shard, offset, size, segment.video_id, segment.person, segment.group, segment.split)
     return SampleRow(*named, *where)

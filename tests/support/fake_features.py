@@ -1,4 +1,4 @@
-"""A small dataset of features that tell of the labels, each with a number of its own in its first column."""
+"""A small dataset of features that follow the labels, each with a number of its own in its first column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.dataset.format.shards import DatasetInfo, finish_dataset, sha256_of
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.format.shards import sha256_of_file
 from pipeline.records import Segment, ShardRecord
 from pipeline.records.features import FeatureOrigin, SegmentFeatures
 from tests.support.fake_dataset import make_segment, video_row, write_shard
@@ -26,7 +28,7 @@ ORIGIN = FeatureOrigin(
 
 
 def feature_segment(video_id: str, split: str, seed: int = 0, *, no_video=(), no_audio=(), **changes) -> Segment:
-    """Video features tell of valence, audio features of arousal; `no_*` are own frames."""
+    """Video features follow valence, audio features arousal; `no_*` are own frames."""
     segment = make_segment(video_id, split, NUM_FRAMES, NUM_PREROLL, seed=seed, **changes)
     own = np.nan_to_num(segment.labels[segment.num_preroll :])
     rng = np.random.default_rng(seed)
@@ -48,9 +50,9 @@ def feature_dataset(directory: Path, segments_of_split: dict[str, list[Segment]]
         rows = write_shard(directory, name, segments)
         videos = tuple(video_row(video, segments) for video in dict.fromkeys(s.video_id for s in segments))
         tar = directory / "shards" / f"{name}.tar"
-        records.append(ShardRecord(name, sha256_of(tar), tar.stat().st_size, "", tuple(rows), videos))
+        records.append(ShardRecord(name, sha256_of_file(tar), tar.stat().st_size, "", tuple(rows), videos))
     features = dataclasses.replace(ORIGIN, **origin)
-    return finish_dataset(str(directory), Config.model_validate(SECTIONS), records, {}, features=features)
+    return commit_dataset(str(directory), Config.model_validate(SECTIONS), records, {}, features=features)
 
 
 def small_features(directory: Path, splits=("train", "val", "test"), count: int = 3, **origin) -> DatasetInfo:

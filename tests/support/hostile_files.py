@@ -68,7 +68,7 @@ def two_hundred_streams(path: Path) -> Path:
 
 
 def table_of_samples_too_large_for_memory(path: Path) -> Path:
-    """An MP4 whose table of samples says: sixty million, a byte each."""
+    """An MP4 whose table of samples claims sixty million of them, a byte each."""
     clip(path, sound=tone(2.0), sound_codec="aac")
     patch_box(path, b"stsz", 4, 1)
     return patch_box(path, b"stsz", 8, 60_000_000)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.config import load
-from pipeline.dataset.format import shards
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import verify
@@ -45,18 +46,24 @@ def plans_of(config, *video_ids):
 
 
 def anchor_of(config, video):
-    """Where the person is, as the look before the plan finds it for a video that will be cut."""
+    """Where the person is, as the scan before the plan finds it for a video that will be cut."""
     cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
-    return look(video, cut, ffmpeg=find_ffmpeg(), load_detector=lambda: shard_builder.load_detector(config)).anchor
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
+    return scan_video(video, cut, **tools).anchor
 
 
 def build_in_process(config, name="talk"):
     """The dataset of a configuration, built by one worker in this process, without Ray."""
     toolchain = shard_builder.find_toolchain()
     uri = storage.join(config.storage.root, "datasets", name)
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
-    records = [worker.build(plan) for plan in plans_of(config)]
-    return shards.finish_dataset(uri, config, records, toolchain)
+    builder = shard_builder.ShardBuilder(config, uri, toolchain)
+    records = [builder.build(plan) for plan in plans_of(config)]
+    return commit_dataset(uri, config, records, toolchain)
+
+
+def builder_of(config, uri):
+    """A worker that builds shards, in this process."""
+    return shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain())
 
 
 def start_job(config, folder, kind="preprocess"):
@@ -108,16 +115,16 @@ def survivors(folder):
 
 def require_invariants(uri, undisturbed):
     """Whatever happened: every input once, committed bytes as recorded, equal to the undisturbed build."""
-    info = shards.read_dataset(uri)
+    info = read_dataset(uri)
     assert info.digest == undisturbed.digest
     assert not list(filter(None, (verify.problem_of(uri, s, rows_of(uri, s.name)) for s in info.shards)))
-    keys = [row.key for row in shards.read_index(uri)]
+    keys = [row.key for row in read_index(uri)]
     assert len(keys) == len(set(keys)) == info.counts["samples"]
-    rows = shards.read_videos(uri)
-    assert sorted(row.uri for row in rows) == sorted(row.uri for row in shards.read_videos(undisturbed.uri))
+    rows = read_videos(uri)
+    assert sorted(row.uri for row in rows) == sorted(row.uri for row in read_videos(undisturbed.uri))
     assert info.counts["ok"] + info.counts["rejected"] == len(rows)
     assert storage.list_files(storage.join(uri, "attempts")) == []
 
 
 def rows_of(uri, name):
-    return [row for row in shards.read_index(uri) if row.shard == f"{name}.tar"]
+    return [row for row in read_index(uri) if row.shard == f"{name}.tar"]

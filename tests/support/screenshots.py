@@ -1,8 +1,11 @@
-"""Renders an evaluation's report.html in headless Chromium and fails on any console message or missing picture.
+"""Renders HTML pages in headless Chromium and fails on any console message or missing picture.
 
-Run as `python -m tests.screenshots [REPORT.html [PICTURE.png]]`; without arguments, the newest report below
-./outputs (with nothing hidden) becomes the picture that README shows.
+`make screenshots` makes the pictures of the documentation from the newest demo below ./outputs: the report of the
+evaluation with nothing masked, and the quality page of the dataset that it was made on. One page alone:
+`python -m tests.support.screenshots PAGE.html PICTURE.png`.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -14,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PICTURE = ROOT / "infra/pictures/report.png"
+PICTURES = ROOT / "docs/pictures"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = [
     "--headless",
@@ -45,7 +48,10 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
     chromium = find_chromium()
     if chromium is None:
         raise PageError("no Chromium on PATH; install it, e.g. apt-get install chromium")
+    if not page.exists():
+        raise PageError(f"there is no page {page}")
     picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as profile:
         command = [chromium, *OPTIONS, f"--user-data-dir={profile}", f"--window-size={width_px},{height_px}"]
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -59,23 +65,33 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
 
 
 def newest_report(outputs: Path = ROOT / "outputs") -> Path:
-    """The report made last below `outputs`, of an evaluation with nothing hidden."""
-    manifests = sorted(outputs.glob("evaluations/*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
+    """The demo's report made last below `outputs`, of the evaluation with nothing masked."""
+    manifests = sorted(outputs.glob("evaluations/demo-*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
     reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["masked_modality"] == "none"]
     if not reports:
         raise PageError(f"no report.html below {outputs}; run `make demo` first")
     return reports[-1]
 
 
+def quality_page_of(report: Path) -> Path:
+    """The quality page of the dataset that a report is about."""
+    dataset = json.loads(report.with_name("manifest.json").read_text())["dataset"]
+    return report.parents[3] / "datasets" / dataset / "quality.html"
+
+
 def main() -> None:
-    """Make the picture and say where it is."""
-    page = Path(sys.argv[1]) if len(sys.argv) > 1 else newest_report()
-    picture = Path(sys.argv[2]) if len(sys.argv) > 2 else PICTURE
+    """Make the pictures and print where they are."""
     try:
-        screenshot(page, picture)
+        if len(sys.argv) > 1:
+            pairs = [(Path(sys.argv[1]), Path(sys.argv[2]))]
+        else:
+            report = newest_report()
+            pairs = [(report, PICTURES / "report.png"), (quality_page_of(report), PICTURES / "quality.png")]
+        for page, picture in pairs:
+            screenshot(page, picture)
+            print(f"{page}\n-> {picture}")
     except PageError as error:
         raise SystemExit(f"error: {error}") from None
-    print(f"{page}\n-> {picture}")
 
 
 if __name__ == "__main__":

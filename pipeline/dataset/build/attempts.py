@@ -1,4 +1,4 @@
-"""Marks that workers leave on storage, so that who works on a shard next knows what killed the one before."""
+"""Marks on the storage of which worker works on which span, so that the next one can tell what killed it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from pipeline import storage
 from pipeline.records import Span
 
 FOLDER = "attempts"
+MAX_CRASHES = 2  # of workers on one span, before the span is rejected as the cause
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One worker's try at one shard."""
+    """One worker's attempt at one shard."""
 
     dataset_uri: str
     shard: str
     number: int  # from 1
-    run: str  # of the driver that asked for it
+    run: str  # of the driver that submitted it
 
-    def note(self, span: Span | None) -> None:
-        """Say which span is being worked on; None once nothing but the finished tar is left to do."""
+    def mark(self, span: Span | None) -> None:
+        """Write which span is worked on; None once nothing but the finished tar is left to do."""
         storage.publish_bytes(_mark(self.run, span), _uri(self.dataset_uri, self.shard, self.number))
 
     def crashes(self) -> Counter[str]:
-        """How many workers died on each span, by `name_of`.
+        """Count the workers that died on each span, by `span_name`.
 
-        Only those count whose driver outlived them: a driver that was killed takes its workers with it, whatever
-        they were doing. Marks that are gone count for nothing: another run has committed the dataset meanwhile, and
-        this one will find the same bytes there.
+        Only attempts of this run count: a driver that was killed takes its workers with it, whatever they were doing.
+        Marks that are missing count for nothing: another run has committed the dataset meanwhile, and this one will
+        find the same bytes there.
         """
         marks = []
         for number in range(1, self.number):
@@ -44,27 +45,27 @@ class Attempt:
 
 
 def begin(dataset_uri: str, shard: str, run: str) -> Attempt:
-    """Leave the mark that a worker has begun a shard."""
+    """Write the mark that a worker has begun a shard, under the first number that is free."""
     mark = _mark(run, None)
     uris = ((n, _uri(dataset_uri, shard, n)) for n in itertools.count(1))
     number = next(n for n, uri in uris if storage.create_if_absent(mark, uri))
     return Attempt(dataset_uri, shard, number, run)
 
 
-def forget(dataset_uri: str) -> None:
+def delete_marks(dataset_uri: str) -> None:
     """Remove all marks of a finished dataset."""
     for mark in storage.list_files(storage.join(dataset_uri, FOLDER)):
         storage.delete(mark.uri)
 
 
-def name_of(span: Span) -> str:
-    """What a span is called in marks."""
+def span_name(span: Span) -> str:
+    """The name of a span in marks."""
     return f"{span.video.key}@{span.start_frame}"
 
 
 def _mark(run: str, span: Span | None) -> bytes:
-    who = {"host": socket.gethostname(), "pid": os.getpid(), "run": run}
-    return json.dumps({**who, "span": name_of(span) if span else ""}).encode()
+    worker = {"host": socket.gethostname(), "pid": os.getpid(), "run": run}
+    return json.dumps({**worker, "span": span_name(span) if span else ""}).encode()
 
 
 def _uri(dataset_uri: str, shard: str, number: int) -> str:

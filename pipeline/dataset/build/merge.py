@@ -1,32 +1,25 @@
-"""The rows of a video's spans as the one row of the video."""
+"""The rows of a video's spans merged into the one row of the video."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
-from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, joined
+from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, join_gaps
 from pipeline.media.faces.detect import Box
-from pipeline.media.faces.track import distance, near
-from pipeline.records import STAGE_SECONDS, Gap, VisibleFace, VideoRow
+from pipeline.media.faces.track import distance, is_near
+from pipeline.records import STAGE_SECONDS, Gap, VideoRow, VisibleFace
 
-_SUMS = (
-    "duration_s",
-    "covered_s",
-    "num_segments",
-    "num_faces",
-    "num_cuts",
-    *STAGE_SECONDS,
-)
-_MEANS = ("score", "x0", "y0", "x1", "y1")
-MAX_AWAY_S = 1.0  # somebody who is away for longer between two spans is told of anew
-_ROUNDING_S = 1e-3  # of the times of faces
+_SUMS = ("duration_s", "covered_s", "num_segments", "num_faces", "num_cuts", *STAGE_SECONDS)
 _SHARES = ("face_fraction", "audio_fraction", "silent_fraction", "clipped_fraction")  # of the time that a span lasts
+_FACE_MEANS = ("score", "x0", "y0", "x1", "y1")
+_FACE_SUMS = ("num_frames", "num_followed")
+MAX_ABSENCE_S = 1.0  # a face that is away for longer between two spans is listed as another one
+_ROUNDING_S = 1e-3  # of the times of faces
 
 
 def merge_spans(rows: Iterable[VideoRow]) -> list[VideoRow]:
-    """One row per stream from one row per span, sorted by stream.
+    """Merge the rows of all spans into one row per stream, sorted by stream.
 
     A stream is ok when at least one of its spans gave a segment; lost or short spans make it `partial`.
 
@@ -40,46 +33,47 @@ def merge_spans(rows: Iterable[VideoRow]) -> list[VideoRow]:
 
 
 def _merge(spans: Sequence[VideoRow]) -> VideoRow:
-    gaps = joined([*(gap for row in spans for gap in row.gaps), *_lost(spans)])
+    gaps = join_gaps([*(gap for row in spans for gap in row.gaps), *_lost(spans)])
     if len(spans) == 1:
         return replace(spans[0], gaps=gaps)
-    told = max(spans, key=lambda row: (bool(row.container), row.labelled_frames))  # who saw the file, and its labels
-    changes: dict[str, Any] = {name: sum(getattr(row, name) for row in spans) for name in _SUMS}
-    seconds = sum(row.duration_s for row in spans) or 1.0
-    changes |= {name: sum(getattr(row, name) * row.duration_s for row in spans) / seconds for name in _SHARES}
+    # The container's fields and the labels are the same for all spans that got as far as reading them.
+    base = max(spans, key=lambda row: (bool(row.container), row.labelled_frames))
+    sums = {name: sum(getattr(row, name) for row in spans) for name in _SUMS}
+    duration_s = sums["duration_s"] or 1.0
+    shares = {name: sum(getattr(row, name) * row.duration_s for row in spans) / duration_s for name in _SHARES}
     listed = [face for row in spans for face in row.faces]
-    changes["gaps"], changes["faces"] = gaps, people_of(listed)
-    changes["num_faces"] -= len(listed) - len(changes["faces"])
-    attempts = max(row.attempts for row in spans)
-    return replace(told, **changes, **_outcome(spans), num_spans=len(spans), attempts=attempts)
+    faces = join_faces(listed)
+    sums["num_faces"] -= len(listed) - len(faces)
+    merged = replace(base, **sums, **shares, gaps=gaps, faces=faces, num_spans=len(spans))
+    return _with_outcome(replace(merged, attempts=max(row.attempts for row in spans)), spans)
 
 
-def people_of(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
-    """The faces of successive spans, with those put together that go on in the next span where they were.
+def join_faces(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
+    """Join the faces of successive spans that go on in the next span where they were.
 
-    Each span chose by itself, so that a face may be followed in one span and not in the next.
+    Each span chose its person independently, so that a face may be followed in one span and not in the next.
     """
-    people: list[VisibleFace] = []
+    joined: list[VisibleFace] = []
     for face in sorted(faces, key=lambda face: face.start_s):
-        earlier = [person for person in people if _goes_on(person, face)]
+        earlier = [before for before in joined if _goes_on(before, face)]
         if earlier:
-            before = min(earlier, key=lambda person: distance(_box(person), _box(face)))
-            people[people.index(before)] = _one(before, face)
+            nearest = min(earlier, key=lambda before: distance(_box(before), _box(face)))
+            joined[joined.index(nearest)] = _join(nearest, face)
         else:
-            people.append(face)
-    return tuple(sorted(people, key=lambda face: (not face.num_followed, -face.num_frames, face.start_s)))
+            joined.append(face)
+    return tuple(sorted(joined, key=lambda face: (not face.num_followed, -face.num_frames, face.start_s)))
 
 
 def _goes_on(before: VisibleFace, after: VisibleFace) -> bool:
-    within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_AWAY_S
-    return within and near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
+    within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_ABSENCE_S
+    return within and is_near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
 
 
-def _one(before: VisibleFace, after: VisibleFace) -> VisibleFace:
-    share = after.num_frames / (before.num_frames + after.num_frames)
-    means = {name: getattr(before, name) * (1 - share) + getattr(after, name) * share for name in _MEANS}
-    frames = {name: getattr(before, name) + getattr(after, name) for name in ("num_frames", "num_followed")}
-    return replace(before, stop_s=after.stop_s, **{name: round(mean, 3) for name, mean in means.items()}, **frames)
+def _join(before: VisibleFace, after: VisibleFace) -> VisibleFace:
+    weight = after.num_frames / (before.num_frames + after.num_frames)
+    means = {name: getattr(before, name) * (1 - weight) + getattr(after, name) * weight for name in _FACE_MEANS}
+    sums = {name: getattr(before, name) + getattr(after, name) for name in _FACE_SUMS}
+    return replace(before, stop_s=after.stop_s, **{name: round(mean, 3) for name, mean in means.items()}, **sums)
 
 
 def _box(face: VisibleFace) -> Box:
@@ -87,9 +81,9 @@ def _box(face: VisibleFace) -> Box:
 
 
 def _lost(spans: Sequence[VideoRow]) -> Iterator[Gap]:
-    """What no frame of the dataset tells of: spans that were lost, and what could not be decoded at a span's end.
+    """The gaps that no frame of the dataset shows: spans that were lost, and what was not decoded at a span's end.
 
-    A span that lasts 0 s was lost before anybody knew how long it is. A video that is lost as a whole has its reason.
+    A span that lasts 0 s was lost before its duration was known. A video that is lost as a whole has its reason.
     """
     if all(row.status == "rejected" for row in spans):
         return
@@ -103,13 +97,14 @@ def _lost(spans: Sequence[VideoRow]) -> Iterator[Gap]:
         start_s = end_s
 
 
-def _outcome(spans: Sequence[VideoRow]) -> dict[str, Any]:
-    lost = [row for row in spans if row.status == "rejected"]
-    first = next((row for row in lost or spans if row.reason), None)
+def _with_outcome(row: VideoRow, spans: Sequence[VideoRow]) -> VideoRow:
+    """The row with the status, stage, reason and detail that those of its spans give."""
+    lost = [span for span in spans if span.status == "rejected"]
+    first = next((span for span in lost or spans if span.reason), None)
     if first is None:
-        return {"status": "ok", "stage": "", "reason": "", "detail": ""}
+        return replace(row, status="ok", stage="", reason="", detail="")
     if len(lost) == len(spans):
         detail = f"none of {len(spans)} spans could be used; the first: {first.detail}"
-        return {"status": "rejected", "stage": first.stage, "reason": first.reason, "detail": detail}
-    why = f"{len(lost)} of {len(spans)} spans were lost; {first.reason}: " if lost else ""
-    return {"status": "ok", "stage": first.stage, "reason": "partial", "detail": f"{why}{first.detail}"}
+        return replace(row, status="rejected", stage=first.stage, reason=first.reason, detail=detail)
+    loss = f"{len(lost)} of {len(spans)} spans were lost; {first.reason}: " if lost else ""
+    return replace(row, status="ok", stage=first.stage, reason="partial", detail=f"{loss}{first.detail}")

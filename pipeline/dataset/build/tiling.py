@@ -11,8 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.sources.labels import onto_clock
-from pipeline.media.read_sound import FLOOR_POWER
+from pipeline.dataset.sources.label_clock import onto_clock
+from pipeline.media.log_mel import FLOOR_POWER
 from pipeline.records import FRAME_DTYPE, Annotations, Segment, Video
 
 FLOOR_DB = 10 * math.log10(FLOOR_POWER)  # where there is no sound
@@ -20,7 +20,7 @@ FLOOR_DB = 10 * math.log10(FLOOR_POWER)  # where there is no sound
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a clock is cut."""
+    """The grid by which a clock is cut into segments."""
 
     frame_rate_hz: float
     hop_s: float
@@ -30,15 +30,15 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class SpanSignals:
-    """Everything one span of a stream gives, on one clock."""
+    """All signals of one span of a stream, on one clock."""
 
     frames: NDArray[np.void]  # FRAME_DTYPE (N,)
     mjpeg_path: Path  # JPEGs of the frames with a face, by offset and size
     mel_db: NDArray[np.float16]  # (hops, mels), from the hop nearest to the first frame's time on
     hop_ok: NDArray[np.bool_]  # (hops,)
     annotations: Annotations
-    first_frame: int = 0  # which frame of the clock `frames` begins with
-    start_frame: int = 0  # which one the first segment begins with: those before it are its context
+    first_frame: int = 0  # of the clock: `frames[0]`
+    start_frame: int = 0  # of the clock: the first segment's own first frame; those before it are its context
     followed: str = ""  # how the person was chosen
 
 
@@ -63,7 +63,7 @@ def tile(video: Video, signals: SpanSignals, tiling: Tiling) -> Iterator[Segment
     with signals.mjpeg_path.open("rb") as mjpeg:
         for start in range(0, len(frames) - tiling.num_preroll, tiling.num_frames):
             part = slice(start, min(start + tiling.num_preroll + tiling.num_frames, len(frames)))
-            own, faces = _cut_faces(frames[part], mjpeg)
+            segment_frames, faces_mjpeg = _cut_faces(frames[part], mjpeg)
             yield Segment(
                 video_id=video.video_id,
                 person=video.person,
@@ -73,8 +73,8 @@ def tile(video: Video, signals: SpanSignals, tiling: Tiling) -> Iterator[Segment
                 num_preroll=tiling.num_preroll,
                 frame_rate_hz=tiling.frame_rate_hz,
                 hop_s=tiling.hop_s,
-                frames=own,
-                faces_mjpeg=faces,
+                frames=segment_frames,
+                faces_mjpeg=faces_mjpeg,
                 mel_db=_cut_mel(signals, part, tiling),
                 labels=labels[part],
                 annotations=_cut_annotations(signals, part, tiling),
@@ -112,16 +112,16 @@ def _hop_at(frame: int, tiling: Tiling) -> int:
 def _cut_faces(frames: NDArray[np.void], mjpeg: BinaryIO) -> tuple[NDArray[np.void], bytes]:
     """The frames with offsets into their own part of the mjpeg, and that part."""
     frames = frames.copy()
-    seen = frames[frames["size"] > 0]
+    with_face = frames[frames["size"] > 0]
     frames["offset"][frames["size"] == 0] = 0
-    if len(seen) == 0:
+    if len(with_face) == 0:
         return frames, b""
-    first, end = int(seen["offset"][0]), int(seen["offset"][-1] + seen["size"][-1])
+    first, end = int(with_face["offset"][0]), int(with_face["offset"][-1] + with_face["size"][-1])
     mjpeg.seek(first)
-    faces = mjpeg.read(end - first)
-    assert len(faces) == end - first, f"mjpeg ends within bytes {first} to {end}"
+    faces_mjpeg = mjpeg.read(end - first)
+    assert len(faces_mjpeg) == end - first, f"mjpeg ends within bytes {first} to {end}"
     frames["offset"][frames["size"] > 0] -= first
-    return frames, faces
+    return frames, faces_mjpeg
 
 
 def _cut_mel(signals: SpanSignals, part: slice, tiling: Tiling) -> NDArray[np.float16]:

@@ -1,4 +1,4 @@
-"""A new version of a dataset: what it keeps of its parent, byte for byte, and what it leaves behind."""
+"""A new version of a dataset: which shards of its parent it reuses byte for byte, and which streams it drops."""
 
 from __future__ import annotations
 
@@ -10,61 +10,75 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.config.uris import uri_settings
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetError, DatasetInfo
-from pipeline.dataset.plan.shard_plan import digest
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
 from pipeline.storage.scratch import scratch_folder
 
 NUM_COPIERS = 8
-MAX_NAMED = 10  # groups in one line
-SETTINGS = ("source", "media", "faces", "sound", "segments")  # that all shards of a dataset share
+MAX_LISTED_GROUPS = 10  # in one line
+SHARED_SECTIONS = (
+    "source",
+    "media",
+    "faces",
+    "sound",
+    "segments",
+)  # of the configuration that all shards of a dataset share
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """How a source differs from the dataset that was made of it earlier; a changed stream is removed and added."""
+class SourceDifference:
+    """How a source differs from the dataset that was built from it earlier; a changed stream is removed and added."""
 
     added: list[Video]
-    removed: set[str]  # keys
-    kept: set[str]
-    splits_kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # by group: its split, and what was asked for
+    removed: set[str]  # keys of streams
+    kept: set[str]  # keys of streams
+    splits_kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # by group: its split, and the requested one
 
     def fingerprint(self, parent: DatasetInfo, toolchain: dict[str, str]) -> str:
         """What the new version depends on besides the settings it shares with its parent."""
-        streams = [[v.key, *_content(v), v.split] for v in self.added]
+        streams = [[video.key, *_content_of(video), video.split] for video in self.added]
         return fingerprint("extend", parent.name, parent.digest, sorted(streams), sorted(self.removed), toolchain)
 
 
-def compare(records: Sequence[ShardRecord], videos: Sequence[Video]) -> Difference:
-    """What changed between the streams of a dataset and those of the source; groups keep the split they had."""
+def compare_with_source(records: Sequence[ShardRecord], videos: Sequence[Video]) -> SourceDifference:
+    """Find what changed between the streams of a dataset and those of the source.
+
+    Args:
+        records: of all shards of the dataset.
+        videos: all streams of the source; a group that the dataset has keeps its split there.
+    """
     before = {span.video.key: span.video for record in records for span in record.spans}
     splits = {video.group: video.split for video in before.values()}
-    asked = {v.group: v.split for v in sorted(videos, key=lambda v: v.group)}
-    moved = {group: (splits[group], split) for group, split in asked.items() if splits.get(group, split) != split}
-    now = {v.key: replace(v, split=splits.get(v.group, v.split)) for v in videos}
-    kept = {key for key, v in now.items() if key in before and _content(v) == _content(before[key])}
-    return Difference([v for key, v in now.items() if key not in kept], before.keys() - kept, kept, moved)
+    requested = {video.group: video.split for video in sorted(videos, key=lambda video: video.group)}
+    splits_kept = {
+        group: (splits[group], split) for group, split in requested.items() if splits.get(group, split) != split
+    }
+    now = {video.key: replace(video, split=splits.get(video.group, video.split)) for video in videos}
+    kept = {key for key, video in now.items() if key in before and _content_of(video) == _content_of(before[key])}
+    added = [video for key, video in now.items() if key not in kept]
+    return SourceDifference(added, before.keys() - kept, kept, splits_kept)
 
 
-def splits_kept_lines(difference: Difference, parent: DatasetInfo) -> tuple[str, ...]:
-    """A warning about groups that the source now has in another split; none when there are none."""
-    stays = [f"{group} in {split} (not {asked})" for group, (split, asked) in difference.splits_kept.items()]
-    if not stays:
+def splits_kept_lines(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:
+    """A warning about groups that the source now has in another split; empty when there are none."""
+    groups = [f"{group} in {split} (not {requested})" for group, (split, requested) in difference.splits_kept.items()]
+    if not groups:
         return ()
-    more = f", and {len(stays) - MAX_NAMED} more" if len(stays) > MAX_NAMED else ""
+    more = f", and {len(groups) - MAX_LISTED_GROUPS} more" if len(groups) > MAX_LISTED_GROUPS else ""
     return (
-        f"WARNING: {len(stays)} groups stay in the split that {parent.name} has them in, though the source says "
-        f"another: {', '.join(stays[:MAX_NAMED])}{more}; to move them, build a dataset anew, without --extend",
+        f"WARNING: {len(groups)} groups stay in the split that {parent.name} has them in, though the source says "
+        f"another: {', '.join(groups[:MAX_LISTED_GROUPS])}{more}; to move them, build a dataset anew, without --extend",
     )
 
 
-def _content(video: Video) -> tuple[str, ...]:
+def _content_of(video: Video) -> tuple[str, ...]:
     return video.content_id, video.labels_content_id, video.crops_content_id, video.group
 
 
-def key_of(row: VideoRow | SampleRow) -> str:
-    """The key of the stream that a row is of."""
+def stream_key_of(row: VideoRow | SampleRow) -> str:
+    """The key of the stream that a row belongs to."""
     return stream_key(row.video_id, row.person)
 
 
@@ -75,23 +89,28 @@ def require_same_settings(config: Config, parent: DatasetInfo) -> None:
             f"{parent.uri} holds features; extend the dataset {parent.features.parent} that they are of, and run iaca "
             f"extract on its new version"
         )
-    ours, theirs = (_settings(c) for c in (config, parent.config))
-    for name, value in ours.items():
-        if value != theirs[name]:
+    parent_settings = _settings(parent.config)
+    for name, value in _settings(config).items():
+        if value != parent_settings[name]:
             raise UsageError(
-                f"{name} is {value}, but {parent.name} was made with {theirs[name]}: "
+                f"{name} is {value}, but {parent.name} was made with {parent_settings[name]}: "
                 "a new version needs the settings of its parent"
             )
 
 
 def _settings(config: Config) -> dict[str, object]:
-    sections = {f"{s}.{name}": value for s in SETTINGS for name, value in vars(getattr(config, s)).items()}
-    where = {*uri_settings(), "source.shared"}
-    return {name: value for name, value in sections.items() if name not in where}
+    """The settings that all shards share, by name; where the inputs lie is not one of them."""
+    settings = {
+        f"{section}.{name}": value
+        for section in SHARED_SECTIONS
+        for name, value in vars(getattr(config, section)).items()
+    }
+    locations = {*uri_settings(), "source.shared"}
+    return {name: value for name, value in settings.items() if name not in locations}
 
 
 def read_records(info: DatasetInfo) -> list[ShardRecord]:
-    """The sidecars of a dataset's shards.
+    """Read the sidecars of a dataset's shards.
 
     Raises:
         DatasetError: one is missing or does not belong to its shard.
@@ -101,12 +120,18 @@ def read_records(info: DatasetInfo) -> list[ShardRecord]:
 
 
 def read_record(info: DatasetInfo, name: str, sha256: str) -> ShardRecord:
-    """The sidecar of one shard that `dataset.json` lists with this sha256."""
+    """Read the sidecar of one shard that `dataset.json` lists with this sha256.
+
+    Raises:
+        DatasetError: it is missing, damaged, or of another tar.
+    """
     uri = shards.shard_uri(info.uri, name, "json")
     try:
         record = shards.record_from_json(storage.read_text(uri))
     except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{uri} cannot be read ({error}); without it nobody knows how {name} was made") from error
+        raise DatasetError(
+            f"{uri} cannot be read ({error}); without it there is no record of how {name} was built"
+        ) from error
     if record.sha256 != sha256:
         raise DatasetError(f"{uri} is of a tar with sha256 {record.sha256}, dataset.json says {sha256}")
     return record
@@ -115,62 +140,63 @@ def read_record(info: DatasetInfo, name: str, sha256: str) -> ShardRecord:
 def reuse_shards(
     records: Sequence[ShardRecord], removed: Collection[str], parent: DatasetInfo, uri: str
 ) -> list[ShardRecord]:
-    """The parent's shards at `uri`: those without a removed stream linked or copied, the others made without it.
+    """Put the parent's shards at `uri`: those without a removed stream linked or copied, the others without it.
 
     Nothing is decoded: the samples of a tar are copied one by one, which gives the bytes that a build from the
-    source would give. A shard that nothing is left of is left out.
+    source would give. A shard that only holds removed streams is left out.
     """
 
-    def carry(record: ShardRecord) -> ShardRecord | None:
-        kept = [span for span in record.spans if span.video.key not in removed]
-        if not kept:
-            return None
-        for span in kept:
-            _copy_if_there(*(shards.sheet_uri(place, span, parent.config) for place in (parent.uri, uri)))
-        if len(kept) < len(record.spans):
-            return _without(record, removed, parent.uri, uri)
-        for extension in ("tar", "json"):  # the sidecar last: it says that the tar is complete
-            there = (shards.shard_uri(place, record.name, extension) for place in (parent.uri, uri))
-            _copy_if_there(*there, needed=True)
-        return record
+    def reuse(record: ShardRecord) -> ShardRecord | None:
+        return _reuse_shard(record, removed, parent, uri)
 
     with ThreadPoolExecutor(NUM_COPIERS) as copiers:
-        return [record for record in copiers.map(carry, records) if record]
+        return [record for record in copiers.map(reuse, records) if record]
 
 
-def _copy_if_there(source: str, target: str, *, needed: bool = False) -> None:
-    if needed or storage.exists(source):
-        storage.copy(source, target)
+def _reuse_shard(record: ShardRecord, removed: Collection[str], parent: DatasetInfo, uri: str) -> ShardRecord | None:
+    kept = [span for span in record.spans if span.video.key not in removed]
+    if not kept:
+        return None
+    for span in kept:
+        sheet = shards.sheet_uri(parent.uri, span, parent.config)
+        if storage.exists(sheet):
+            storage.copy(sheet, shards.sheet_uri(uri, span, parent.config))
+    if len(kept) < len(record.spans):
+        return _copy_without(record, removed, parent.uri, uri)
+    for extension in ("tar", "json"):  # the sidecar last: it says that the tar is complete
+        source = shards.shard_uri(parent.uri, record.name, extension)
+        storage.copy(source, shards.shard_uri(uri, record.name, extension))
+    return record
 
 
-def _without(record: ShardRecord, removed: Collection[str], parent_uri: str, uri: str) -> ShardRecord:
-    """The shard again, with the samples and rows of the streams that stay."""
+def _copy_without(record: ShardRecord, removed: Collection[str], parent_uri: str, uri: str) -> ShardRecord:
+    """Write the shard again with the samples and rows of the streams that stay."""
     spans = tuple(span for span in record.spans if span.video.key not in removed)
-    plan_digest = digest(ShardPlan(record.name, record.name.rpartition("-")[0], spans))
-    if found := shards.finished_shard(uri, record.name, plan_digest):
-        return found
+    digest = plan_digest(ShardPlan(record.name, record.name.rpartition("-")[0], spans))
+    if finished := shards.finished_shard(uri, record.name, digest):
+        return finished
     source = shards.shard_uri(parent_uri, record.name)
     with scratch_folder() as directory:
         path = directory / f"{record.name}.tar"
         with ShardFile(path) as tar:
             for row in record.samples:
-                if key_of(row) not in removed:
+                if stream_key_of(row) not in removed:
                     tar.add_slice(storage.read_bytes(source, row.offset, row.size), row)
-        made = replace(
+        smaller = replace(
             record,
-            sha256=shards.sha256_of(path),
+            sha256=shards.sha256_of_file(path),
             size_bytes=path.stat().st_size,
-            plan_digest=plan_digest,
+            plan_digest=digest,
             samples=tuple(tar.rows),
-            videos=tuple(row for row in record.videos if key_of(row) not in removed),
+            videos=tuple(row for row in record.videos if stream_key_of(row) not in removed),
             spans=spans,
             label_grid=tuple(tar.label_grid.ravel().tolist()),
         )
-        return shards.write_shard(path, made, uri)
+        return shards.write_shard(path, smaller, uri)
 
 
 def numbered_after(plans: Sequence[ShardPlan], records: Sequence[ShardRecord]) -> list[ShardPlan]:
-    """The plans with names that none of the records has ever had."""
+    """Rename the plans so that no name is one of the records' names, whose shards may be in use."""
     last: dict[str, int] = {}
     for record in records:
         split, _, number = record.name.rpartition("-")

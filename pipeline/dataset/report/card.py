@@ -1,4 +1,4 @@
-"""The dataset card: README.md of a dataset, for whoever opens the folder."""
+"""The dataset card, README.md of a dataset: what it holds, how to open it, and how it was made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from math import isnan
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.report.quality import frame_share, stage_costs
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import SampleRow, VideoRow
@@ -24,7 +25,7 @@ The shards are plain WebDataset tars:
 import io, numpy as np, webdataset as wds
 samples = wds.WebDataset("shards/train-00000.tar", shardshuffle=False)
 for sample in samples:
-    frames = np.load(io.BytesIO(sample["frames.npy"]))  # time, masks, box and place of each JPEG in faces.mjpeg
+    frames = np.load(io.BytesIO(sample["frames.npy"]))  # time, masks, box and byte range of each JPEG in faces.mjpeg
     labels = np.load(io.BytesIO(sample["labels.npy"]))  # valence, arousal; NaN where there is no label
 ```
 
@@ -47,10 +48,10 @@ jpegs = [sample["faces.mjpeg"][frame["offset"]:][:frame["size"]] for frame in fr
 ## How to audit a video
 
 `videos.parquet` has a row for every input video: `status`, and where something was lost `stage`, `reason`, `detail` and
-`attempts`; `followed` is the rule that chose the person. `gaps` says where something is missing and which original
-frames are shown meanwhile, `faces` who was seen, in which box, and why somebody was not followed; `num_faces` counts
-everybody who could be told apart by place and size. `sheets/` has pictures over the time of each video (green: the
-followed face; blue: anybody else), `shards/*.json` the anchor of each span of a long video.
+`attempts`; `followed` is the rule that chose the person. `gaps` lists where something is missing and which original
+frames are shown meanwhile; `faces` lists the visible faces, their boxes, and why one was not followed; `num_faces`
+counts the people who could be told apart by the position and size of their faces. `sheets/` has pictures over the time
+of each video (green: the followed face; blue: any other), `shards/*.json` the anchor of each span of a long video.
 
 ```python
 import pyarrow.parquet as pq
@@ -59,7 +60,7 @@ for video in pq.read_table("videos.parquet").to_pylist():
     for gap in video["gaps"]:
         print("  no", gap["missing"], gap["start_s"], gap["stop_s"], gap["first_frame"], gap["last_frame"])
     for face in video["faces"]:
-        print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["why"])
+        print("  face", face["start_s"], face["stop_s"], face["num_frames"], face["score"], face["reason"])
 ```"""
 _FEATURES_OPENING = """## How to open it
 
@@ -73,7 +74,7 @@ for sample in wds.WebDataset("shards/train-00000.tar", shardshuffle=False):
     labels = read("labels")[-len(video):]  # valence, arousal; NaN where there is no label; without the context
 ```
 
-`frames.npy` is the parent's: the crops and the sound that it tells of lie there, and so do the contact sheets."""
+`frames.npy` is the parent's: the crops and the sound that it describes lie there, and so do the contact sheets."""
 _CHANGES = {
     "added": "videos added or changed",
     "removed": "removed or replaced",
@@ -86,92 +87,91 @@ This dataset holds faces and voices of people. Keep it where only those may read
 people consented to, and delete it, and what was trained on it, when they withdraw."""
 
 
-def card_text(
-    name: str,
-    digest: str,
-    config: Config,
-    videos: Sequence[VideoRow],
-    samples: Sequence[SampleRow],
-    toolchain: dict[str, str],
-    provenance: Mapping[str, Any] | None = None,
-    features: FeatureOrigin | None = None,
-) -> str:
-    """The card of a dataset as Markdown; the same rows give the same text."""
+def card_text(info: DatasetInfo, videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> str:
+    """Write the card of a dataset as Markdown; the same rows give the same text.
+
+    Args:
+        info: the dataset.
+        videos: a row for every input stream.
+        samples: the rows of the index.
+    """
     parts = [
-        f"# {name}",
-        f"{_content(features)} of {len(videos)} videos. Digest `{digest}`.",
-        *_origin(features),
+        f"# {info.name}",
+        f"{_content(info.features)} of {len(videos)} videos. Digest `{info.digest}`.",
+        *_origin(info.features),
         "## Splits",
         _table(
             ["split", "videos", "groups", "samples", "hours", "with face", "with sound", "labelled"],
             _splits(videos, samples),
         ),
-        *_history(provenance or {}),
+        *_history(info.provenance),
         "## Videos",
         _table(["status", "stage", "reason", "videos"], _outcomes(videos)),
         _labels(videos),
-        "What was lost and why, how the labels lie and which videos to look at first: `quality.html`.",
+        "What was lost and why, how the labels are distributed and which videos to check first: `quality.html`.",
         "## Throughput",
         _table(["stage", "what", "core seconds", "share", "x real time"], _throughput(videos)),
-        _FEATURES_OPENING if features else _OPENING,
+        _FEATURES_OPENING if info.features else _OPENING,
         "## Settings",
-        _table(["setting", "value"], _settings(config)),
+        _table(["setting", "value"], _settings(info.config)),
         "## Made with",
-        _table(["tool", "version"], sorted(toolchain.items())),
+        _table(["tool", "version"], sorted(info.toolchain.items())),
         _NOTICE,
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _content(features: FeatureOrigin | None) -> str:
-    """What the samples hold."""
+    """Describe what the samples hold."""
     if features is None:
         return "Face crops and log-mel spectrograms"
     return f"What {features.backbone} backbones give for the face crops and log-mel spectrograms"
 
 
 def _origin(features: FeatureOrigin | None) -> list[str]:
-    """What features were made of and with; nothing for a dataset that has none."""
+    """Describe what features were made of and with; empty for a dataset of crops and sound."""
     if features is None:
         return []
     weights = f"the best checkpoint of the run `{features.run}`" if features.run else "published weights"
     return [
-        f"Features for sub-clips of {features.subclip_frames} frames, every {features.subclip_dilation}th seen: "
+        f"Features for sub-clips of {features.subclip_frames} frames, every {features.subclip_dilation}th used: "
         f"{features.video_dim} of the picture, {features.audio_dim} of the sound, with {weights}, from the dataset "
         f"`{features.parent}` (digest `{features.parent_digest}`)."
     ]
 
 
 def outcome_lines(videos: Sequence[VideoRow]) -> tuple[str, ...]:
-    """What became of the videos, one line per outcome, for the terminal."""
+    """Count the videos by outcome, one line for each, for the terminal."""
     return tuple(" ".join(str(cell) for cell in row if cell != "").strip() for row in _outcomes(videos))
 
 
 def _splits(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[list[object]]:
     rows = []
     for split in SPLITS:
-        own = [row for row in videos if row.split == split]
-        tiles = [row for row in samples if row.split == split]
-        hours = sum(row.covered_s for row in own if row.status == "ok") / 3600
-        shares = [_percent(frame_share(tiles, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")]
-        rows.append([split, len(own), len({row.group for row in own}), len(tiles), f"{hours:.2f}", *shares])
+        split_videos = [row for row in videos if row.split == split]
+        split_samples = [row for row in samples if row.split == split]
+        hours = sum(row.covered_s for row in split_videos if row.status == "ok") / 3600
+        shares = [_percent(frame_share(split_samples, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")]
+        num_groups = len({row.group for row in split_videos})
+        rows.append([split, len(split_videos), num_groups, len(split_samples), f"{hours:.2f}", *shares])
     return rows
 
 
 def _history(provenance: Mapping[str, Any]) -> list[str]:
-    """What a new version has of its parent; nothing for a dataset that was built from its source alone."""
+    """Describe what a new version has of its parent; empty for a dataset that was built from its source alone."""
     if not provenance:
         return []
-    numbers = [f"{provenance[name]} {words}" for name, words in _CHANGES.items() if name in provenance]
+    numbers = [f"{provenance[name]} {change}" for name, change in _CHANGES.items() if name in provenance]
     parts = ["## History", f"A new version of `{provenance['parent']}`: {', '.join(numbers)}."]
     if splits := provenance.get("splits_kept"):
         parts.append("Groups stay in the split they had, though the source names another:")
-        parts.append(_table(["group", "split", "the source says"], ([group, *pair] for group, pair in splits.items())))
+        rows = ([group, *pair] for group, pair in splits.items())
+        parts.append(_table(["group", "split", "split in the source"], rows))
     return parts
 
 
 def _labels(videos: Sequence[VideoRow]) -> str:
-    """What became of the rows of all label files, and how often following had to begin anew."""
+    """Count the rows of all label files by what became of them, and the scene cuts, at which each track ends."""
     used = sum(row.labelled_frames for row in videos if row.status == "ok")
     lost = sum(row.labelled_frames for row in videos if row.status != "ok")
     invalid = sum(row.num_invalid_labels for row in videos)
@@ -189,7 +189,7 @@ def _percent(share: float) -> str:
 
 def _throughput(videos: Sequence[VideoRow]) -> list[list[object]]:
     return [
-        [cost.name, cost.about, f"{cost.seconds:.1f}", f"{cost.share:.1%}", f"{cost.times_real_time:.1f}"]
+        [cost.name, cost.description, f"{cost.seconds:.1f}", f"{cost.share:.1%}", f"{cost.times_real_time:.1f}"]
         for cost in stage_costs(videos)
     ]
 
@@ -210,5 +210,5 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Text that neither ends its cell nor is markup, whoever thought of it."""
+    """Escape a value so that it neither ends its cell nor is read as markup."""
     return escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")

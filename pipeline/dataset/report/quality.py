@@ -1,4 +1,4 @@
-"""The data-quality page: quality.html of a dataset, what is in it and what was lost, for whoever must trust it."""
+"""The data-quality page of a dataset, quality.html: what it holds, what was lost, and which videos to check first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.report.audit import Case, Sheets, cases_of, others_share, sheets_of
+from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.report.video_report import (
+    SheetLinks,
+    VideoReport,
+    other_faces_share,
+    sheet_links,
+    video_reports,
+)
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow, stream_key
 from pipeline.reports.page import render
@@ -19,7 +26,8 @@ TEMPLATE = Path(__file__).with_name("quality.html")
 MAX_EXAMPLES = 5  # of one reason
 MAX_ROWS = 20  # of a table of videos
 MAX_SHEETS = 60
-MIN_OTHERS_SHARE = 0.1  # of the time; less is somebody who passes by
+MIN_COVERAGE = 0.995  # of the frames, with a face or with sound; less puts a video on the page
+MIN_OTHERS_SHARE = 0.1  # of the time; less is a person who passes by
 STAGES = (
     ("fetch", "seconds_fetch", "the video and its labels onto the worker"),
     ("probe", "seconds_probe", "container and packet timestamps"),
@@ -34,7 +42,7 @@ STAGES = (
 )
 COVERAGE = (("face", "face_ratio"), ("sound", "audio_ratio"), ("labels", "label_ratio"))
 DURATIONS = (("under 10 s", 10.0), ("10 s to 1 min", 60.0), ("1 to 10 min", 600.0), ("10 min to 1 h", 3600.0))
-_REST = "over 1 h"
+_LONGEST = "over 1 h"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +50,14 @@ class StageCost:
     """What one stage of preprocessing took, over all videos, in seconds of one core."""
 
     name: str
-    about: str
+    description: str
     seconds: float
     share: float  # of all stages
     times_real_time: float  # seconds of video per second; 0 when nothing was measured
 
 
 @dataclass(frozen=True, slots=True)
-class SplitFacts:
+class SplitSummary:
     """One row of the table of splits."""
 
     name: str
@@ -62,20 +70,20 @@ class SplitFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class RejectionCause:
     """All videos that were rejected at one stage for one reason."""
 
     stage: str
     reason: str
     num_videos: int
-    examples: tuple[Case, ...]
+    examples: tuple[VideoReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Plane:
-    """How the labels of one split lie: shades between 0 and 1, of the plane and of each label alone."""
+class LabelDistribution:
+    """How the labels of one split are distributed: shades between 0 and 1, of the plane and of each label alone."""
 
-    name: str
+    split: str
     num_frames: int
     cells: tuple[tuple[int, int, float, int], ...]  # valence bin, arousal bin, shade, frames; empty cells left out
     valence: tuple[float, ...]
@@ -83,19 +91,63 @@ class Plane:
     means: tuple[float, float]  # of valence and arousal, to the width of a bin
 
 
-def page(
-    name: str,
-    digest: str,
+@dataclass(frozen=True, slots=True)
+class DurationSummary:
+    """How long the used videos are."""
+
+    shortest_s: float
+    median_s: float
+    longest_s: float
+    counts: tuple[tuple[str, int], ...]  # class of duration, number of videos
+
+
+@dataclass(frozen=True, slots=True)
+class VideoTable:
+    """The first videos of a list, and how long the list is."""
+
+    reports: tuple[VideoReport, ...]
+    num_videos: int
+
+
+@dataclass(frozen=True, slots=True)
+class QualityPage:
+    """Everything that the template quality.html shows."""
+
+    name: str
+    digest: str
+    num_inputs: int
+    num_used: int
+    num_groups: int  # of the used videos
+    num_samples: int
+    num_shards: int
+    size_bytes: int
+    hours: float  # of the used videos, as far as they were decoded
+    labelled_frames: int  # of the used videos
+    lost_labelled_frames: int  # of the rejected ones
+    splits: tuple[SplitSummary, ...]
+    labels: tuple[LabelDistribution, ...]  # of the splits that have labels
+    num_label_bins: int
+    durations: DurationSummary | None  # None without a used video
+    causes: tuple[RejectionCause, ...]
+    partial: VideoTable
+    low_coverage: VideoTable
+    other_faces: VideoTable
+    stages: tuple[StageCost, ...]  # empty when nothing was measured
+    sheets: tuple[str, ...]
+    num_sheets: int
+
+
+def quality_page(
+    info: DatasetInfo,
     videos: Sequence[VideoRow],
     samples: Sequence[SampleRow],
     records: Sequence[ShardRecord],
     sheets: Sequence[str] = (),
 ) -> str:
-    """The page as HTML that stands alone, without scripts.
+    """Render the page as HTML that stands alone, without scripts.
 
     Args:
-        name: of the dataset.
-        digest: of its shards.
+        info: the dataset.
         videos: a row for every input stream.
         samples: the rows of the index.
         records: of all shards.
@@ -103,91 +155,98 @@ def page(
     """
     used = [row for row in videos if row.status == "ok"]
     partial = sorted((row for row in used if row.reason), key=lambda row: row.covered_s - row.duration_s)
-    doubtful = doubtful_of(used)
-    above = {id(row) for row in (*partial[:MAX_ROWS], *doubtful[:MAX_ROWS])}
-    crowded = [row for row in crowded_of(used) if id(row) not in above]
-    sheets_by_key = sheets_of(sheets, videos)
-    return render(
-        TEMPLATE,
-        name=name,
-        digest=digest,
-        videos=videos,
-        used=used,
+    low_coverage = low_coverage_videos(used)
+    shown = {id(row) for row in (*partial[:MAX_ROWS], *low_coverage[:MAX_ROWS])}
+    other_faces = [row for row in videos_with_other_faces(used) if id(row) not in shown]
+    links = sheet_links(sheets, videos)
+    page = QualityPage(
+        name=info.name,
+        digest=info.digest,
+        num_inputs=len(videos),
+        num_used=len(used),
+        num_groups=len({row.group for row in used}),
         num_samples=len(samples),
         num_shards=len(records),
-        bytes=sum(record.size_bytes for record in records),
+        size_bytes=sum(record.size_bytes for record in records),
         hours=sum(row.covered_s for row in used) / 3600,
-        num_groups=len({row.group for row in used}),
-        labelled=sum(row.labelled_frames for row in used),
-        lost_labels=sum(row.labelled_frames for row in videos if row.status != "ok"),
-        splits=splits_of(videos, samples),
-        planes=planes_of(records),
-        bins=NUM_LABEL_BINS,
+        labelled_frames=sum(row.labelled_frames for row in used),
+        lost_labelled_frames=sum(row.labelled_frames for row in videos if row.status != "ok"),
+        splits=split_summaries(videos, samples),
+        labels=label_distributions(records),
+        num_label_bins=NUM_LABEL_BINS,
+        durations=duration_summary(used),
+        causes=rejection_causes(videos, links),
+        partial=_table(partial, links),
+        low_coverage=_table(low_coverage, links),
+        other_faces=_table(other_faces, links),
         stages=stage_costs(videos),
-        durations=durations_of(used),
-        causes=causes_of(videos, sheets_by_key),
-        partial=cases_of(partial[:MAX_ROWS], sheets_by_key),
-        num_partial=len(partial),
-        doubtful=cases_of(doubtful[:MAX_ROWS], sheets_by_key),
-        num_doubtful=len(doubtful),
-        crowded=cases_of(crowded[:MAX_ROWS], sheets_by_key),
-        num_crowded=len(crowded),
-        sheets=sheets[:MAX_SHEETS],
+        sheets=tuple(sheets[:MAX_SHEETS]),
         num_sheets=len(sheets),
     )
+    return render(TEMPLATE, page=page)
 
 
-def stage_costs(videos: Sequence[VideoRow]) -> list[StageCost]:
-    """What each stage took, and last all of them together; [] when nothing was measured."""
-    spent = [(name, about, sum(getattr(row, field) for row in videos)) for name, field, about in STAGES]
+def _table(videos: Sequence[VideoRow], links: SheetLinks) -> VideoTable:
+    return VideoTable(video_reports(videos[:MAX_ROWS], links), len(videos))
+
+
+def stage_costs(videos: Sequence[VideoRow]) -> tuple[StageCost, ...]:
+    """Add up what each stage took, and last all of them together; empty when nothing was measured."""
+    spent = [(name, about, sum(getattr(row, column) for row in videos)) for name, column, about in STAGES]
     spent.append(("all", "a whole video on one core", sum(seconds for _, _, seconds in spent)))
     total_s, video_s = spent[-1][2], sum(row.covered_s for row in videos)
     if not total_s:
-        return []
-    return [
+        return ()
+    return tuple(
         StageCost(name, about, seconds, seconds / total_s, video_s / seconds if seconds else 0.0)
         for name, about, seconds in spent
-    ]
+    )
 
 
-def splits_of(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[SplitFacts]:
-    """Every split, the empty ones too."""
-    facts = []
+def split_summaries(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> tuple[SplitSummary, ...]:
+    """Summarise every split, the empty ones too."""
+    summaries = []
     for split in SPLITS:
-        own = [row for row in videos if row.split == split]
-        used = [row for row in own if row.status == "ok"]
-        tiles = [row for row in samples if row.split == split]
-        coverage = tuple((label, frame_share(tiles, ratio)) for label, ratio in COVERAGE)
-        hours = sum(row.covered_s for row in used) / 3600
-        groups = len({row.group for row in own})
-        facts.append(SplitFacts(split, len(own), len(own) - len(used), groups, len(tiles), hours, coverage))
-    return facts
+        split_videos = [row for row in videos if row.split == split]
+        split_samples = [row for row in samples if row.split == split]
+        used = [row for row in split_videos if row.status == "ok"]
+        summary = SplitSummary(
+            name=split,
+            num_videos=len(split_videos),
+            num_rejected=len(split_videos) - len(used),
+            num_groups=len({row.group for row in split_videos}),
+            num_samples=len(split_samples),
+            hours=sum(row.covered_s for row in used) / 3600,
+            coverage=tuple((label, frame_share(split_samples, ratio)) for label, ratio in COVERAGE),
+        )
+        summaries.append(summary)
+    return tuple(summaries)
 
 
 def frame_share(samples: Sequence[SampleRow], ratio: str) -> float:
-    """Of all frames of the samples, the share for which the ratio holds; NaN without samples."""
+    """Average a ratio of the samples, such as `face_ratio`, over all their frames; NaN without samples."""
     frames = sum(row.num_frames for row in samples)
     return sum(getattr(row, ratio) * row.num_frames for row in samples) / frames if frames else float("nan")
 
 
-def planes_of(records: Sequence[ShardRecord]) -> list[Plane]:
-    """The labels of every split that has some, from the counts that the shards carry."""
-    planes = []
+def label_distributions(records: Sequence[ShardRecord]) -> tuple[LabelDistribution, ...]:
+    """Add up the labels of every split that has any, from the counts that the shards carry."""
+    distributions = []
     for split in SPLITS:
-        own = [record.label_grid for record in records if record.label_grid and record.name.startswith(f"{split}-")]
-        grid = np.array(own, np.int64).reshape(-1, NUM_LABEL_BINS, NUM_LABEL_BINS).sum(axis=0)
+        grids = [record.label_grid for record in records if record.label_grid and record.name.startswith(f"{split}-")]
+        grid = np.array(grids, np.int64).reshape(-1, NUM_LABEL_BINS, NUM_LABEL_BINS).sum(axis=0)
         if grid.any():
-            planes.append(_plane(split, grid))
-    return planes
+            distributions.append(_distribution(split, grid))
+    return tuple(distributions)
 
 
-def _plane(split: str, grid: NDArray[np.int64]) -> Plane:
+def _distribution(split: str, grid: NDArray[np.int64]) -> LabelDistribution:
     centres = (np.arange(NUM_LABEL_BINS) + 0.5) * 2 / NUM_LABEL_BINS - 1
     valence, arousal = grid.sum(axis=1), grid.sum(axis=0)
-    shades = np.sqrt(grid / grid.max())  # rare places must be seen beside frequent ones
+    shades = np.sqrt(grid / grid.max())  # the root, so that rare cells are visible beside frequent ones
     cells = tuple((int(v), int(a), float(shades[v, a]), int(grid[v, a])) for v, a in np.argwhere(grid))
-    return Plane(
-        name=split,
+    return LabelDistribution(
+        split=split,
         num_frames=int(grid.sum()),
         cells=cells,
         valence=tuple((valence / valence.max()).tolist()),
@@ -196,42 +255,40 @@ def _plane(split: str, grid: NDArray[np.int64]) -> Plane:
     )
 
 
-def durations_of(videos: Sequence[VideoRow]) -> dict[str, object]:
-    """How long the videos are: shortest, median, longest in seconds, and how many are in each class."""
+def duration_summary(videos: Sequence[VideoRow]) -> DurationSummary | None:
+    """Summarise how long the videos are, and count those of each class; None without videos."""
     lengths = [row.duration_s for row in videos]
     if not lengths:
-        return {}
-    classes = [next((name for name, end_s in DURATIONS if length < end_s), _REST) for length in lengths]
-    counts = [(name, classes.count(name)) for name in (*(name for name, _ in DURATIONS), _REST)]
-    return {
-        "shortest_s": min(lengths),
-        "median_s": statistics.median(lengths),
-        "longest_s": max(lengths),
-        "counts": counts,
-    }
+        return None
+    classes = [next((name for name, end_s in DURATIONS if length < end_s), _LONGEST) for length in lengths]
+    counts = tuple((name, classes.count(name)) for name in (*(name for name, _ in DURATIONS), _LONGEST))
+    return DurationSummary(min(lengths), statistics.median(lengths), max(lengths), counts)
 
 
-def causes_of(videos: Sequence[VideoRow], sheets: Sheets) -> list[Cause]:
-    """Why videos were rejected, the most frequent cause first, with a few of its videos each."""
-    causes: dict[tuple[str, str], list[VideoRow]] = {}
+def rejection_causes(videos: Sequence[VideoRow], sheets: SheetLinks) -> tuple[RejectionCause, ...]:
+    """Group the rejected videos by stage and reason, the most frequent first, with a few examples each."""
+    groups: dict[tuple[str, str], list[VideoRow]] = {}
     for row in videos:
         if row.status != "ok":
-            causes.setdefault((row.stage, row.reason), []).append(row)
-    found = [Cause(*cause, len(rows), tuple(cases_of(rows[:MAX_EXAMPLES], sheets))) for cause, rows in causes.items()]
-    return sorted(found, key=lambda cause: (-cause.num_videos, cause.stage, cause.reason))
+            groups.setdefault((row.stage, row.reason), []).append(row)
+    causes = [
+        RejectionCause(stage, reason, len(rows), video_reports(rows[:MAX_EXAMPLES], sheets))
+        for (stage, reason), rows in groups.items()
+    ]
+    return tuple(sorted(causes, key=lambda cause: (-cause.num_videos, cause.stage, cause.reason)))
 
 
-def doubtful_of(videos: Sequence[VideoRow]) -> list[VideoRow]:
-    """Videos that lack some face or sound: first the smallest share of frames with the face, or of sound if any."""
+def low_coverage_videos(videos: Sequence[VideoRow]) -> list[VideoRow]:
+    """The videos that lack some face or, if they have sound, some sound; those that lack most come first."""
 
-    def worst(row: VideoRow) -> float:
+    def coverage(row: VideoRow) -> float:
         return min(row.face_fraction, row.audio_fraction if row.audio_codec else 1.0)
 
-    doubtful = (row for row in videos if worst(row) < 0.995)
-    return sorted(doubtful, key=lambda row: (worst(row), stream_key(row.video_id, row.person)))
+    low = (row for row in videos if coverage(row) < MIN_COVERAGE)
+    return sorted(low, key=lambda row: (coverage(row), stream_key(row.video_id, row.person)))
 
 
-def crowded_of(videos: Sequence[VideoRow]) -> list[VideoRow]:
-    """Videos in which somebody else is seen for a while: first those where it is for the largest share of the time."""
-    crowded = (row for row in videos if others_share(row) >= MIN_OTHERS_SHARE)
-    return sorted(crowded, key=lambda row: (-others_share(row), stream_key(row.video_id, row.person)))
+def videos_with_other_faces(videos: Sequence[VideoRow]) -> list[VideoRow]:
+    """The videos in which a face that is not followed stays for a while; the longest shares of time come first."""
+    shared = (row for row in videos if other_faces_share(row) >= MIN_OTHERS_SHARE)
+    return sorted(shared, key=lambda row: (-other_faces_share(row), stream_key(row.video_id, row.person)))

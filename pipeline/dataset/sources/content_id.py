@@ -1,4 +1,4 @@
-"""What makes an input file the same file: its size and the sha256 of its ends, cached under the root."""
+"""The content_id of an input file: its size and the sha256 of its two ends, cached under the root."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pipeline import storage
-from pipeline.storage import Entry
+from pipeline.storage import StoredFile
 
 END_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 22  # that each reader holds
@@ -17,7 +18,7 @@ NUM_READERS = 16
 _CACHE = ("cache", "content_ids.json")
 
 
-def content_ids(entries: Iterable[Entry], root: str, *, whole: bool = False) -> dict[str, str]:
+def content_ids(entries: Iterable[StoredFile], root: str, *, whole: bool = False) -> dict[str, str]:
     """The content_id of every entry by its URI; only files whose size or version changed are read again.
 
     Args:
@@ -27,24 +28,32 @@ def content_ids(entries: Iterable[Entry], root: str, *, whole: bool = False) -> 
     """
     entries = list(entries)
     cache_uri = storage.join(root, *_CACHE)
-    cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
-    stale = [entry for entry in entries if cache.get(entry.uri, [None])[:-1] != _facts(entry, whole)]
+    cache = _read_cache(cache_uri)
+    stale = [entry for entry in entries if cache.get(entry.uri, [None])[:-1] != _cache_key(entry, whole)]
     with ThreadPoolExecutor(NUM_READERS) as readers:
-        for entry, value in zip(stale, readers.map(lambda entry: _read(entry, whole), stale), strict=True):
-            cache[entry.uri] = [*_facts(entry, whole), value]
+        for entry, content_id in zip(stale, readers.map(lambda entry: _read(entry, whole), stale), strict=True):
+            cache[entry.uri] = [*_cache_key(entry, whole), content_id]
     if stale:
-        storage.publish_bytes(json.dumps(cache, sort_keys=True, indent=0).encode(), cache_uri)
+        _publish_cache(cache, cache_uri)
     return {entry.uri: cache[entry.uri][-1] for entry in entries}
 
 
-def forget(uris: Iterable[str], root: str) -> None:
-    """Remove files that were withdrawn, and so their names, from the cache."""
+def delete_cached(uris: Iterable[str], root: str) -> None:
+    """Remove files that were withdrawn from the cache, and so their names."""
     cache_uri = storage.join(root, *_CACHE)
-    cache = json.loads(storage.read_text(cache_uri)) if storage.exists(cache_uri) else {}
-    gone = set(uris)
-    kept = {uri: facts for uri, facts in cache.items() if uri not in gone}
-    if len(kept) < len(cache):
-        storage.publish_bytes(json.dumps(kept, sort_keys=True, indent=0).encode(), cache_uri)
+    cache = _read_cache(cache_uri)
+    withdrawn = cache.keys() & set(uris)
+    if withdrawn:
+        _publish_cache({uri: values for uri, values in cache.items() if uri not in withdrawn}, cache_uri)
+
+
+def _read_cache(uri: str) -> dict[str, list[Any]]:
+    """By the URI of a file: size, version, whether all bytes were hashed, and last the content_id."""
+    return json.loads(storage.read_text(uri)) if storage.exists(uri) else {}
+
+
+def _publish_cache(cache: dict[str, list[Any]], uri: str) -> None:
+    storage.publish_bytes(json.dumps(cache, sort_keys=True, indent=0).encode(), uri)
 
 
 def content_id_of_file(path: Path) -> str:
@@ -53,28 +62,28 @@ def content_id_of_file(path: Path) -> str:
     with path.open("rb") as file:
         first = file.read(END_BYTES)
         file.seek(max(0, size - END_BYTES))
-        return _name(size, [first, file.read(END_BYTES)])
+        return _content_id(size, [first, file.read(END_BYTES)])
 
 
 def content_id_of_bytes(data: bytes) -> str:
     """The content_id of a whole small file, as `content_ids` gives it with `whole`."""
-    return _name(len(data), [data])
+    return _content_id(len(data), [data])
 
 
-def _facts(entry: Entry, whole: bool) -> list[object]:
+def _cache_key(entry: StoredFile, whole: bool) -> list[object]:
     return [entry.size_bytes, entry.version, whole]
 
 
-def _read(entry: Entry, whole: bool) -> str:
+def _read(entry: StoredFile, whole: bool) -> str:
     size = entry.size_bytes
     if whole:
-        return _name(size, (storage.read_bytes(entry.uri, at, CHUNK_BYTES) for at in range(0, size, CHUNK_BYTES)))
+        return _content_id(size, (storage.read_bytes(entry.uri, at, CHUNK_BYTES) for at in range(0, size, CHUNK_BYTES)))
     first = storage.read_bytes(entry.uri, 0, min(size, END_BYTES)) if size else b""
     last = storage.read_bytes(entry.uri, max(0, size - END_BYTES), min(size, END_BYTES)) if size else b""
-    return _name(size, [first, last])
+    return _content_id(size, [first, last])
 
 
-def _name(size_bytes: int, parts: Iterable[bytes]) -> str:
+def _content_id(size_bytes: int, parts: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)

@@ -1,4 +1,4 @@
-"""Folders of face crops that somebody else has cut: which belong to which stream, and what is in them."""
+"""Folders of face crops that were cut by another program: which belong to which stream, and what is in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.records import Rejection, Video
 
 
 def with_crops(videos: Sequence[Video], folder_uri: str) -> list[Video]:
-    """Every stream with its own folder of crops below `folder_uri`.
+    """Give every stream its own folder of crops below `folder_uri`.
 
     The folder is called like the video, without extension and with the person where there is one: at the same relative
     path if it is there, else directly below (as in Aff-Wild2).
@@ -24,17 +24,17 @@ def with_crops(videos: Sequence[Video], folder_uri: str) -> list[Video]:
     """
     if not storage.exists(folder_uri):
         raise UsageError(f"source.crops {folder_uri} does not exist")
-    found = [_with_folder(video, folder_uri) for video in videos]
-    if not any(video.crops_content_id for video in found):
-        wanted = ", ".join(video.crops_uri for video in found[:3])
-        raise UsageError(f"no folder of crops below source.crops {folder_uri}; looked for {wanted}")
-    return found
+    streams = [_with_folder(video, folder_uri) for video in videos]
+    if not any(video.crops_content_id for video in streams):
+        expected = ", ".join(video.crops_uri for video in streams[:3])
+        raise UsageError(f"no folder of crops below source.crops {folder_uri}; expected {expected}")
+    return streams
 
 
 def crop_reader(video: Video) -> Callable[[int], bytes | None]:
     """A function that reads the crop of an original frame, or returns None where there is none.
 
-    Of a file that is larger than `MAX_BYTES` it reads only enough to tell.
+    Of a file that is larger than `MAX_BYTES` it reads one byte more than that, by which the caller notices.
 
     Raises:
         Rejection: ("source", "changed") when the folder is not the one that the plan was made for.
@@ -57,22 +57,20 @@ def crop_reader(video: Video) -> Callable[[int], bytes | None]:
 def _with_folder(video: Video, folder_uri: str) -> Video:
     stem = str(PurePosixPath(video.relative_path).with_suffix(""))
     name = f"{stem}_{video.person}" if video.person else stem
-    places = [storage.join(folder_uri, *PurePosixPath(name).parts), storage.join(folder_uri, PurePosixPath(name).name)]
-    for uri in places:
+    same_path = storage.join(folder_uri, *PurePosixPath(name).parts)
+    for uri in (same_path, storage.join(folder_uri, PurePosixPath(name).name)):
         files, content_id = _files_in(uri)
         if files:
             return replace(video, crops_uri=uri, crops_content_id=content_id)
-    return replace(video, crops_uri=places[0])
+    return replace(video, crops_uri=same_path)
 
 
 def _files_in(uri: str) -> tuple[list[str], str]:
     """The JPEG files of a folder, and the sha256 of their names and sizes: no two sets of crops share all sizes."""
     below = storage.normalise(uri).rstrip("/")
-    entries = [
-        found
-        for found in storage.list_files(uri)
-        if found.uri.endswith(".jpg") and found.uri.rpartition("/")[0] == below
+    files = [
+        file for file in storage.list_files(uri) if file.uri.endswith(".jpg") and file.uri.rpartition("/")[0] == below
     ]
-    listing = "\n".join(f"{PurePosixPath(found.uri).name} {found.size_bytes}" for found in entries)
-    content_id = f"{len(entries)}-{hashlib.sha256(listing.encode()).hexdigest()}" if entries else ""
-    return [found.uri for found in entries], content_id
+    listing = "\n".join(f"{PurePosixPath(file.uri).name} {file.size_bytes}" for file in files)
+    content_id = f"{len(files)}-{hashlib.sha256(listing.encode()).hexdigest()}" if files else ""
+    return [file.uri for file in files], content_id

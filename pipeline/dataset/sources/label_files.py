@@ -1,4 +1,4 @@
-"""The label file of one stream, as it was when the plan was made, and what a stream's row tells of its labels."""
+"""The label files of one stream, read as they were when the plan was made, and their sums for the stream's row."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pipeline import storage
 from pipeline.config.sections import SourceConfig
 from pipeline.dataset.sources.content_id import content_id_of_bytes
-from pipeline.dataset.sources.labels import LabelError, LabelRows, label_text, parse, parse_gold
+from pipeline.dataset.sources.label_formats import LabelError, LabelRows, label_text, parse, parse_gold
 from pipeline.records import Rejection, Video, VideoRow
 
 MAX_BYTES = 128 << 20  # a row for each of 60 frames a second, for twelve hours, takes 80 MB
 
 
 def read_labels(video: Video, source: SourceConfig) -> LabelRows:
-    """The rows of a stream's label file, or of its two; none when there is no such file.
+    """Read the rows of a stream's label file, or of its two; none when it has no label file.
 
     Raises:
         LabelError: the file is not of the grammar, or too large.
@@ -28,9 +28,10 @@ def read_labels(video: Video, source: SourceConfig) -> LabelRows:
     if not uris:
         return parse("frame,valence,arousal", name="")
     files = [_read(uri, planned) for uri, planned in zip(uris, video.labels_content_id.split("+"), strict=True)]
-    if (found := "+".join(map(content_id_of_bytes, files))) != video.labels_content_id:
+    content_id = "+".join(map(content_id_of_bytes, files))
+    if content_id != video.labels_content_id:
         planned = video.labels_content_id
-        raise Rejection("labels", "changed", f"{uris[0]}: planned with content_id {planned}, now it has {found}")
+        raise Rejection("labels", "changed", f"{uris[0]}: planned with content_id {planned}, now it has {content_id}")
     texts = [label_text(data, name=name) for data, name in zip(files, uris, strict=True)]
     if len(texts) == 1:
         return parse(texts[0], name=uris[0])
@@ -38,7 +39,7 @@ def read_labels(video: Video, source: SourceConfig) -> LabelRows:
 
 
 def _read(uri: str, content_id: str) -> bytes:
-    """The file, and one byte at most of what was appended to it since it had `content_id`."""
+    """Read the file as long as it was when it had `content_id`, and one byte more, by which a longer one is noticed."""
     size = int(content_id.partition("-")[0])
     if size > MAX_BYTES:
         raise LabelError(f"{uri}: {size} bytes; allowed are {MAX_BYTES}, far more than a row for each frame takes")
@@ -46,7 +47,7 @@ def _read(uri: str, content_id: str) -> bytes:
 
 
 def with_labels(row: VideoRow, values: NDArray[np.float32]) -> VideoRow:
-    """The row of a stream with the number and the sums of its (n, 2) labels."""
+    """Give the row of a stream the number and the sums of its (n, 2) labels."""
     valence, arousal = values.astype(np.float64).T
     return replace(
         row,

@@ -6,18 +6,21 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.dataset.sources.affwild2 import affwild2_streams
 from pipeline.dataset.sources.content_id import content_ids
-from pipeline.dataset.sources.corpora import LabelFile, Streams, pair_affwild2, pair_recola, read_lists
 from pipeline.dataset.sources.crop_folders import with_crops
+from pipeline.dataset.sources.lists import read_lists
+from pipeline.dataset.sources.recola import recola_streams
 from pipeline.dataset.sources.splits import apply_manifest, assign_splits, read_manifest
+from pipeline.dataset.sources.streams import LabelFile, folder_streams
 from pipeline.records import Video
-from pipeline.storage import Entry
+from pipeline.storage import StoredFile
 
 VIDEO_EXTENSIONS = {
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
@@ -26,6 +29,7 @@ VIDEO_EXTENSIONS = {
 AUDIO_EXTENSIONS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"}  # they become rejections
 LABEL_EXTENSIONS = (".csv", ".txt")
 MAX_ID_CHARS = 120
+_STREAMS = {"folder": folder_streams, "affwild2": affwild2_streams, "recola": recola_streams}  # by source.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Listing:
     """What a source holds."""
 
     videos: list[Video]  # sorted by key
-    ignored: list[str]  # files and manifest rows that are not used, in words
+    unused: list[str]  # a message for each file, name in a list and manifest row that is not used
     content_ids: dict[str, str]  # of every stream and every label file: what the dataset's fingerprint covers
 
 
@@ -42,40 +46,40 @@ class _File:
     """A file below a folder."""
 
     path: str  # relative, with "/"
-    entry: Entry
+    entry: StoredFile
 
 
 def list_videos(config: Config) -> Listing:
-    """List the source, pair it with labels, and give every stream its group and split.
+    """List the media files of the source, pair them with labels, and give every stream its group and split.
 
     Raises:
         UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
-            stream, a group is in two splits, the manifest is not of its grammar, or there are no crops where some
-            should be.
+            stream, a group is in two splits, the manifest is not of its grammar, or `source.crops` has no crops of
+            any stream.
     """
     if not config.source.videos:
         raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
     files = _files_below(config.source.videos, "source.videos")
     media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
     if not media:
-        need = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
+        hint = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
         raise UsageError(
             f"no video under source.videos {config.source.videos} ({len(files)} files, none with a media "
-            f"extension){need}"
+            f"extension){hint}"
         )
     manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""
     labels = [file for file in _label_files(config.source.labels) if file.entry.uri != manifest]
-    pair = {"folder": _pair_folder, "affwild2": pair_affwild2, "recola": pair_recola}[config.source.kind]
+    find_streams = _STREAMS[config.source.kind]
     listed = read_lists(config.source.lists) if config.source.lists else {}
-    videos, unused = pair(_streams(media), [LabelFile(file.path, file.entry.uri) for file in labels], listed)
-    videos, unknown = apply_manifest(videos, read_manifest(manifest) if manifest else [])
+    streams = find_streams(_videos(media), [LabelFile(file.path, file.entry.uri) for file in labels], listed)
+    videos, unknown = apply_manifest(streams.videos, read_manifest(manifest) if manifest else [])
     videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
     _require_unique_keys(videos)
     videos = videos[: config.preprocess.limit or None]
     videos = with_crops(videos, config.source.crops) if config.source.crops else videos
     used = {file.entry.uri for file in [*media, *labels]} | {manifest}
     other = [file.path for file in files if file.entry.uri not in used]
-    return _with_content_ids(videos, media, labels, [*unknown, *unused, *other], config.storage.root)
+    return _with_content_ids(videos, media, labels, [*unknown, *streams.unused, *other], config.storage.root)
 
 
 def key_safe(relative_path: str) -> str:
@@ -96,8 +100,8 @@ def _files_below(uri: str, option: str) -> list[_File]:
     if not storage.exists(uri):
         raise UsageError(f"{option} {uri} does not exist")
     top = storage.normalise(uri)
-    found = storage.list_files(uri)
-    return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in found]
+    entries = storage.list_files(uri)
+    return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in entries]
 
 
 def _label_files(uri: str) -> list[_File]:
@@ -105,7 +109,8 @@ def _label_files(uri: str) -> list[_File]:
     return [file for file in files if PurePosixPath(file.path).suffix.lower() in LABEL_EXTENSIONS]
 
 
-def _streams(media: Sequence[_File]) -> list[Video]:
+def _videos(media: Sequence[_File]) -> list[Video]:
+    """A stream for each media file."""
     videos: dict[str, Video] = {}
     for file in media:
         video_id = key_safe(file.path)
@@ -118,25 +123,6 @@ def _streams(media: Sequence[_File]) -> list[Video]:
     return list(videos.values())
 
 
-def _pair_folder(videos: Sequence[Video], labels: Sequence[LabelFile], listed: Mapping[str, str]) -> Streams:
-    """Labels at the same relative path as their video; lists name a video by that path, too."""
-    by_stem: dict[str, LabelFile] = {}
-    stems = {video.key: str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
-    wanted = set(stems.values())
-    for file in labels:
-        stem = str(PurePosixPath(file.path).with_suffix(""))
-        if stem in wanted and stem in by_stem:
-            raise UsageError(f"labels {by_stem[stem].path!r} and {file.path!r} are for one video; remove one of them")
-        by_stem[stem] = file
-    paired = []
-    for video in videos:
-        stem = stems[video.key]
-        uri = by_stem[stem].uri if stem in by_stem else ""
-        paired.append(replace(video, labels_uri=uri, split=listed.get(stem, "")))
-    notes = [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in wanted]
-    return paired, notes + [f"list of {split}: no video {name}" for name, split in listed.items() if name not in wanted]
-
-
 def _require_unique_keys(videos: Sequence[Video]) -> None:
     for first, second in itertools.pairwise(videos):
         if first.key == second.key:
@@ -147,7 +133,7 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
 
 
 def _with_content_ids(
-    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], ignored: list[str], root: str
+    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], unused: list[str], root: str
 ) -> Listing:
     entries = {file.entry.uri: file.entry for file in [*media, *labels]}
     of_media = content_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
@@ -164,4 +150,4 @@ def _with_content_ids(
     covered = {f"stream {v.key}": f"{v.content_id} {v.group} {v.split}" for v in videos}
     covered |= {f"labels {v.key}": v.labels_content_id for v in videos if v.labels_uri}
     covered |= {f"crops {v.key}": v.crops_content_id for v in videos if v.crops_uri}
-    return Listing(videos, ignored, covered)
+    return Listing(videos, unused, covered)

@@ -20,7 +20,7 @@ MANIFEST_HEADER = ["video", "group", "split"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """What the manifest says of one video; empty means it does not say."""
+    """One row of the manifest; an empty group or split leaves that of the video as it is."""
 
     number: int  # of the line, the header is 1
     video: str  # relative path, with or without extension, or video_id
@@ -32,7 +32,7 @@ def read_manifest(uri: str) -> list[ManifestRow]:
     """Read the CSV `video,group,split`.
 
     Raises:
-        UsageError: the file cannot be read, a row is not of the grammar, or two rows say different things of one
+        UsageError: the file cannot be read, a row is not of the grammar, or two rows differ about one
             video; the message has the row's number.
     """
     try:
@@ -52,13 +52,13 @@ def read_manifest(uri: str) -> list[ManifestRow]:
 
 
 def _check_contradictions(uri: str, rows: Sequence[ManifestRow]) -> None:
-    said: dict[str, ManifestRow] = {}
+    first_rows: dict[str, ManifestRow] = {}
     for row in rows:
-        first = said.setdefault(row.video, row)
+        first = first_rows.setdefault(row.video, row)
         if (row.group, row.split) != (first.group, first.split):
             raise UsageError(
                 f"{uri}, row {row.number}: {row.video} is of group {row.group!r}, split {row.split!r}; "
-                f"row {first.number} says group {first.group!r}, split {first.split!r}"
+                f"row {first.number} has group {first.group!r}, split {first.split!r}"
             )
 
 
@@ -73,7 +73,7 @@ def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:
 
 
 def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[str]]:
-    """The videos with the manifest's groups and splits, and a note for each row that names no video."""
+    """Give the videos the manifest's groups and splits; also a message for each row that names no video."""
     streams: dict[str, list[int]] = {}
     for index, video in enumerate(videos):
         names = {
@@ -84,39 +84,39 @@ def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tupl
         }
         for name in names:
             streams.setdefault(name, []).append(index)
-    told = list(videos)
-    notes = []
+    updated = list(videos)
+    messages = []
     for row in rows:
         if row.video not in streams:
-            notes.append(f"manifest row {row.number}: no video {row.video!r} under the source")
+            messages.append(f"manifest row {row.number}: no video {row.video!r} under the source")
         for index in streams.get(row.video, []):
-            known = told[index]
-            told[index] = dataclasses.replace(known, group=row.group or known.group, split=row.split or known.split)
-    return told, notes
+            video = updated[index]
+            updated[index] = dataclasses.replace(video, group=row.group or video.group, split=row.split or video.split)
+    return updated, messages
 
 
 def assign_splits(videos: Sequence[Video], config: SplitConfig) -> list[Video]:
-    """Every video with its group's split: the one that was given for the group, else a seeded hash of its name.
+    """Give every video its group's split: the one that a video of the group has, else a seeded hash of its name.
 
     Raises:
-        UsageError: a group is given two splits.
+        UsageError: videos of one group have two splits.
     """
-    given: dict[str, Video] = {}
+    first_videos: dict[str, Video] = {}
     for video in videos:
         if not video.split:
             continue
-        first = given.setdefault(video.group, video)
+        first = first_videos.setdefault(video.group, video)
         if first.split != video.split:
             raise UsageError(
                 f"group {video.group!r} is in two splits: {first.relative_path} in {first.split}, "
                 f"{video.relative_path} in {video.split}; all videos of a group must be in one"
             )
-    splits = {group: video.split for group, video in given.items()}
+    splits = {group: video.split for group, video in first_videos.items()}
     return [dataclasses.replace(v, split=splits.get(v.group) or hashed_split(v.group, config)) for v in videos]
 
 
 def hashed_split(group: str, config: SplitConfig) -> str:
-    """train, val or test from the group's name alone, so that no other group ever moves it."""
+    """Choose train, val or test from the group's name alone, so that no other group ever moves it."""
     digest = hashlib.sha256(f"{config.seed}:{group}".encode("utf-8", "surrogatepass")).digest()
     point = int.from_bytes(digest[:8], "big") / 2**64
     if point < config.test:

@@ -5,36 +5,37 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from pipeline.config import FORMAT_VERSION, Config, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset
 from pipeline.dataset.format.samples import SampleError
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.format.shards import DatasetError
+from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import STAGE_SECONDS, Segment, ShardRecord
 from pipeline.records.features import FeatureOrigin
 from pipeline.storage.scratch import remove_abandoned, scratch_folder
 from pipeline.training.loader import read_segment
 
-UNMEASURED: dict[str, Any] = dict.fromkeys(STAGE_SECONDS, 0.0)  # nothing was decoded or looked at here
+_ZERO_SECONDS: dict[str, Any] = dict.fromkeys(STAGE_SECONDS, 0.0)  # no stage of preprocessing ran here
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """What a dataset of features is made of; the same on every worker."""
+class ExtractionPlan:
+    """What a dataset of features is made from; the same on every worker."""
 
-    config: Config  # with the model, its view and its weights as they were trained, and the dataset's own settings
+    config: Config  # of the new dataset: the parent's settings with the model and its sequences as they were trained
     parent_uri: str
     origin: FeatureOrigin
-    run_uri: str  # whose checkpoint has the backbones; "": published weights
+    run_uri: str  # of the run whose checkpoint has the backbones; "": published weights
     step: int  # of that checkpoint
     toolchain: dict[str, str]
 
     @property
     def fingerprint(self) -> str:
-        """What the bytes depend on, and nothing else; names are for people."""
+        """What the bytes depend on, and nothing else: not the names of parent and run, which are for people."""
         origin = replace(self.origin, parent="", run="")
         return fingerprint("features", FORMAT_VERSION, origin, sorted(self.toolchain.items()))
 
@@ -43,75 +44,95 @@ class Task:
         return fingerprint(self.fingerprint, parent_sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class ExtractionTask:
+    """One shard of the parent."""
+
+    name: str
+    sha256: str
+
+
 def find_toolchain(use_gpu: bool) -> dict[str, str]:
     """Versions of what features depend on besides this program, and what computes them."""
-    versions_of = {name: importlib.metadata.version(name) for name in ("torch", "opencv-python-headless")}
-    return {**versions_of, "device": "gpu" if use_gpu else "cpu"}
+    packages = {name: importlib.metadata.version(name) for name in ("torch", "opencv-python-headless")}
+    return {**packages, "device": "gpu" if use_gpu else "cpu"}
 
 
-class Extractor:
-    """Extracts one shard at a time; one thread, so that sums come out the same on every machine of a kind."""
+class FeatureExtractor:
+    """Extracts one shard at a time; on one thread, so that sums come out the same on every machine of a kind.
 
-    def __init__(self, task: Task, dataset_uri: str) -> None:
+    Args:
+        plan: what the features are made from.
+        dataset_uri: where the shards are published.
+
+    Raises:
+        RuntimeError: the worker's toolchain is not the driver's.
+    """
+
+    task_type: ClassVar[type] = ExtractionTask
+    result_type: ClassVar[type] = ShardResult
+
+    def __init__(self, plan: ExtractionPlan, dataset_uri: str) -> None:
         import torch
 
-        from pipeline.training.feature_extraction import backbones_of
+        from pipeline.training.backbone_features import load_backbones
 
-        self.task, self.dataset_uri = task, dataset_uri
-        use_gpu = task.config.extract.use_gpu
-        if (own := find_toolchain(use_gpu)) != task.toolchain:
+        self.plan, self.dataset_uri = plan, dataset_uri
+        use_gpu = plan.config.extract.use_gpu
+        installed = find_toolchain(use_gpu)
+        if installed != plan.toolchain:
             raise RuntimeError(
-                f"this worker has {own}, the driver {task.toolchain}: install the same versions on all nodes"
+                f"this worker has {installed}, the driver {plan.toolchain}: install the same versions on all nodes"
             )
         remove_abandoned()
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
-        self.parent = shards.read_dataset(task.parent_uri)
-        self.model = backbones_of(task.config, task.origin, task.run_uri, task.step).to("cuda" if use_gpu else "cpu")
+        self.parent = read_dataset(plan.parent_uri)
+        self.model = load_backbones(plan.config, plan.origin, plan.run_uri, plan.step).to("cuda" if use_gpu else "cpu")
 
-    def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        """Extract and publish the shard with the name and the sha256 that `row` gives.
-
-        What stops it is an answer too: raised, it would reach the driver wrapped in advice about Ray.
-        """
-        name, sha256 = row["name"], row["sha256"]
+    def __call__(self, task: ExtractionTask) -> ShardResult:
+        """Extract and publish one shard."""
         try:
-            found = shards.finished_shard(self.dataset_uri, name, self.task.digest(sha256))
-            record = found or self.extract(name, sha256)
+            # Ray may call again for a shard whose result it lost.
+            finished = shards.finished_shard(self.dataset_uri, task.name, self.plan.digest(task.sha256))
+            return ShardResult(finished or self.extract(task))
         except (OSError, DatasetError, SampleError, FloatingPointError) as error:
-            return {"record": "", "error": f"{name}: {error}"}
-        return {"record": shards.record_to_json(record), "error": ""}
+            return ShardResult(error=f"{task.name}: {error}")
 
-    def extract(self, name: str, sha256: str) -> ShardRecord:
-        """Every sample of the parent's shard into a tar in a temporary directory, then it and its sidecar to storage.
+    def extract(self, task: ExtractionTask) -> ShardRecord:
+        """Write the features of a shard into a tar in a temporary folder, then publish the tar and its sidecar.
 
         Raises:
             DatasetError: the parent's shard, or its sidecar, is not what was committed.
+            SampleError: a sample of the parent is damaged.
+            FloatingPointError: a feature is not finite.
         """
-        parent = versions.read_record(self.parent, name, sha256)
-        uri = shards.shard_uri(self.parent.uri, name)
-        if (found := shards.sha256_at(uri)) != sha256:
-            raise DatasetError(f"{uri} has sha256 {found}, dataset.json says {sha256}; try iaca verify with --repair")
-        with scratch_folder() as directory:
-            path = directory / f"{name}.tar"
+        parent = versions.read_record(self.parent, task.name, task.sha256)
+        uri = shards.shard_uri(self.parent.uri, task.name)
+        if (sha256 := shards.sha256_of_uri(uri)) != task.sha256:
+            raise DatasetError(
+                f"{uri} has sha256 {sha256}, dataset.json says {task.sha256}; try iaca verify with --repair"
+            )
+        with scratch_folder() as folder:
+            path = folder / f"{task.name}.tar"
             with ShardFile(path) as tar:
                 rows = tar.add_video(self._segments(parent))
             record = replace(
                 parent,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
-                plan_digest=self.task.digest(sha256),
+                plan_digest=self.plan.digest(task.sha256),
                 samples=tuple(rows),
-                videos=tuple(replace(video, **UNMEASURED) for video in parent.videos),
-                toolchain=self.task.toolchain,
+                videos=tuple(replace(video, **_ZERO_SECONDS) for video in parent.videos),
+                toolchain=self.plan.toolchain,
                 attempts=1,
             )
             return shards.write_shard(path, record, self.dataset_uri)
 
     def _segments(self, parent: ShardRecord) -> Iterator[Segment]:
-        from pipeline.training.feature_extraction import extract
+        from pipeline.training.backbone_features import extract_features
 
-        config = self.task.config
+        config = self.plan.config
         for row in parent.samples:
             segment = read_segment(self.parent.uri, row)
-            yield extract(self.model, segment, config.sequence, config.input_spec)
+            yield extract_features(self.model, segment, config.sequence, config.input_spec)

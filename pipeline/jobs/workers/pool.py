@@ -1,203 +1,45 @@
-"""Preprocessing in parallel on Ray: a look at every file before the plan, then one actor call per shard."""
+"""The pool of workers of one job, on Ray: long tasks on actors, short calls for the scans of files."""
 
 from __future__ import annotations
 
-import functools
+import itertools
 import os
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from pipeline.config import Config, UsageError
-from pipeline.dataset.format import shards
-from pipeline.dataset.plan.scan import look
-from pipeline.dataset.plan.scan_cache import ScanCache
-from pipeline.dataset.plan.shard_plan import ScanResult, plan_to_json
 from pipeline.jobs.ray_session import start_ray
-from pipeline.jobs.workers.shard_builder import MAX_CRASHES, ShardBuilder, load_detector
-from pipeline.media.ffmpeg_command import find_ffmpeg
-from pipeline.records import ShardPlan, ShardRecord, Video
+from pipeline.records.serialize import from_json, to_json
 from pipeline.runtime import job_process
 from pipeline.runtime.environment import is_verbose
-from pipeline.runtime.progress import Progress, emit
-from pipeline.storage.download_cache import LastCopy
 from pipeline.storage.scratch import remove_abandoned
 
-LOOKS_PER_CPU = 4  # asked for ahead of the answers
-MAX_RESTARTS = 100  # of one worker: more than this is no longer about single videos
-MAX_LOSSES = 3  # of workers with their machines, one after the other, without a shard finished in between
-PROGRESS_EVERY = 50
+CALLS_PER_CPU = 4  # submitted ahead of their results
+MAX_RESTARTS = 100  # of one actor: more than this is no longer about single videos
+MAX_LOSSES = 3  # of workers with their machines, one after the other, without a result in between
+
+_Task = TypeVar("_Task")
+_TaskIn = TypeVar("_TaskIn", contravariant=True)
+_Result = TypeVar("_Result")
+_ResultOut = TypeVar("_ResultOut", covariant=True)
 
 
-@contextmanager
-def ray_session() -> Iterator[None]:
-    """Ray for the time of the body, if it is needed: `_connect` starts it."""
-    try:
-        yield
-    finally:
-        import sys
+class Worker(Protocol[_TaskIn, _ResultOut]):
+    """What lives on an actor: made once, because models and imports take seconds, then called for each task.
 
-        if "ray" in sys.modules:
-            sys.modules["ray"].shutdown()
-        remove_abandoned()
-
-
-def _connect(config: Config) -> Any:
-    if not is_verbose():
-        os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
-    import ray
-
-    if not ray.is_initialized():
-        start_ray(config.cluster.num_workers or None)
-    return ray
-
-
-def scan_videos(videos: Sequence[Video], config: Config, toolchain: dict[str, str]) -> dict[str, ScanResult]:
-    """The facts of every stream by its key; files whose facts are not remembered are looked at in parallel."""
-    memory = ScanCache(config, toolchain)
-    known = {video.key: memory.recall(video) for video in videos}
-    facts = {key: found for key, found in known.items() if found}
-    unknown = [video for video in videos if video.key not in facts]
-    try:
-        for video, found in _looks(unknown, config):
-            facts[video.key] = found or ScanResult()
-            if found:
-                memory.learn(video, found)
-                _report_incomplete(video, found)
-            if len(facts) % PROGRESS_EVERY == 0 or len(facts) == len(videos):
-                emit(Progress("look", len(facts), len(videos), "videos"))
-    finally:
-        memory.save()
-    return facts
-
-
-def _report_incomplete(video: Video, found: ScanResult) -> None:
-    if not found.complete:
-        print(
-            f"{video.uri}: its keyframes were not decoded within media.timeout_s, so that each of its spans may follow "
-            "somebody else; raise it and run again",
-            flush=True,
-        )
-
-
-def _looks(videos: Sequence[Video], config: Config) -> Iterator[tuple[Video, ScanResult | None]]:
-    """ScanResult in the order in which they are found; None where there are none, or where looking upsets or kills."""
-    if not videos:
-        return
-    ray = _connect(config)
-    ask = ray.remote(num_cpus=1, max_retries=MAX_CRASHES - 1)(_look)
-    settings = ray.put(config)
-    queue, asked = iter(_by_file(videos)), {}
-    window = LOOKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    while True:
-        for streams in queue:
-            asked[ask.remote(streams, settings)] = streams
-            if len(asked) >= window:
-                break
-        if not asked:
-            return
-        (done,), _ = ray.wait(list(asked))
-        streams = asked.pop(done)
-        try:
-            yield from zip(streams, ray.get(done), strict=True)
-        except (
-            ray.exceptions.WorkerCrashedError,
-            ray.exceptions.OutOfMemoryError,
-            ray.exceptions.RayTaskError,
-        ) as error:
-            if isinstance(error, OSError | UsageError):  # the storage's fault, or the detector's
-                raise
-            why = job_process.message_of(error).splitlines()[0]
-            print(f"{streams[0].uri}: looking at it failed ({why}); it is planned as if it had no length", flush=True)
-            yield from ((video, None) for video in streams)
-
-
-def _by_file(videos: Sequence[Video]) -> list[list[Video]]:
-    """The streams of each file together, so that who looks at one need not fetch it again for the other."""
-    files: dict[str, list[Video]] = {}
-    for video in videos:
-        files.setdefault(video.uri, []).append(video)
-    return list(files.values())
-
-
-def _look(streams: Sequence[Video], config: Config) -> list[ScanResult | None]:
-    """What a look at the streams of one file finds."""
-    ffmpeg, copies = find_ffmpeg(), LastCopy()
-    load = functools.partial(load_detector, config)
-    return [look(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]
-
-
-def build_shards(
-    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str]
-) -> Iterator[ShardRecord]:
-    """The records of the shards of `plans` in the order in which they are finished.
-
-    A machine that is lost takes its workers with it, and Ray would bring them back only where a core is free: the
-    machines that remain are asked anew for the shards that are left.
-
-    Raises:
-        RuntimeError: something that is no video's fault stopped a shard.
+    What stops a task for a reason that people should read is part of the result: raised, it would reach the driver
+    wrapped in advice about Ray.
     """
-    by_name, run = {plan.name: plan for plan in plans}, uuid.uuid4().hex
 
-    def ask(names: list[str]) -> Iterator[dict[str, str]]:
-        return _on_actors([by_name[name] for name in names], config, uri, toolchain, {}, run)
+    task_type: ClassVar[type]  # records of plain values, for `pipeline.records.serialize`
+    result_type: ClassVar[type]
 
-    return records_of(list(by_name), ask)
-
-
-def records_of(names: Sequence[str], ask: Callable[[list[str]], Iterator[dict[str, str]]]) -> Iterator[ShardRecord]:
-    """The records of shards from the answers to `ask`, which is asked again for those that were lost on the way."""
-    left, num_losses = dict.fromkeys(names), 0
-    while left:
-        try:
-            for row in ask(list(left)):
-                record = _record_of(row)
-                del left[record.name]
-                num_losses = 0
-                yield record
-        except _losses():
-            if num_losses == MAX_LOSSES:
-                raise
-            num_losses += 1
-            print(f"a worker was lost with its machine; {len(left)} shards are asked for again", flush=True)
-
-
-def _record_of(row: dict[str, str]) -> ShardRecord:
-    if row["error"]:
-        raise RuntimeError(row["error"])
-    return shards.record_from_json(row["record"])
-
-
-def _losses() -> tuple[type[Exception], ...]:
-    """What Ray raises when a worker, or its answer, went with its machine."""
-    from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
-
-    return NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
-
-
-def repair_shards(
-    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str]
-) -> Iterator[str]:
-    """For every plan, in no particular order, what is wrong with the tar that was built again; "" when nothing is."""
-    for row in _on_actors(plans, config, uri, toolchain, sha256, run=uuid.uuid4().hex):
-        yield row["error"]
-
-
-def _on_actors(
-    plans: Sequence[ShardPlan], config: Config, uri: str, toolchain: dict[str, str], sha256: dict[str, str], run: str
-) -> Iterator[dict[str, str]]:
-    """What ShardBuilders answer; `sha256` of shards that are to be repaired, by their names; `run` for their marks."""
-    if not plans:
-        return
-    load_detector(config)  # a wrong model is better refused here than by every worker
-    most_spans = max(len(plan.spans) for plan in plans)
-    items = [{"plan": plan_to_json(plan), "sha256": sha256.get(plan.name, "")} for plan in plans]
-    given, idle_timeout_s = (config.to_json(), uri, toolchain, run), 2 * config.media.timeout_s * most_spans
-    yield from answers(ShardBuilder, given, items, config, Limits(MAX_CRASHES * (most_spans + 1), idle_timeout_s))
+    def __call__(self, task: _TaskIn, /) -> _ResultOut:
+        """Do one task."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,59 +47,198 @@ class Limits:
     """What one call of an actor may cost."""
 
     num_retries: int  # after its actor died
-    idle_timeout_s: float  # without any answer
+    idle_timeout_s: float  # without any result
     use_gpu: bool = False  # besides its core, each actor has a GPU
 
 
-def answers(
-    worker: type, given: tuple[Any, ...], items: list[dict[str, str]], config: Config, limits: Limits
-) -> Iterator[dict[str, str]]:
-    """What actors answer to `items`, one call for each, in the order in which they are done.
+@dataclass(frozen=True, slots=True)
+class CallFailure:
+    """A call that gave no result, because it raised an error or killed its process."""
 
-    Args:
-        worker: the class of the actors, whose instances are called.
-        given: what they are made with.
-        items: small rows of text.
-        config: says how many actors there are.
-        limits: what a call may cost.
+    reason: str
+
+
+class WorkerPool:
+    """Workers for the time of a `with` block.
+
+    Ray starts when the first task or call needs it, and ends with the block: a job that finds everything finished
+    never starts it. Media and tars never enter Ray's object store: tasks and results are small rows of JSON text.
     """
-    ray = _connect(config)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.raise_original_map_exception = True  # its message is for people
-    context.execution_no_progress_timeout_s = limits.idle_timeout_s
-    num_workers = num_actors(ray.cluster_resources(), len(items), config, use_gpu=limits.use_gpu)
-    with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
-        warnings.simplefilter("ignore", DeprecationWarning)
-        built = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            worker,  # type: ignore[arg-type]  # a class whose instances are called
-            fn_constructor_args=given,
-            compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
-            num_cpus=1,
-            num_gpus=1 if limits.use_gpu else None,
-            max_restarts=MAX_RESTARTS,
-            max_task_retries=limits.num_retries,
-        )
-    with _own_words():
-        # Rows would come one late: while the first waits, iter_rows fetches the second.
-        for batch in built.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            yield from batch.to_pylist()
+
+    def __init__(self, config: Config) -> None:
+        self.num_workers = config.cluster.num_workers  # 0: one on each core or GPU
+        self._started_ray = False
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._started_ray:
+            import ray
+
+            ray.shutdown()
+        remove_abandoned()
+
+    def map(
+        self,
+        worker: type[Worker[_Task, _Result]],
+        init_args: tuple[Any, ...],
+        tasks: Sequence[_Task],
+        limits: Limits,
+    ) -> Iterator[_Result]:
+        """Do tasks on actors, one actor call for each, and yield the results as they are finished.
+
+        A machine that is lost takes its workers with it, and Ray would bring them back only where a core is free.
+        Therefore the tasks that are left are submitted anew to the machines that remain, up to `MAX_LOSSES` times in a
+        row without a result.
+
+        Args:
+            worker: the class of the workers.
+            init_args: what each of them is made with.
+            tasks: records of `worker.task_type`.
+            limits: what a call may cost.
+
+        Raises:
+            UsageError: GPUs are asked for, and Ray has none.
+            RuntimeError: a worker cannot be made; the message is its own.
+        """
+        remaining, num_losses = dict(enumerate(tasks)), 0
+        while remaining:
+            try:
+                for index, result in self._call_actors(worker, init_args, remaining, limits):
+                    del remaining[index]
+                    num_losses = 0
+                    yield result
+            except _lost_worker_errors():
+                if num_losses == MAX_LOSSES:
+                    raise
+                num_losses += 1
+                print(f"a worker was lost with its machine; {len(remaining)} tasks are submitted again", flush=True)
+
+    def scan(
+        self,
+        function: Callable[[_Task, Config], _Result],
+        files: Sequence[_Task],
+        config: Config,
+        num_retries: int,
+    ) -> Iterator[tuple[_Task, _Result | CallFailure]]:
+        """Call a function for each file on any free core, and yield what it returns as it is finished.
+
+        A file that raises an error or kills its process is a failure of its own, and the others go on.
+
+        Args:
+            function: called with a file and the configuration.
+            files: what is known of each file, in one picklable value.
+            config: the experiment.
+            num_retries: of a call whose process died.
+
+        Raises:
+            OSError: the storage does not answer.
+            UsageError: a setting cannot be used, for example the detector's model.
+        """
+        if not files:
+            return
+        ray = self._connect()
+        call = ray.remote(num_cpus=1, max_retries=num_retries)(function)
+        shared_config = ray.put(config)
+        max_pending = CALLS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
+        queue, pending = iter(files), dict[Any, _Task]()
+        while True:
+            for file in itertools.islice(queue, max_pending - len(pending)):
+                pending[call.remote(file, shared_config)] = file
+            if not pending:
+                return
+            (finished,), _ = ray.wait(list(pending))
+            yield pending.pop(finished), _result_of(finished)
+
+    def _call_actors(
+        self,
+        worker: type[Worker[_Task, _Result]],
+        init_args: tuple[Any, ...],
+        tasks: Mapping[int, _Task],
+        limits: Limits,
+    ) -> Iterator[tuple[int, _Result]]:
+        """The results of tasks with their indices, in the order in which they are finished."""
+        ray = self._connect()
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.raise_original_map_exception = True  # its message is for people
+        context.execution_no_progress_timeout_s = limits.idle_timeout_s
+        num_workers = num_actors(ray.cluster_resources(), len(tasks), self.num_workers, use_gpu=limits.use_gpu)
+        rows = [{"index": index, "task": to_json(task)} for index, task in tasks.items()]
+        with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
+            warnings.simplefilter("ignore", DeprecationWarning)
+            results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+                _RowWorker,
+                fn_constructor_args=(worker, init_args),
+                compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
+                num_cpus=1,
+                num_gpus=1 if limits.use_gpu else None,
+                max_restarts=MAX_RESTARTS,
+                max_task_retries=limits.num_retries,
+            )
+        with _plain_init_errors():
+            # Rows would come one late: while the first waits, iter_rows fetches the second.
+            for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for row in batch.to_pylist():
+                    yield row["index"], from_json(worker.result_type, row["result"])
+
+    def _connect(self) -> Any:
+        """The ray module, connected to a cluster or to a private Ray of this job."""
+        if not is_verbose():
+            os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
+        import ray
+
+        if not ray.is_initialized():
+            self._started_ray = True
+            start_ray(self.num_workers or None)
+        return ray
 
 
-def num_actors(resources: Mapping[str, float], num_items: int, config: Config, *, use_gpu: bool) -> int:
-    """How many actors answer to `num_items`: one on each core or GPU, unless the configuration says otherwise.
+class _RowWorker:
+    """A worker as Ray Data calls it: with rows of JSON text."""
 
-    Where there is no core yet one actor is asked for: a cluster that grows with its work grows for it.
+    def __init__(self, worker: type[Worker[Any, Any]], init_args: tuple[Any, ...]) -> None:
+        self.worker = worker(*init_args)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        task: Any = from_json(self.worker.task_type, row["task"])
+        return {"index": row["index"], "result": to_json(self.worker(task))}
+
+
+def num_actors(resources: Mapping[str, float], num_tasks: int, num_workers: int, *, use_gpu: bool) -> int:
+    """How many actors do `num_tasks`: `num_workers`, or where that is 0 one on each core or GPU.
+
+    Where there is no core yet one actor is started: a cluster that grows with its work grows for it.
     """
-    places = int(resources.get("GPU" if use_gpu else "CPU", 0))
-    if use_gpu and not places:
+    num_slots = int(resources.get("GPU" if use_gpu else "CPU", 0))
+    if use_gpu and not num_slots:
         raise UsageError("extract.use_gpu is set, but Ray sees no GPU here")
-    return min(num_items, config.cluster.num_workers or max(1, places))
+    return min(num_tasks, num_workers or max(1, num_slots))
+
+
+def _result_of(reference: Any) -> Any:
+    """What a call returned, or why it returned nothing."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.RayTaskError) as error:
+        if isinstance(error, OSError | UsageError):  # not the file's fault: the storage's, or a setting's
+            raise
+        return CallFailure(job_process.message_of(error).splitlines()[0])
+
+
+def _lost_worker_errors() -> tuple[type[Exception], ...]:
+    """What Ray raises when a worker, or its result, was lost with its machine."""
+    from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
+
+    return NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 
 
 @contextmanager
-def _own_words() -> Iterator[None]:
-    """Let a worker that refuses to begin say why, without Ray's account of where."""
+def _plain_init_errors() -> Iterator[None]:
+    """Raise the message of a worker that cannot be made, without Ray's account of where it happened."""
     import ray
 
     try:

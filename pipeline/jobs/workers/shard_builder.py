@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
+from typing import ClassVar
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
@@ -19,14 +20,15 @@ from pipeline.dataset.build import attempts
 from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shard_file import ShardFile
-from pipeline.dataset.plan.shard_plan import digest, plan_from_json
+from pipeline.dataset.plan.shard_plan import plan_digest
+from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.media.faces.detect import Detector, make_detector
 from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
 from pipeline.records import STAGE_SECONDS, Rejection, ShardPlan, ShardRecord, Span, VideoRow
+from pipeline.storage import StorageError
 from pipeline.storage.scratch import remove_abandoned, scratch_folder
 
-MAX_CRASHES = 2  # of workers on one span, before it is taken for what kills them
-NOT_THE_VIDEO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+MACHINE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def find_toolchain() -> dict[str, str]:
@@ -36,60 +38,54 @@ def find_toolchain() -> dict[str, str]:
 
 
 class ShardBuilder:
-    """Builds one shard at a time, each from its plan alone."""
+    """Builds one shard at a time, each from its plan alone.
 
-    def __init__(self, config_json: str, dataset_uri: str, toolchain: dict[str, str], run: str = "") -> None:
-        self.config = Config.model_validate_json(config_json)
-        self.dataset_uri, self.toolchain, self.run = dataset_uri, toolchain, run
-        own = find_toolchain()
-        if own != toolchain:
-            raise RuntimeError(f"this worker has {own}, the driver {toolchain}: install the same versions on all nodes")
+    Args:
+        config: the experiment.
+        dataset_uri: where the shards are published.
+        toolchain: of the driver, which the worker's own must equal.
+        run: of the driver, so that the marks of this run can be told from those of another.
+
+    Raises:
+        RuntimeError: the worker's toolchain is not the driver's.
+    """
+
+    task_type: ClassVar[type] = ShardPlan
+    result_type: ClassVar[type] = ShardResult
+
+    def __init__(self, config: Config, dataset_uri: str, toolchain: dict[str, str], run: str = "") -> None:
+        self.config, self.dataset_uri, self.toolchain, self.run = config, dataset_uri, toolchain, run
+        installed = find_toolchain()
+        if installed != toolchain:
+            raise RuntimeError(
+                f"this worker has {installed}, the driver {toolchain}: install the same versions on all nodes"
+            )
         remove_abandoned()
         importlib.import_module("webdataset")  # and torch with it: now, not as the first video's peak of memory
-        self.tools = Tools(find_ffmpeg(), load_detector(self.config))
+        self.tools = Tools(find_ffmpeg(), load_detector(config))
 
-    def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        """Build and publish the shard of a plan; both sides are JSON.
-
-        What stops a shard (a full disk, a store that does not answer) is an answer too: raised, it would reach the
-        driver wrapped in advice about Ray.
-        """
-        plan = plan_from_json(row["plan"])
+    def __call__(self, plan: ShardPlan) -> ShardResult:
+        """Build and publish the shard of a plan."""
         try:
-            if row["sha256"]:
-                return {"record": "", "error": self.repair(plan, row["sha256"])}
-            # Ray may ask again for a shard whose answer it lost.
-            record = shards.finished_shard(self.dataset_uri, plan.name, digest(plan)) or self.build(plan)
+            # Ray may call again for a shard whose result it lost.
+            finished = shards.finished_shard(self.dataset_uri, plan.name, plan_digest(plan))
+            return ShardResult(finished or self.build(plan))
         except OSError as error:
-            return {"record": "", "error": f"{plan.name}: {error}"}
-        return {"record": shards.record_to_json(record), "error": ""}
-
-    def repair(self, plan: ShardPlan, sha256: str) -> str:
-        """Build the tar of a plan again and publish it if it has the sha256 it should have; what is wrong if not."""
-        with scratch_folder() as directory:
-            path = directory / f"{plan.name}.tar"
-            with ShardFile(path) as tar:
-                rows = [self.build_span(span, tar, directory) for span in plan.spans]
-            found = shards.sha256_of(path)
-            if found == sha256:
-                storage.publish(path, shards.shard_uri(self.dataset_uri, plan.name))
-                return ""
-        lost = "".join(f"\n  {row.uri}: {row.reason}: {row.detail}" for row in rows if row.status == "rejected")
-        return f"{plan.name}: built again it has sha256 {found}, dataset.json says {sha256}; nothing was replaced{lost}"
+            return ShardResult(error=f"{plan.name}: {error}")
 
     def build(self, plan: ShardPlan) -> ShardRecord:
-        """Every span of the plan into a tar in a temporary directory, then the tar and its sidecar to storage."""
+        """Write every span of the plan into a tar in a temporary folder, then publish the tar and its sidecar."""
         attempt = attempts.begin(self.dataset_uri, plan.name, self.run)
-        with scratch_folder() as directory:
-            path = directory / f"{plan.name}.tar"
+        with scratch_folder() as folder:
+            path = folder / f"{plan.name}.tar"
             with ShardFile(path) as tar:
-                videos = self._build_spans(plan, tar, directory, attempt)
-            attempt.note(None)
+                videos = self._build_spans(plan, tar, folder, attempt)
+            attempt.mark(None)
             record = ShardRecord(
                 name=plan.name,
-                sha256=shards.sha256_of(path),
+                sha256=shards.sha256_of_file(path),
                 size_bytes=path.stat().st_size,
-                plan_digest=digest(plan),
+                plan_digest=plan_digest(plan),
                 samples=tuple(tar.rows),
                 videos=videos,
                 toolchain=self.toolchain,
@@ -100,52 +96,57 @@ class ShardBuilder:
             return shards.write_shard(path, record, self.dataset_uri)
 
     def _build_spans(
-        self, plan: ShardPlan, tar: ShardFile, directory: Path, attempt: attempts.Attempt
+        self, plan: ShardPlan, tar: ShardFile, folder: Path, attempt: attempts.Attempt
     ) -> tuple[VideoRow, ...]:
-        """A row per span; one that has killed its workers is left alone, and its row says so."""
-        died, rows = attempt.crashes(), []
+        """A row per span; one that has killed `MAX_CRASHES` workers is rejected without another attempt."""
+        crashes, rows = attempt.crashes(), []
         for span in plan.spans:
-            crashes = died[attempts.name_of(span)]
-            if crashes < MAX_CRASHES:
-                attempt.note(span)
-                rows.append(replace(self.build_span(span, tar, directory), attempts=crashes + 1))
+            num_crashes = crashes[attempts.span_name(span)]
+            if num_crashes < attempts.MAX_CRASHES:
+                attempt.mark(span)
+                rows.append(replace(self.build_span(span, tar, folder), attempts=num_crashes + 1))
             else:
-                why = f"{crashes} workers died while they worked on it; --retry-rejected tries again"
-                worker_crash = SpanBuild(span, self.config, self.tools, directory).rejected(
-                    "worker_crash", why, "worker"
-                )
-                rows.append(replace(worker_crash, attempts=crashes))
+                detail = f"{num_crashes} workers died while they worked on it; --retry-rejected tries again"
+                build = SpanBuild(span, self.config, self.tools, folder)
+                rows.append(replace(build.rejected("worker", "worker_crash", detail), attempts=num_crashes))
         return tuple(rows)
 
-    def build_span(self, span: Span, tar: ShardFile, directory: Path) -> VideoRow:
-        """The boundary of one video: whatever goes wrong with it becomes its row, and its neighbours go on."""
-        _take_long_turns()
-        with tempfile.TemporaryDirectory(prefix="video-", dir=directory) as own:
-            build = SpanBuild(span, self.config, self.tools, Path(own))
+    def build_span(self, span: Span, tar: ShardFile, folder: Path) -> VideoRow:
+        """Write one span into the tar; whatever is wrong with its video becomes its row, and its neighbours go on.
+
+        Raises:
+            OSError: the storage or this machine failed, which is no fault of the video.
+        """
+        _yield_rarely()
+        with tempfile.TemporaryDirectory(prefix="video-", dir=folder) as span_folder:
+            build = SpanBuild(span, self.config, self.tools, Path(span_folder))
             begin = perf_counter()
             try:
-                rows = tar.add_video(build.segments())
+                samples = tar.add_video(build.segments())
             except Rejection as rejection:
-                self._publish_sheet(rejection.sheet or build.sheet, span)
-                return build.rejected(rejection.reason, rejection.detail, rejection.stage)
-            except Exception as error:  # the one place: a video must not take its shard with it
-                if isinstance(error, OSError) and (error.errno in NOT_THE_VIDEO or build.reads_storage):
+                self._publish_sheet(build.contact_sheet, span)
+                return build.rejected(rejection.stage, rejection.reason, rejection.detail)
+            except StorageError:
+                raise
+            except Exception as error:  # the one place: a bug that one video shows must not cost its whole shard
+                if isinstance(error, OSError) and error.errno in MACHINE_ERRNOS:
                     raise
-                return build.rejected("error", f"{type(error).__name__}: {error}")
-            spent = sum(getattr(build.row, name) for name in STAGE_SECONDS)
-            row = replace(build.row, num_segments=len(rows), seconds_write=max(0.0, perf_counter() - begin - spent))
-            return replace(row, seconds_publish=self._publish_sheet(build.sheet, span))
+                return build.rejected(build.current_stage, "error", f"{type(error).__name__}: {error}")
+            other_stages_s = sum(getattr(build.row, name) for name in STAGE_SECONDS)
+            write_s = max(0.0, perf_counter() - begin - other_stages_s)
+            publish_s = self._publish_sheet(build.contact_sheet, span)
+            return replace(build.row, num_segments=len(samples), seconds_write=write_s, seconds_publish=publish_s)
 
-    def _publish_sheet(self, sheet: bytes, span: Span) -> float:
-        """Publish the contact sheet of a span, if there is one; how many seconds it takes."""
+    def _publish_sheet(self, contact_sheet: bytes, span: Span) -> float:
+        """Publish the contact sheet of a span, if there is one; the seconds it takes."""
         begin = perf_counter()
-        if sheet:
-            storage.publish_bytes(sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
+        if contact_sheet:
+            storage.publish_bytes(contact_sheet, shards.sheet_uri(self.dataset_uri, span, self.config))
         return perf_counter() - begin
 
 
-def _take_long_turns() -> None:
-    """Have this thread, and the decoders it starts, not interrupt whoever is at work when there is something to do.
+def _yield_rarely() -> None:
+    """Let this thread, and the decoders it starts, run for long turns instead of interrupting one another.
 
     Otherwise a decoder and its reader that share a core hand it over several times for each picture. Linux only.
     """
@@ -155,7 +156,7 @@ def _take_long_turns() -> None:
 
 
 def load_detector(config: Config) -> Detector:
-    """The face detector of a configuration, its model fetched and verified.
+    """Load the face detector of a configuration; its model is fetched and verified.
 
     Raises:
         UsageError: the model is not there, or its sha256 is not the configured one.
@@ -173,7 +174,7 @@ def _fetch_model(uri: str, sha256: str, directory: str) -> Path:
         path = storage.local_copy(uri, directory)
     except OSError as error:
         raise UsageError(f"faces.model_uri {uri} cannot be read: {error}") from error
-    found = shards.sha256_of(path)
-    if found != sha256.lower():
-        raise UsageError(f"faces.model_uri {uri} has sha256 {found}, but faces.model_sha256 is {sha256}")
+    actual = shards.sha256_of_file(path)
+    if actual != sha256.lower():
+        raise UsageError(f"faces.model_uri {uri} has sha256 {actual}, but faces.model_sha256 is {sha256}")
     return path

@@ -1,1 +1,1 @@
-"""What a container holds, read in a process that may die over it."""
+"""Reading what a container holds, in an expendable process."""

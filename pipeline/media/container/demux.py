@@ -1,4 +1,4 @@
-"""What one media file holds: streams, the upright picture, and the time of every frame as its packets tell it."""
+"""Reading a container: its streams, the size of the upright picture, and the time of every frame by its packets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.media.limits import DEMUXERS, MAX_SIDE_PX, MAX_STREAMS, PROTOCOLS
 from pipeline.records import Probe, Rejection
 
 JOINED_GAP_S = 0.05  # sound packets closer than this are one span: coarse time bases round by up to a packet
-HEADER_SLACK_S = 0.25  # a header may promise this much, or 1 %, beyond the last packet before we speak of it
+HEADER_SLACK_S = 0.25  # a header may promise this much, or 1 %, beyond the last packet before it is reported
 
 
 @dataclass
@@ -40,15 +40,15 @@ class _Times:
         starts, lengths = self.sorted()
         if not len(starts):
             return 0.0
-        usual = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
-        return float(starts[-1]) + (float(lengths[-1]) or usual)
+        median_s = float(np.median(np.diff(starts))) if len(starts) > 1 else 0.0
+        return float(starts[-1]) + (float(lengths[-1]) or median_s)
 
 
 def read_container(path: Path, *, max_duration_s: float) -> Probe:
-    """Demux `path` once, without decoding, in this very process; `probe` does it in an expendable one.
+    """Demux `path` once, without decoding, in this very process; `probe` runs it in an expendable one.
 
     The first video stream that is no attached picture counts, and the first audio stream. Header counts and
-    durations are not believed; where a header promises more than the packets hold, `Probe.problem` says so.
+    durations are not believed; where a header promises more than the packets hold, `Probe.problem` reports it.
 
     Raises:
         Rejection: stage "probe"; reason unreadable, no_video, too_long or too_large.
@@ -116,7 +116,7 @@ def _upright_size(video: av.VideoStream, rotation_deg: int) -> tuple[int, int]:
     """Width and height in square pixels after rotation."""
     width, height = video.codec_context.width, video.codec_context.height
     if not width or not height:
-        raise Rejection("probe", "unreadable", f"video stream {video.index} does not tell the size of its pictures")
+        raise Rejection("probe", "unreadable", f"video stream {video.index} does not give the size of its pictures")
     if max(width, height) > MAX_SIDE_PX:
         detail = f"pictures of {width} x {height} pixels; allowed: {MAX_SIDE_PX} x {MAX_SIDE_PX}"
         raise Rejection("probe", "too_large", detail)
@@ -148,11 +148,11 @@ def _rotations_deg(container: InputContainer) -> dict[int, int]:
 def _read_packet_times(
     container: InputContainer, start_s: float, max_duration_s: float
 ) -> tuple[dict[int, _Times], str]:
-    """Times of every packet of picture and sound that is meant to be shown, and what stopped the reading early."""
+    """Times of every packet of picture and sound that is shown, and what stopped the reading early."""
     times = {s.index: _Times() for s in container.streams if s.type in ("video", "audio")}
     bases = {index: float(container.streams[index].time_base or 0) for index in times}
     delays = {s.index: s.codec_context.reorder_depth for s in container.streams.video if s.codec_context}
-    unstamped = container.format.name == "avi"  # it stores no presentation times, and those made up are wrong
+    unstamped = container.format.name == "avi"  # it stores no presentation times, and the guessed ones are wrong
     try:
         for packet in container.demux():
             stamp = packet.dts if packet.pts is None or unstamped else packet.pts
@@ -174,15 +174,15 @@ def _read_packet_times(
 
 
 def _keyframes(container: InputContainer, pictures: _Times) -> NDArray[np.float64]:
-    """Times that one can seek to; none where times go back, or where they are made up, as in AVI."""
+    """Times that one can seek to; none where times go back, or where they are guessed, as in AVI."""
     keys = np.array(pictures.keys_s)
     starts = pictures.sorted()[0]
-    trusted = container.format.name != "avi" and (np.diff(keys) > 0).all() and (np.diff(starts) > 0).all()
-    return keys if trusted else np.empty(0)
+    reliable = container.format.name != "avi" and (np.diff(keys) > 0).all() and (np.diff(starts) > 0).all()
+    return keys if reliable else np.empty(0)
 
 
 def _broken_promise(container: InputContainer, times: Iterable[_Times]) -> str:
-    """What to say of a header that promises much more than the packets hold; "" when it does not."""
+    """A message where the header promises much more than the packets hold; "" where it does not."""
     promised_s = (container.duration or 0) / av.time_base
     end_s = max(stream.end_s for stream in times)
     if promised_s <= end_s + max(HEADER_SLACK_S, 0.01 * promised_s):
@@ -191,7 +191,7 @@ def _broken_promise(container: InputContainer, times: Iterable[_Times]) -> str:
 
 
 def _spans(times: _Times) -> NDArray[np.float64]:
-    """(M, 2) start and end of each stretch without a gap in it."""
+    """(M, 2) start and end of each run of packets without a gap."""
     starts, lengths = times.sorted()
     if not len(starts):
         return np.empty((0, 2))

@@ -1,4 +1,4 @@
-"""What one media file holds, as an expendable process reads it: hostile files crash that one or fill its memory."""
+"""Probing a media file in an expendable process: hostile files crash that one, or fill its memory."""
 
 from __future__ import annotations
 
@@ -19,69 +19,82 @@ import numpy as np
 from pipeline.records import Probe, Rejection
 
 TIMEOUT_S = 120.0  # containers are read to their end: a long file on a slow disk needs its time
-FILES_PER_PROCESS = 1000  # what a library leaks is given back now and then
+FILES_PER_PROCESS = 1000  # then a new one is started, so that leaked memory is freed
 
 
 def probe(path: Path, *, max_duration_s: float, timeout_s: float = TIMEOUT_S) -> Probe:
     """Demux `path` once, without decoding.
 
     The first video stream that is no attached picture counts, and the first audio stream. Header counts and
-    durations are not believed; where a header promises more than the packets hold, `Probe.problem` says so.
+    durations are not believed; where a header promises more than the packets hold, `Probe.problem` reports it.
+
+    Args:
+        path: of the media file.
+        max_duration_s: longer files are rejected.
+        timeout_s: wall clock.
 
     Raises:
         Rejection: stage "probe"; reason unreadable, no_video, too_long, too_large or timeout.
         OSError: the file is not there or may not be read.
     """
-    question = {"path": str(path), "max_duration_s": max_duration_s, "timeout_s": timeout_s}
-    for _ in range(2):  # somebody else may have killed the process
+    request = {"path": str(path), "max_duration_s": max_duration_s, "timeout_s": timeout_s}
+    for _ in range(2):  # the first process may have been killed by something else than this file
         with _LOCK:
-            process = _process()
-            if (answer := process.ask(question, timeout_s)) is not None:
-                return _read(answer)
-            died = process.end()
-    raise Rejection("probe", "unreadable", f"whoever reads this file dies: {died}")
+            process = _running_process()
+            response = process.send(request, timeout_s)
+            if response is not None:
+                return _probe_of(*response)
+            ending = process.end()
+    raise Rejection("probe", "unreadable", f"the process that reads this file died: {ending}")
 
 
-def _read(answer: tuple[dict[str, Any], memoryview]) -> Probe:
-    """The facts in an answer, or what it says instead."""
-    words, data = answer
-    if "rejection" in words:
-        raise Rejection(*words["rejection"])
-    if "error" in words:
-        raise OSError(*words["error"])
+def _probe_of(header: dict[str, Any], data: memoryview) -> Probe:
+    """The probe in a response.
+
+    Raises:
+        Rejection: the response holds one.
+        OSError: the response holds one.
+    """
+    if "rejection" in header:
+        raise Rejection(*header["rejection"])
+    if "error" in header:
+        raise OSError(*header["error"])
     arrays: dict[str, Any] = {}
-    first = 0
-    for name, shape in words["arrays"].items():
-        arrays[name] = np.frombuffer(data, "<f8", math.prod(shape), first).reshape(shape)
-        first += arrays[name].nbytes
-    return Probe(**words["probe"], **arrays)
+    offset = 0
+    for name, shape in header["arrays"].items():
+        arrays[name] = np.frombuffer(data, "<f8", math.prod(shape), offset).reshape(shape)
+        offset += arrays[name].nbytes
+    return Probe(**header["probe"], **arrays)
 
 
-class _ProbingProcess:
+class _ProbeProcess:
     """A running `python -m pipeline.media.container.probe_worker`. It ends when its standard input does."""
 
     def __init__(self) -> None:
-        self.parent, self.num_files = os.getpid(), 0
+        self.parent_pid, self.num_files = os.getpid(), 0
         root = str(Path(__file__).parents[3])
-        search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        python_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "pipeline.media.container.probe_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
-            env=os.environ | {"PYTHONPATH": search, "OPENBLAS_NUM_THREADS": "1"},  # each thread reserves memory
+            env=os.environ | {"PYTHONPATH": python_path, "OPENBLAS_NUM_THREADS": "1"},  # each thread reserves memory
             start_new_session=True,
         )
 
     @property
-    def usable(self) -> bool:
-        """Whether it is ours, alive and not worn out."""
-        ours = self.parent == os.getpid()
-        return ours and self._process.poll() is None and self.num_files < FILES_PER_PROCESS
+    def is_usable(self) -> bool:
+        """Whether this very process has started it, it runs, and it has not read too many files."""
+        started_here = self.parent_pid == os.getpid()
+        return started_here and self._process.poll() is None and self.num_files < FILES_PER_PROCESS
 
-    def ask(self, question: dict[str, object], timeout_s: float) -> tuple[dict[str, Any], memoryview] | None:
-        """The answer's words and arrays; None when the process died over it.
+    def send(self, request: dict[str, object], timeout_s: float) -> tuple[dict[str, Any], memoryview] | None:
+        """Send a request and wait for the response.
+
+        Returns:
+            The response's header and the bytes of its arrays; None when the process died.
 
         Raises:
             Rejection: ("probe", "timeout").
@@ -90,16 +103,16 @@ class _ProbingProcess:
         deadline_s = time.monotonic() + timeout_s
         assert self._process.stdin
         try:
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             received = b""
             while b"\n" not in received:
                 received += self._receive(deadline_s)
             line, _, data = received.partition(b"\n")
-            words = json.loads(line)
+            header = json.loads(line)
             arrays = bytearray(data)
-            while len(arrays) < 8 * sum(math.prod(shape) for shape in words.get("arrays", {}).values()):
+            while len(arrays) < 8 * sum(math.prod(shape) for shape in header.get("arrays", {}).values()):
                 arrays += self._receive(deadline_s)
-            return words, memoryview(arrays).toreadonly()
+            return header, memoryview(arrays).toreadonly()
         except (BrokenPipeError, EOFError, ValueError):
             return None
         except TimeoutError:
@@ -107,13 +120,17 @@ class _ProbingProcess:
             raise Rejection("probe", "timeout", f"not read within {timeout_s:g} s") from None
 
     def end(self) -> str:
-        """Kill the process if it still runs; how it ended."""
+        """Kill the process if it still runs.
+
+        Returns:
+            How it ended: the name of a signal, or its exit code.
+        """
         self._process.kill()
-        code = self._process.wait()
+        exit_code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe:
                 pipe.close()
-        return f"{signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}"
 
     def _receive(self, deadline_s: float) -> bytes:
         assert self._process.stdout
@@ -121,22 +138,22 @@ class _ProbingProcess:
         ready.register(self._process.stdout, select.POLLIN)
         if not ready.poll(max(0.0, deadline_s - time.monotonic()) * 1000):
             raise TimeoutError
-        fresh = os.read(self._process.stdout.fileno(), 1 << 20)
-        if not fresh:
+        data = os.read(self._process.stdout.fileno(), 1 << 20)
+        if not data:
             raise EOFError
-        return fresh
+        return data
 
 
 _LOCK = threading.Lock()
-_running: list[_ProbingProcess] = []  # at most one, and only of this process
+_running: list[_ProbeProcess] = []  # at most one, and only of this process
 
 
-def _process() -> _ProbingProcess:
-    """The process to ask; a new one where there is none."""
-    if _running and not _running[0].usable:
-        worn = _running.pop()
-        if worn.parent == os.getpid():
-            worn.end()
+def _running_process() -> _ProbeProcess:
+    """The process that reads the next file; a new one where none is usable."""
+    if _running and not _running[0].is_usable:
+        unusable = _running.pop()
+        if unusable.parent_pid == os.getpid():
+            unusable.end()
     if not _running:
-        _running.append(_ProbingProcess())
+        _running.append(_ProbeProcess())
     return _running[0]

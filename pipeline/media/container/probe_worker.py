@@ -1,7 +1,7 @@
 """The process that reads containers: requests on standard input, responses on standard output.
 
-A question is a line of JSON. An answer is a line of JSON and behind it the bytes of the arrays that the line names:
-nothing that an answer holds can be code.
+A request is a line of JSON. A response is a line of JSON, its header, and behind it the bytes of the arrays that the
+header names: nothing in it can be code.
 """
 
 from __future__ import annotations
@@ -22,38 +22,43 @@ from pipeline.media.limits import PROBE_BYTES
 from pipeline.records import Probe, Rejection
 
 
-def answer(path: Path, max_duration_s: float) -> bytes:
-    """What to send for one file."""
+def respond(path: Path, max_duration_s: float) -> bytes:
+    """Read one file.
+
+    Returns:
+        The response: a probe, a rejection or an error.
+    """
     try:
-        found = read_container(path, max_duration_s=max_duration_s)
+        probe = read_container(path, max_duration_s=max_duration_s)
     except Rejection as rejection:
-        return _line(rejection=[rejection.stage, rejection.reason, rejection.detail])
+        return _header(rejection=[rejection.stage, rejection.reason, rejection.detail])
     except (av.FFmpegError, OSError) as error:
-        return _line(error=[error.errno, error.strerror])
-    values = {field.name: getattr(found, field.name) for field in fields(Probe)}
+        return _header(error=[error.errno, error.strerror])
+    values = {field.name: getattr(probe, field.name) for field in fields(Probe)}
     arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
     scalars = {name: value for name, value in values.items() if name not in arrays}
     shapes = {name: value.shape for name, value in arrays.items()}
-    return _line(probe=scalars, arrays=shapes) + b"".join(value.astype("<f8").tobytes() for value in arrays.values())
+    data = b"".join(value.astype("<f8").tobytes() for value in arrays.values())
+    return _header(probe=scalars, arrays=shapes) + data
 
 
-def _line(**parts: object) -> bytes:
+def _header(**parts: object) -> bytes:
     return json.dumps(parts).encode() + b"\n"
 
 
-def serve(questions: BinaryIO, answers: BinaryIO) -> None:
-    """Answer until there are no more questions: that is how the process learns that its parent is gone."""
-    for line in questions:
-        question = json.loads(line)
+def serve(requests: BinaryIO, responses: BinaryIO) -> None:
+    """Respond to requests until their stream ends, which it does when the parent is gone."""
+    for line in requests:
+        request = json.loads(line)
         used = resource.getrusage(resource.RUSAGE_SELF)
-        cpu_s = int(used.ru_utime + used.ru_stime + question["timeout_s"]) + 1
+        cpu_s = int(used.ru_utime + used.ru_stime + request["timeout_s"]) + 1
         resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, resource.RLIM_INFINITY))
-        answers.write(answer(Path(question["path"]), question["max_duration_s"]))
-        answers.flush()
+        responses.write(respond(Path(request["path"]), request["max_duration_s"]))
+        responses.flush()
 
 
 def _restrict() -> None:
-    """It may read files and write to its pipes, within limits."""
+    """Limit this process to reading files and writing to its pipes, within its share of memory."""
     resource.setrlimit(resource.RLIMIT_AS, (PROBE_BYTES, PROBE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -61,6 +66,6 @@ def _restrict() -> None:
 
 if __name__ == "__main__":
     _restrict()
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no answer
-        serve(sys.stdin.buffer, answers)
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as responses:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no response
+        serve(sys.stdin.buffer, responses)

@@ -1,4 +1,4 @@
-"""The contact sheet of a video: small pictures over its time, with the followed face marked, for people who audit."""
+"""The contact sheet of a video: small pictures over its time with the faces marked, for an audit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.decode import Picture
 from pipeline.media.faces.crop import encode_jpeg, shrink, to_bgr
+from pipeline.media.picture_stream import Picture
 
 MAX_PICTURES = 24
 COLUMNS = 6
@@ -21,29 +21,30 @@ WHITE, GREY, GREEN, BLUE, RED = (255, 255, 255), (170, 170, 170), (0, 220, 0), (
 
 
 class Thumbnails:
-    """Takes up to 24 small pictures, evenly over the frames that are to be expected."""
+    """Keeps up to 24 small pictures, evenly over the expected number of frames."""
 
     def __init__(self, num_frames: int) -> None:
         count = min(MAX_PICTURES, max(1, num_frames))
-        self._wanted = {int((i + 0.5) * max(1, num_frames) / count) for i in range(count)}
-        self.kept: dict[int, NDArray[np.uint8]] = {}
+        self._chosen_frames = {int((i + 0.5) * max(1, num_frames) / count) for i in range(count)}
+        self.pictures: dict[int, NDArray[np.uint8]] = {}  # frame -> (h, w, 3) BGR
 
-    def wants(self, frame: int) -> bool:
+    def is_chosen(self, frame: int) -> bool:
         """Whether `frame` belongs on the sheet."""
-        return frame in self._wanted
+        return frame in self._chosen_frames
 
     def add(self, frame: int, picture: Picture) -> None:
-        """Keep `picture`, small and in colour, if it is one of those wanted."""
-        if self.wants(frame):
-            self.kept[frame] = to_bgr([_shrink(plane, picture.y.shape) for plane in (picture.y, picture.u, picture.v)])
+        """Keep `picture`, small and in colour, if its frame is one of the chosen ones."""
+        if self.is_chosen(frame):
+            planes = [_to_thumbnail(plane, picture.y.shape) for plane in (picture.y, picture.u, picture.v)]
+            self.pictures[frame] = to_bgr(planes)
 
-    def keep(self, frame: int, picture: NDArray[np.uint8]) -> None:
-        """Keep a BGR picture."""
-        self.kept[frame] = _shrink(picture, picture.shape[:2])
+    def add_bgr(self, frame: int, picture: NDArray[np.uint8]) -> None:
+        """Keep `picture`, (H, W, 3) BGR, small."""
+        self.pictures[frame] = _to_thumbnail(picture, picture.shape[:2])
 
 
-def _shrink(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """`plane` in the size that a picture of `shape` has on the sheet."""
+def _to_thumbnail(plane: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """`plane`, or a BGR picture, in the size that a picture of `shape` has on the sheet."""
     height, width = shape
     scale = LONG_SIDE_PX / max(height, width)
     return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale)))
@@ -53,20 +54,26 @@ def contact_sheet(
     thumbnails: Thumbnails,
     frames: NDArray[np.void],
     picture_px: tuple[int, int],
-    seen: NDArray[np.void] | None = None,
+    visible: NDArray[np.void] | None = None,
 ) -> bytes:
-    """A JPEG file: the pictures in reading order, each with its time and original frame, and a box around each face.
+    """Draw the pictures in reading order, each with its time and original frame, and a box around each face.
 
-    The followed face's box is green, anybody else's is blue; where nobody is followed there is a word in red.
+    The followed face's box is green, every other one is blue; where the followed person is missing, red text says so.
 
     Args:
         thumbnails: their frames are indices into `frames`.
         frames: FRAME_DTYPE, boxes in pixels of the upright picture.
         picture_px: width and height of the upright picture.
-        seen: rows with the fields frame (an index into `frames`) and box, of everybody who was seen.
+        visible: rows with the fields frame (an index into `frames`) and box, of every visible face.
+
+    Returns:
+        A JPEG file; empty without pictures.
     """
-    kept_tiles = [(at, kept) for at, kept in thumbnails.kept.items() if at < len(frames)]
-    tiles = [_tile(kept, frames[at], picture_px, _boxes_at(seen, at)) for at, kept in kept_tiles]
+    tiles = []
+    for index, thumbnail in thumbnails.pictures.items():
+        if index < len(frames):
+            boxes = np.empty((0, 4), np.float32) if visible is None else visible["box"][visible["frame"] == index]
+            tiles.append(_tile(thumbnail, frames[index], picture_px, boxes))
     if not tiles:
         return b""
     empty = np.zeros_like(tiles[0])
@@ -76,26 +83,31 @@ def contact_sheet(
     return encode_jpeg(np.vstack(rows), QUALITY)
 
 
-def _boxes_at(seen: NDArray[np.void] | None, at: int) -> NDArray[np.float32]:
-    """(n, 4) of everybody who was seen at one frame."""
-    return np.empty((0, 4), np.float32) if seen is None else seen["box"][seen["frame"] == at]
-
-
 def _tile(
-    kept: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int], boxes: NDArray[np.float32]
+    thumbnail: NDArray[np.uint8], frame: np.void, picture_px: tuple[int, int], boxes: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    height, width = kept.shape[:2]
+    """A thumbnail with its caption below, and with the (n, 4) boxes of its visible faces."""
+    height, width = thumbnail.shape[:2]
     tile = np.zeros((height + CAPTION_PX, width, 3), np.uint8)
-    tile[:height] = kept
+    tile[:height] = thumbnail
     followed = frame["box"][None] if np.isfinite(frame["box"]).all() else boxes[:0]
-    for colour, some in ((BLUE, boxes), (GREEN, followed)):
-        for x0, y0, x1, y1 in np.rint(some * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int):
+    for colour, coloured in ((BLUE, boxes), (GREEN, followed)):
+        scaled = np.rint(coloured * np.array([width, height] * 2) / np.array(picture_px * 2)).astype(int)
+        for x0, y0, x1, y1 in scaled:
             cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), colour, 1)
-    nobody = "not them" if len(boxes) else "no face"
-    note = "" if frame["face_ok"] else nobody if frame["video_ok"] else "not shown"
+    missing = _missing(frame, len(boxes))
     _write(tile, clock_text(float(frame["time_s"])), 4, WHITE)
-    _write(tile, note or f"#{frame['source_index']}", -4, RED if note else GREY)
+    _write(tile, missing or f"#{frame['source_index']}", -4, RED if missing else GREY)
     return tile
+
+
+def _missing(frame: np.void, num_faces: int) -> str:
+    """Why the followed face is not there; "" where it is."""
+    if frame["face_ok"]:
+        return ""
+    if not frame["video_ok"]:
+        return "not shown"
+    return "not them" if num_faces else "no face"
 
 
 def _write(tile: NDArray[np.uint8], text: str, x: int, colour: tuple[int, int, int]) -> None:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.decode import Picture
+from pipeline.media.picture_stream import Picture
 
 # Limited-range YCbCr of ITU-R BT.601 to BGR, as rows over (y, u, v, 1).
 _Y, _RV, _GU, _GV, _BU = 255 / 219, 1.402 * 255 / 224, 0.344136 * 255 / 224, 0.714136 * 255 / 224, 1.772 * 255 / 224
@@ -25,10 +25,19 @@ _TO_BGR = np.array(
 def cut_face(
     picture: Picture, box: NDArray[np.float32], *, margin: float, crop_px: int, roll_rad: float = 0.0
 ) -> NDArray[np.uint8]:
-    """The square around `box`'s centre, `1 + 2 * margin` times its longer side, as (crop_px, crop_px, 3) BGR.
+    """Cut out the square around a face, `1 + 2 * margin` times as large as the longer side of its box.
 
-    The square is turned clockwise by `roll_rad`, so that a line of that slope is level in the crop. What lies outside
-    the picture repeats its border. Positions are sub-pixel, so a slow face does not jitter.
+    What lies outside the picture repeats its border. Positions are sub-pixel, so a slow face does not jitter.
+
+    Args:
+        picture: its planes.
+        box: (4,) x0, y0, x1, y1 in pixels of the picture.
+        margin: of the box's longer side, added on each side.
+        crop_px: side of the crop.
+        roll_rad: by which the square is turned clockwise, so that a line of that slope is level in the crop.
+
+    Returns:
+        (crop_px, crop_px, 3) BGR.
     """
     x0, y0, x1, y1 = (float(value) for value in box)
     x, y, side = (x0 + x1) / 2, (y0 + y1) / 2, max(x1 - x0, y1 - y0, 2.0) * (1 + 2 * margin)
@@ -71,7 +80,8 @@ def _sample(
     """The square of `plane` around `x`, `y`: halved while it is at least twice too large, then linear."""
     cos, sin = math.cos(roll_rad), math.sin(roll_rad)
     reach = side * (abs(cos) + abs(sin)) / 2  # of the upright square around the turned one
-    rows, columns = _part(y - reach, 2 * reach, plane.shape[0]), _part(x - reach, 2 * reach, plane.shape[1])
+    rows = _covered_pixels(y - reach, 2 * reach, plane.shape[0])
+    columns = _covered_pixels(x - reach, 2 * reach, plane.shape[1])
     part = plane[rows, columns]
     x, y = x - columns.start, y - rows.start
     while side >= 2 * crop_px and min(part.shape) >= 2:
@@ -89,7 +99,7 @@ def _sample(
     return np.asarray(crop, np.uint8)
 
 
-def _part(start: float, length: float, limit: int) -> slice:
-    """The pixels that an interval touches, with one to spare, within a plane; never empty."""
+def _covered_pixels(start: float, length: float, limit: int) -> slice:
+    """The pixels that an interval covers, and one more on each side, within a plane; never empty."""
     first = min(max(0, int(np.floor(start)) - 1), limit - 1)
     return slice(first, min(max(first + 1, int(np.ceil(start + length)) + 1), limit))

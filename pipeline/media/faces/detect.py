@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.media.decode import Picture
 from pipeline.media.faces.crop import shrink
+from pipeline.media.picture_stream import Picture
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels of the picture
 DEFAULT_LONG_SIDE_PX = {"haar": 480, "yunet": 320}
@@ -30,15 +30,19 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Whatever finds faces; it is called from one thread and may keep state that does not change its answers."""
+    """Finds faces in pictures. It is called from one thread, and may keep state that does not change its results."""
 
     def detect(self, picture: Picture) -> list[Detection]:
-        """All faces of `picture` whose score is high enough, the largest first."""
+        """All faces of `picture` whose score is high enough.
+
+        Returns:
+            One detection for each face, the largest first, boxes in pixels of `picture`.
+        """
         ...
 
 
 def make_detector(name: str, *, model_path: Path | None, long_side_px: int, min_score: float) -> Detector:
-    """The detector called `name`.
+    """Make the detector called `name`.
 
     Args:
         name: "haar" or "yunet".
@@ -74,16 +78,16 @@ class HaarDetector:
 
     def detect(self, picture: Picture) -> list[Detection]:
         """See Detector."""
-        grey, scale = _shrink(picture.y, self.long_side_px)
+        grey, scale = _limit_long_side(picture.y, self.long_side_px)
         smallest = max(20, round(min(grey.shape) * HAAR_MIN_SHARE))
         boxes, num_hits = self._cascade.detectMultiScale2(
             cv2.equalizeHist(grey), scaleFactor=1.15, minNeighbors=1, minSize=(smallest, smallest)
         )
-        found = (
+        detections = (
             Detection((x / scale, y / scale, (x + w) / scale, (y + h) / scale), float(n / (n + 3)))
             for (x, y, w, h), n in zip(boxes, num_hits, strict=True)
         )
-        return _keep(found, self.min_score)
+        return _largest_first(detections, self.min_score)
 
 
 class YuNetDetector:
@@ -99,31 +103,32 @@ class YuNetDetector:
 
     def detect(self, picture: Picture) -> list[Detection]:
         """See Detector."""
-        grey, scale = _shrink(picture.y, self.long_side_px)
+        grey, scale = _limit_long_side(picture.y, self.long_side_px)
         size = grey.shape[1], grey.shape[0]
         chroma = [shrink(plane, *size) for plane in (picture.u, picture.v)]
         self._network.setInputSize(size)
         _, rows = self._network.detect(cv2.cvtColor(cv2.merge([grey, chroma[1], chroma[0]]), cv2.COLOR_YCrCb2BGR))
-        found = (_yunet_face(row.astype(float), scale) for row in (rows if rows is not None else ()))
-        return _keep(found, self.min_score)
+        detections = (_yunet_face(row.astype(float), scale) for row in (rows if rows is not None else ()))
+        return _largest_first(detections, self.min_score)
 
 
 def _yunet_face(row: NDArray[np.float64], scale: float) -> Detection:
-    """A row of YuNet's: x, y, width, height, five points from the eye on the left of the picture on, score."""
+    """A row of YuNet's: x, y, width, height, five points (first the left eye of the picture, then the right), score."""
     x, y, width, height, left_x, left_y, right_x, right_y = (float(value) for value in row[:8])
     box = x / scale, y / scale, (x + width) / scale, (y + height) / scale
     return Detection(box, min(1.0, float(row[14])), math.atan2(right_y - left_y, right_x - left_x))
 
 
-def _shrink(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], float]:
-    """`plane` with its long side at most `long_side_px`, and the factor."""
+def _limit_long_side(plane: NDArray[np.uint8], long_side_px: int) -> tuple[NDArray[np.uint8], float]:
+    """`plane` reduced to a long side of at most `long_side_px`, and the scale, at most 1."""
     height, width = plane.shape
     scale = min(1.0, long_side_px / max(height, width))
     return shrink(plane, max(1, round(width * scale)), max(1, round(height * scale))), scale
 
 
-def _keep(found: Iterable[Detection], min_score: float) -> list[Detection]:
-    return sorted((d for d in found if d.score >= min_score), key=lambda d: (-area(d.box), d.box))
+def _largest_first(detections: Iterable[Detection], min_score: float) -> list[Detection]:
+    """Those with a score of at least `min_score`."""
+    return sorted((d for d in detections if d.score >= min_score), key=lambda d: (-area(d.box), d.box))
 
 
 def area(box: Box) -> float:

@@ -1,20 +1,19 @@
-"""From detections to one person: joining them over time, filling short gaps, and choosing whom to follow."""
+"""From detections to tracks and from tracks to one person: joining over time, and the rule that chooses."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.media.faces.detect import Box, Detection, area
+from pipeline.media.options import Choice
 
-Choice = Literal["largest", "longest", "left", "right"]
 MAX_LIVE_TRACKS = 4  # more faces than that at once is a crowd; the largest are followed
-MIN_SHARE_OF_LONGEST = 0.2  # someone seen for less is nobody to choose, however large or far left
+MIN_SHARE_OF_LONGEST = 0.2  # a person visible for less is not chosen, however large or far left
 
 
 @dataclass(slots=True)
@@ -22,8 +21,8 @@ class Track:
     """One face followed without a long gap; sums are over its frames, detected or interpolated."""
 
     number: int
-    first: int  # frame of the clock
-    last: int
+    first_frame: int  # of the clock
+    last_frame: int
     first_box: Box
     last_box: Box
     last_score: float
@@ -35,10 +34,10 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class TrackSegment:
-    """Boxes of one track on consecutive frames that have just become known."""
+    """Boxes of one track on consecutive frames, as far as one detection has made them known."""
 
-    track: int
-    first: int
+    track: int  # its number
+    first_frame: int
     boxes: NDArray[np.float32]  # (n, 4)
     scores: NDArray[np.float32]  # (n,)
     rolls_rad: NDArray[np.float32]  # (n,) NaN where the eyes are not known
@@ -49,7 +48,7 @@ class Tracker:
 
     A detection continues the track whose last box it overlaps most, if by at least `min_overlap` (intersection over
     union) and not more than `max_gap` frames later; boxes between are interpolated linearly, with the lower of the
-    two scores. Longer gaps end a track, so nothing is ever drawn where nobody was seen for long; so does a scene cut.
+    two scores. Longer gaps end a track, so no box is made up where no face was detected for long; so does a scene cut.
     """
 
     def __init__(self, *, min_overlap: float, max_gap: int) -> None:
@@ -58,39 +57,48 @@ class Tracker:
         self.tracks: list[Track] = []
         self._live: list[Track] = []
 
-    def explains(self, detections: Sequence[Detection], since: int) -> bool:
-        """Whether `detections` are exactly the tracks last seen at frame `since`: nobody came, nobody left."""
-        seen = [track for track in self._live if track.last == since]
-        return len(seen) == len(detections) == len(self._pairs(seen, detections))
+    def has_same_faces(self, detections: Sequence[Detection], since_frame: int) -> bool:
+        """Whether `detections` are the faces of frame `since_frame`, one for each track, none more and none fewer."""
+        tracks = [track for track in self._live if track.last_frame == since_frame]
+        return len(tracks) == len(detections) == len(self._match(tracks, detections))
 
     def end_scene(self) -> None:
-        """Continue no track: whatever is seen from here on belongs to another scene."""
+        """End all tracks: the detections from here on belong to another scene."""
         self._live = []
 
     def update(self, frame: int, detections: Sequence[Detection]) -> list[TrackSegment]:
-        """Take the detections of `frame`, later than all before; the boxes that are known now and were not."""
-        self._live = [track for track in self._live if frame - track.last <= self.max_gap]
-        pairs = self._pairs(self._live, detections)
-        known = [_extend(track, frame, detections[index]) for index, track in sorted(pairs.items())]
-        for index, detection in enumerate(detections):
-            if index not in pairs and len(self._live) < MAX_LIVE_TRACKS:
-                known.append(self._start(frame, detection))
-        return known
+        """Take the detections of a frame.
 
-    def _pairs(self, tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, Track]:
+        Args:
+            frame: later than all before.
+            detections: the largest face first.
+
+        Returns:
+            The boxes that are known now and were not before: up to `frame`, one segment for each track.
+        """
+        self._live = [track for track in self._live if frame - track.last_frame <= self.max_gap]
+        matches = self._match(self._live, detections)
+        segments = [_extend(track, frame, detections[index]) for index, track in sorted(matches.items())]
+        for index, detection in enumerate(detections):
+            if index not in matches and len(self._live) < MAX_LIVE_TRACKS:
+                segments.append(self._start(frame, detection))
+        return segments
+
+    def _match(self, tracks: Sequence[Track], detections: Sequence[Detection]) -> dict[int, Track]:
         """Detection index -> track, best overlaps first; equal ones in the order of the tracks."""
         overlaps = [
             (-overlap(track.last_box, detection.box), order, index)
             for order, track in enumerate(tracks)
             for index, detection in enumerate(detections)
         ]
-        pairs: dict[int, Track] = {}
-        taken: set[int] = set()
-        for negative, order, index in sorted(overlaps):
-            if -negative >= self.min_overlap and order not in taken and index not in pairs:
-                pairs[index] = tracks[order]
-                taken.add(order)
-        return pairs
+        matches: dict[int, Track] = {}
+        matched_tracks: set[int] = set()
+        for negative_overlap, order, index in sorted(overlaps):
+            is_free = order not in matched_tracks and index not in matches
+            if -negative_overlap >= self.min_overlap and is_free:
+                matches[index] = tracks[order]
+                matched_tracks.add(order)
+        return matches
 
     def _start(self, frame: int, detection: Detection) -> TrackSegment:
         box = detection.box
@@ -103,37 +111,38 @@ class Tracker:
 
 
 def _extend(track: Track, frame: int, detection: Detection) -> TrackSegment:
-    steps = np.arange(1, frame - track.last + 1) / (frame - track.last)
+    """Continue `track` to `frame`: the boxes behind its last one, interpolated up to the detected one."""
+    steps = np.arange(1, frame - track.last_frame + 1) / (frame - track.last_frame)
     before, after = np.array(track.last_box), np.array(detection.box)
     boxes = before + steps[:, None] * (after - before)
     scores = np.full(len(steps), min(track.last_score, detection.score), np.float32)
     scores[-1] = detection.score
     turn = math.remainder(detection.roll_rad - track.last_roll_rad, math.tau)  # the shorter way round
     rolls = (track.last_roll_rad + steps * turn).astype(np.float32)
-    stretch = TrackSegment(track.number, track.last + 1, boxes.astype(np.float32), scores, rolls)
+    segment = TrackSegment(track.number, track.last_frame + 1, boxes.astype(np.float32), scores, rolls)
     track.num_frames += len(steps)
     track.sum_area += float(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sum())
     track.sum_centre_x += float((boxes[:, 0] + boxes[:, 2]).sum() / 2)
-    track.last, track.last_box = frame, detection.box
+    track.last_frame, track.last_box = frame, detection.box
     track.last_score, track.last_roll_rad = detection.score, detection.roll_rad
-    return stretch
+    return segment
 
 
 def choose_person(tracks: Sequence[Track], choose: Choice) -> list[Track]:
     """The tracks of one person, in time order; empty when there are no tracks.
 
-    Tracks are first put together into persons: a track continues a person who left before it began if it begins
-    where that person was last seen: centres at most one box side apart, sizes within a factor of two. How long the
-    person was away, and whether the scene was cut meanwhile, does not matter; somebody who comes back elsewhere is
-    somebody else, for nothing tells otherwise: what faces look like is not compared. Then, among persons seen for at
-    least a fifth as long as the longest, `choose` decides: "longest" by frames, "largest" by mean area, "left" and
-    "right" by mean centre. Equals: whoever was seen first.
+    Tracks are first grouped into persons: a track continues a person whose last track ended before it began, if it
+    begins where that one ended: centres at most one box side apart, sizes within a factor of two. The time between
+    them does not matter, nor whether the scene was cut meanwhile. A face that comes back elsewhere counts as another
+    person, because faces are not compared by what they look like. Then, among persons visible for at least a fifth as
+    long as the longest, `choose` decides: "longest" by frames, "largest" by mean area, "left" and "right" by mean
+    centre. Of equals the earliest is chosen.
     """
-    return by_rule(persons_of(tracks), choose)
+    return choose_by_rule(group_into_persons(tracks), choose)
 
 
-def by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
-    """The person that `choose` means, see `choose_person`; empty when there is nobody."""
+def choose_by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
+    """The person that `choose` names, see `choose_person`; empty when there are no persons."""
     longest = max((_num_frames(person) for person in persons), default=0)
     candidates = [person for person in persons if _num_frames(person) >= MIN_SHARE_OF_LONGEST * longest]
     measure = {
@@ -145,10 +154,10 @@ def by_rule(persons: Sequence[list[Track]], choose: Choice) -> list[Track]:
     return max(candidates, key=measure, default=[])  # max takes the first of equals, and persons are in time order
 
 
-def persons_of(tracks: Sequence[Track]) -> list[list[Track]]:
-    """The tracks put together into persons, see `choose_person`, in the order in which they were first seen."""
+def group_into_persons(tracks: Sequence[Track]) -> list[list[Track]]:
+    """The tracks of each person, see `choose_person`; persons in the order of their first frames."""
     persons: list[list[Track]] = []
-    for track in sorted(tracks, key=lambda track: (track.first, track.number)):
+    for track in sorted(tracks, key=lambda track: (track.first_frame, track.number)):
         earlier = [person for person in persons if _continues(person[-1], track)]
         if earlier:
             min(earlier, key=lambda person: distance(person[-1].last_box, track.first_box)).append(track)
@@ -158,25 +167,30 @@ def persons_of(tracks: Sequence[Track]) -> list[list[Track]]:
 
 
 def _continues(before: Track, after: Track) -> bool:
-    return after.first > before.last and near(before.last_box, after.first_box)
+    return after.first_frame > before.last_frame and is_near(before.last_box, after.first_box)
 
 
-def near(one: Box, other: Box) -> bool:
-    """Whether two boxes may be one person at two times: of like size, centres at most one side apart."""
-    return alike(one, other) and distance(one, other) <= max(_side(one), _side(other))
+def is_near(first: Box, second: Box) -> bool:
+    """Whether two boxes may be one person at two times: of similar size, centres at most one side apart."""
+    return is_similar_size(first, second) and distance(first, second) <= max(_side(first), _side(second))
 
 
-def alike(one: Box, other: Box) -> bool:
+def is_similar_size(first: Box, second: Box) -> bool:
     """Whether the sizes are within a factor of two."""
-    return 0.5 <= _side(one) / _side(other) <= 2.0
+    return 0.5 <= _side(first) / _side(second) <= 2.0
 
 
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
+def overlap(first: Box, second: Box) -> float:
+    """Intersection over union of two boxes, 0 to 1."""
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
     shared = max(0.0, width) * max(0.0, height)
-    return shared / (area(one) + area(other) - shared) if shared else 0.0
+    return shared / (area(first) + area(second) - shared) if shared else 0.0
+
+
+def distance(first: Box, second: Box) -> float:
+    """Distance of the centres of two boxes, in pixels."""
+    return float(np.hypot(first[0] + first[2] - second[0] - second[2], first[1] + first[3] - second[1] - second[3]) / 2)
 
 
 def _num_frames(person: Sequence[Track]) -> int:
@@ -189,8 +203,3 @@ def _centre_x(person: Sequence[Track]) -> float:
 
 def _side(box: Box) -> float:
     return max(box[2] - box[0], box[3] - box[1], 1e-6)
-
-
-def distance(one: Box, other: Box) -> float:
-    """Between the centres, in pixels."""
-    return float(np.hypot(one[0] + one[2] - other[0] - other[2], one[1] + one[3] - other[1] - other[3]) / 2)

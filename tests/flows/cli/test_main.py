@@ -83,6 +83,10 @@ def test_help_of_a_command_explains_its_options():
         (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
         (
             ["preprocess", "--source.videos", "/videos", "--cluster.address", "http://head:8265"],
+            "source.videos is /videos, a path of this machine, which the cluster at http://head:8265 may not see",
+        ),
+        (
+            ["preprocess", "--source.videos", "/videos", "--source.shared", "--cluster.address", "http://head:8265"],
             "/outputs, a path of this machine, which the cluster at http://head:8265 may not see",
         ),
         (
@@ -106,10 +110,13 @@ def test_settings_that_a_command_does_not_use_are_accepted_unchecked(tmp_path):
     assert result.stderr == f"error: train.dataset {tmp_path}/d does not exist\n"
 
 
-def test_demo_outside_of_a_checkout_says_what_it_lacks(tmp_path):
-    result = iaca("demo", cwd=tmp_path)
+def test_run_files_are_found_by_name_from_any_folder(tmp_path):
+    result = iaca("demo", "--train.dataset", "x", cwd=tmp_path)
     assert result.returncode == 2
-    assert "infra/runs/demo.toml does not exist" in result.stderr
+    assert "iaca demo makes its own train.dataset" in result.stderr, "it has found its run file"
+    result = iaca("train", "--config", "nonesuch", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "nonesuch.toml does not exist; by name alone there are ablation, affwild2, demo" in result.stderr
 
 
 def test_config_prints_what_will_be_used(tmp_path):

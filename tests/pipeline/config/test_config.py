@@ -82,7 +82,7 @@ def test_refusals_name_the_key_and_the_remedy(tmp_path, text, message):
 
 
 def test_a_missing_file_points_to_the_ready_ones(tmp_path):
-    with pytest.raises(UsageError, match=r"does not exist; the ready ones are in infra/runs"):
+    with pytest.raises(UsageError, match=r"does not exist; by name alone there are ablation, affwild2, demo"):
         load(tmp_path / "none.toml")
 
 

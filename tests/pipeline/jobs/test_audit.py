@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import load
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.samples import decode_slice
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers import shard_builder
@@ -20,7 +20,7 @@ from pipeline.media.faces.contact_sheet import BLUE, GREEN, RED
 from pipeline.media.faces.detect import Detection
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from tests.support.media_files import write_media
-from tests.support.preprocessing import SMALL
+from tests.support.preprocessing import SMALL, builder_of
 
 NUM_FRAMES, FRAME_MS, SIDE = 320, 20, 40  # 50 frames a second, so that original frames are not those of the clock
 LEFT, RIGHT = (60, 100), (220, 90)
@@ -72,13 +72,12 @@ def audited(request, tmp_path_factory):
     settings = SMALL | {"source": {"videos": str(folder / "videos")}, "storage": {"root": str(folder)}}
     config = load(None, {"name": "audit", **settings, "shards": {"span_minutes": request.param}})
     videos = list_videos(config).videos
-    facts = {
-        video.key: look(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: FakeDetector()) for video in videos
-    }
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": FakeDetector}
+    scans = {video.key: scan_video(video, config, **tools) for video in videos}
     uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain)
+    worker = shard_builder.ShardBuilder(config, uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
-    shards.finish_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, facts, config)], toolchain)
+    commit_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)
     for path in (folder / "videos").iterdir():
         path.unlink()
     return folder / "dataset", left
@@ -119,7 +118,7 @@ def test_who_was_followed_and_who_was_not_and_why(audited):
     assert guest["start_s"] == pytest.approx(ENTERS * 0.02, abs=0.04)
     assert (guest["num_frames"], guest["num_followed"]) == ((NUM_FRAMES - ENTERS) / 2, 0)
     assert [guest["x0"], guest["y0"]] == pytest.approx(RIGHT, abs=2)
-    assert guest["why"] == ("4.0 face sides from the anchor, allowed is 1" if in_spans else "not longer")
+    assert guest["reason"] == ("4.0 face sides from the anchor, allowed is 1" if in_spans else "not longer")
 
 
 def test_gaps_are_those_of_the_frames_in_the_shards(audited):
@@ -193,7 +192,7 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     film(tmp_path / "videos/guest.mov")
     settings = SMALL | {"source": {"videos": str(tmp_path / "videos")}, "storage": {"root": str(tmp_path)}}
     config = load(None, {"name": "audit", **settings, "faces": {"min_face_fraction": 0.9}})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "dataset"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "dataset"))
     worker.tools = replace(worker.tools, detector=FakeDetector())
     videos = list_videos(config).videos
     (plan,) = plan_shards(videos, {video.key: ScanResult(6.4) for video in videos}, config)

@@ -21,10 +21,10 @@ from pipeline import storage
 from pipeline.config import UsageError
 from pipeline.config.sections import ExtractConfig, VerifyConfig, WeightsConfig
 from pipeline.dataset.build import versions
-from pipeline.dataset.format import shards
-from pipeline.dataset.format.shards import DatasetError
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
 from pipeline.jobs import evaluate, extract, train, verify
-from pipeline.jobs.workers.feature_extractor import Extractor
+from pipeline.jobs.workers.feature_extractor import ExtractionTask, FeatureExtractor
 from pipeline.training import run_record, sequences
 from pipeline.training.loader import read_segment
 from tests.support.fake_run import finished_run, small_config, small_dataset
@@ -61,13 +61,13 @@ def verified(folder, repair=False):
 
 def extracted(config, uri):
     """The dataset of features, made in this process without Ray."""
-    parent = shards.read_dataset(config.extract.dataset)
-    task = extract.task_of(config, parent)
-    worker = Extractor(task, uri)
-    answers = [worker({"name": shard.name, "sha256": shard.sha256}) for shard in parent.shards]
-    assert not any(answer["error"] for answer in answers)
-    records = [shards.record_from_json(answer["record"]) for answer in answers]
-    return shards.finish_dataset(uri, task.config, records, task.toolchain, features=task.origin)
+    parent = read_dataset(config.extract.dataset)
+    plan = extract.plan_extraction(config, parent)
+    worker = FeatureExtractor(plan, uri)
+    results = [worker(ExtractionTask(shard.name, shard.sha256)) for shard in parent.shards]
+    assert not any(result.error for result in results)
+    records = [result.record for result in results]
+    return commit_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
 
 
 @pytest.fixture(scope="module")
@@ -92,18 +92,18 @@ def predictions(result):
 
 
 def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
-    found = shards.read_dataset(features.uri)
+    found = read_dataset(features.uri)
     assert found.features == features.features
     assert (found.features.parent, found.features.parent_digest) == ("talkers", raw.digest)
     assert found.features.run == Path(run_uri).name
-    assert found.features.run_weights_sha256 == run_record.read_finished(run_uri).weights_sha256
+    assert found.features.run_weights_sha256 == run_record.require_record(run_uri).weights_sha256
     assert [shard.name for shard in found.shards] == [shard.name for shard in raw.shards]
-    before, after = (shards.read_index(info.uri) for info in (raw, found))
+    before, after = (read_index(info.uri) for info in (raw, found))
     assert [dataclasses.replace(row, offset=0, size=0) for row in after] == [
         dataclasses.replace(row, offset=0, size=0) for row in before
     ]
     assert sum(row.size for row in after) < sum(row.size for row in before)
-    videos = [[(v.video_id, v.status, v.labelled_frames) for v in shards.read_videos(i.uri)] for i in (raw, found)]
+    videos = [[(v.video_id, v.status, v.labelled_frames) for v in read_videos(i.uri)] for i in (raw, found)]
     assert videos[0] == videos[1]
     for one, two in zip(before, after, strict=True):
         assert read_segment(raw.uri, one).frames.tobytes() == read_segment(found.uri, two).frames.tobytes()
@@ -129,7 +129,7 @@ def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, ru
 
 
 def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
-    done = run_record.read_finished(trained)
+    done = run_record.require_record(trained)
     assert done.features == features.features
     whole = evaluated(tmp_path, trained)
     metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
@@ -175,10 +175,11 @@ def test_a_damaged_shard_of_the_parent_is_named(raw, run_uri, tmp_path):
     damaged = small_dataset(tmp_path / "talkers")
     tar = Path(damaged.uri, "shards/val-00000.tar")
     tar.write_bytes(tar.read_bytes()[:-1] + b"\1")
-    task = extract.task_of(configured(tmp_path, damaged.uri, run_uri), damaged)
+    plan = extract.plan_extraction(configured(tmp_path, damaged.uri, run_uri), damaged)
     shard = next(shard for shard in damaged.shards if shard.name == "val-00000")
-    answer = Extractor(task, str(tmp_path / "features"))({"name": shard.name, "sha256": shard.sha256})
-    assert answer["error"].startswith(f"val-00000: {tar} has sha256 ")
+    worker = FeatureExtractor(plan, str(tmp_path / "features"))
+    result = worker(ExtractionTask(shard.name, shard.sha256))
+    assert result.error.startswith(f"val-00000: {tar} has sha256 ")
     assert not (tmp_path / "features").exists()
 
 
@@ -191,16 +192,17 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
     config = configured(tmp_path, raw.uri, weights=weights)
     hearing = {"backbone": "residual", "feature_dim": 512, "modalities": "audio", "frozen": "all"}
     config = config.model_copy(update={"model": dataclasses.replace(config.model, **hearing)})
-    task = extract.task_of(config, raw)
-    assert (task.origin.run, task.origin.video_weights_sha256) == ("", "")
-    assert task.origin.audio_weights_sha256 == weights.audio_sha256
+    plan = extract.plan_extraction(config, raw)
+    assert (plan.origin.run, plan.origin.video_weights_sha256) == ("", "")
+    assert plan.origin.audio_weights_sha256 == weights.audio_sha256
     shard = next(shard for shard in raw.shards if shard.name == "val-00000")
-    made = Extractor(task, str(tmp_path / "features")).extract(shard.name, shard.sha256)
-    before = next(row for row in shards.read_index(raw.uri) if row.key == made.samples[1].key)
+    worker = FeatureExtractor(plan, str(tmp_path / "features"))
+    made = worker.extract(ExtractionTask(shard.name, shard.sha256))
+    before = next(row for row in read_index(raw.uri) if row.key == made.samples[1].key)
     clips = sequences.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
     found = read_segment(str(tmp_path / "features"), made.samples[1]).features
     with torch.no_grad():
-        pictures = normalise_mel(torch.from_numpy(clips.mel_BLSM[0])).mT[:, None]
+        pictures = normalise_mel(clips.mel_BLSM[0]).mT[:, None]
         heard = body.eval()(pictures).mean((-2, -1)).numpy()
     assert found.ok_N2[3::8].tolist() == [[False, True]] * 4
     assert found.audio_ND[3::8] == pytest.approx(heard, rel=2e-3, abs=1e-3)
@@ -217,7 +219,7 @@ def test_one_worker_and_two_give_the_same_bytes_and_a_rerun_finds_them(raw, run_
         cluster = dataclasses.replace(config.cluster, num_workers=num_workers)
         config = config.model_copy(update={"cluster": cluster})
         result = result_of(start_job(config, root / "job", "extract"), root / "job")
-        assert shards.read_dataset(result.output_uri).digest == features.digest
+        assert read_dataset(result.output_uri).digest == features.digest
         assert not result.skipped
     again = extract.run(config)
     assert (again.skipped, again.output_uri) == (True, result.output_uri)
@@ -238,6 +240,6 @@ def test_a_killed_extraction_goes_on_with_the_shards_that_are_there(tmp_path, ru
     first = {path.name: path.stat().st_mtime_ns for path in uri.glob("shards/*.json")}
     result = result_of(start_job(config, tmp_path / "again", "extract"), tmp_path / "again")
     assert result.output_uri == str(uri)
-    assert shards.read_dataset(result.output_uri).digest == whole.digest
+    assert read_dataset(result.output_uri).digest == whole.digest
     assert {name: (uri / "shards" / name).stat().st_mtime_ns for name in first} == first
     assert f"{len(first)} of 3 shards are there from an earlier run" in (tmp_path / "again/output.txt").read_text()

@@ -11,9 +11,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.dataset.format import shards
-from pipeline.jobs.workers import shard_builder
 from pipeline.media.ffmpeg_command import find_ffmpeg
-from tests.support.preprocessing import config_of, plans_of
+from tests.support.preprocessing import builder_of, config_of, plans_of
 
 SICK = "person00_clip0"
 FAULTS = {
@@ -48,10 +47,8 @@ class FakeDecoder:
 def test_a_sick_decoder_costs_its_video_alone(talkers, tmp_path, fault):
     config = config_of(talkers, tmp_path, media={"crop_px": 48, "timeout_s": 5.0})
     (plan,) = plans_of(config, SICK, "person00_clip1")
-    calm = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "calm"), shard_builder.find_toolchain()).build(
-        plan
-    )
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    calm = builder_of(config, str(tmp_path / "calm")).build(plan)
+    worker = builder_of(config, str(tmp_path / "d"))
     decoder = FakeDecoder(tmp_path, FAULTS[fault])
     worker.tools = replace(worker.tools, ffmpeg=str(decoder.path))
     record = worker.build(plan)

@@ -9,12 +9,14 @@ import s3fs
 
 from pipeline import storage
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import digest, plan_to_json
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from tests.support.fake_faulty_proxy import FakeFaultyProxy, Fault
 from tests.support.preprocessing import (
     build_in_process,
+    builder_of,
     config_of,
     plans_of,
     require_invariants,
@@ -70,12 +72,12 @@ def test_a_store_that_stays_silent_stops_the_shard_in_one_line_and_a_rerun_goes_
     config = config_of(talkers, f"{s3_bucket}/talks")
     plan, uri = plans_of(config)[0], f"{s3_bucket}/talks/datasets/talk"
     proxy.faults = [Fault("silent", "PUT", ".tar", times=1000)]
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, shard_builder.find_toolchain())
-    answer = worker({"plan": plan_to_json(plan), "sha256": ""})
-    assert answer["record"] == ""
-    assert answer["error"].startswith(f"{plan.name}: ")
-    assert f"{uri}/shards/{plan.name}.tar" in answer["error"]
-    assert "\n" not in answer["error"]
+    worker = builder_of(config, uri)
+    result = worker(plan)
+    assert result.record is None
+    assert result.error.startswith(f"{plan.name}: ")
+    assert f"{uri}/shards/{plan.name}.tar" in result.error
+    assert "\n" not in result.error
     proxy.faults = []
     assert not storage.list_files(f"{uri}/shards")
     undamaged(build_in_process(config).uri, undisturbed, monkeypatch)
@@ -87,10 +89,10 @@ def test_a_flipped_bit_is_no_finished_shard(talkers, undisturbed, undamaged, pro
     first = info.shards[0]
     plan = next(plan for plan in plans_of(config) if plan.name == first.name)
     proxy.faults = [Fault("flip", "GET", f"{first.name}.tar")]
-    assert shards.finished_shard(info.uri, plan.name, digest(plan)) is None
+    assert shards.finished_shard(info.uri, plan.name, plan_digest(plan)) is None
     proxy.faults = [Fault("flip", "GET", f"{first.name}.tar")]
     assert "the tar has sha256" in verify.problem_of(info.uri, first, rows_of(info.uri, first.name))
-    assert shards.finished_shard(info.uri, plan.name, digest(plan)).sha256 == first.sha256
+    assert shards.finished_shard(info.uri, plan.name, plan_digest(plan)).sha256 == first.sha256
     undamaged(info.uri, undisturbed, monkeypatch)
 
 
@@ -101,11 +103,7 @@ def test_a_video_that_is_gone_since_it_was_listed_is_a_row(talkers, s3_server, s
     config = config.model_copy(update={"source": replace(config.source, videos=f"{s3_bucket}/videos")})
     (plan,) = plans_of(config)
     storage.delete(f"{s3_bucket}/videos/person00_clip0.mp4")
-    gone, kept = (
-        shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
-        .build(plan)
-        .videos
-    )
+    gone, kept = builder_of(config, str(tmp_path / "d")).build(plan).videos
     assert (gone.video_id, gone.status, gone.stage, gone.reason) == ("person00_clip0", "rejected", "source", "missing")
     assert f"{s3_bucket}/videos/person00_clip0.mp4" in gone.detail
     assert kept.status == "ok"
@@ -118,10 +116,10 @@ def test_two_builds_race_for_one_commit(talkers, undisturbed, storage_root):
     plans, line = plans_of(config), threading.Barrier(2)
 
     def build(run):
-        worker = shard_builder.ShardBuilder(config.to_json(), uri, toolchain, run)
+        worker = shard_builder.ShardBuilder(config, uri, toolchain, run)
         records = [worker.build(plan) for plan in plans]
         line.wait(60)
-        return shards.finish_dataset(uri, config, records, toolchain)
+        return commit_dataset(uri, config, records, toolchain)
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(build, ("one driver", "another driver"))

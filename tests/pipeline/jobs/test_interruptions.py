@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.dataset.format import shards
-from pipeline.dataset.plan.shard_plan import plan_to_json
-from pipeline.jobs.workers import shard_builder
+from pipeline.dataset.format.dataset_info import read_videos
 from tests.support.preprocessing import (
     alive,
     build_in_process,
+    builder_of,
     config_of,
     plans_of,
     require_invariants,
@@ -97,10 +97,10 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
     plans = plans_of(config)
     tar = tmp_path / "datasets/talk/shards" / f"{plans[0].name}.tar"
     tar.write_bytes(tar.read_bytes()[:-1] + b"x")
-    worker = shard_builder.ShardBuilder(config.to_json(), info.uri, shard_builder.find_toolchain())
+    worker = builder_of(config, info.uri)
     for plan in plans:
-        worker({"plan": plan_to_json(plan), "sha256": ""})
-    assert shards.sha256_of(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
+        worker(plan)
+    assert shards.sha256_of_file(tar) == undisturbed.shards[0].sha256 or plans[0].name != undisturbed.shards[0].name
     sidecars = {path.stem: json.loads(path.read_text()) for path in tar.parent.glob("*.json")}
     assert len(list((tmp_path / "datasets/talk/attempts").iterdir())) == 1
     assert {s.name: s.sha256 for s in undisturbed.shards} == {n: s["sha256"] for n, s in sidecars.items()}
@@ -120,7 +120,7 @@ def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
             if at["span"] == "person00_clip0@0" and at["pid"] not in victims:
                 victims.add(at["pid"])
                 os.kill(at["pid"], signal.SIGKILL)
-    rows = {row.video_id: row for row in shards.read_videos(result_of(process, tmp_path).output_uri)}
+    rows = {row.video_id: row for row in read_videos(result_of(process, tmp_path).output_uri)}
     assert len(victims) == 2
     assert {name: (row.status, row.reason) for name, row in rows.items()} == {
         "blank": ("rejected", "no_face"),

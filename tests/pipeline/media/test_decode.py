@@ -1,16 +1,18 @@
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from pipeline.media.container.probe import probe
-from pipeline.media.decode import PictureReader, picture_size
-from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
+from pipeline.media.decode import PictureReader
+from pipeline.media.ffmpeg_command import ffmpeg_version
+from pipeline.media.picture_stream import picture_size
 from pipeline.records import Rejection
 from tests.support.media_files import counter_picture, read_counter, write_media
+from tests.support.media_options import DECODE
 
-FFMPEG = find_ffmpeg()
 FIRST_40 = [counter_picture(i) for i in range(40)]
 UNEVEN_MS = np.cumsum([0] + [(13, 40, 95, 21, 60)[i % 5] for i in range(39)]).tolist()
 
@@ -19,12 +21,12 @@ def ntsc(num_frames):
     return [Fraction(i * 1001 * 1000, 24000) for i in range(num_frames)]
 
 
-def decode(path, *, frame_rate_hz=25.0, timeout_s=60.0):
+def decode(path, *, frame_rate_hz=25.0):
     """The numbers shown at each tick, the reader after the last, and the probe."""
-    facts = probe(path, max_duration_s=1000)
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=frame_rate_hz, timeout_s=timeout_s) as reader:
+    probed = probe(path, max_duration_s=1000)
+    with PictureReader(path, probed, replace(DECODE, frame_rate_hz=frame_rate_hz)) as reader:
         numbers = [read_counter(picture.y) for picture in reader]
-    return numbers, reader, facts
+    return numbers, reader, probed
 
 
 EVEN_MS = [i * 40 for i in range(40)]
@@ -74,13 +76,13 @@ CLOCKED = {
 def test_each_tick_shows_the_last_frame_that_has_begun(name, frame_rate_hz, tmp_path):
     extension, times_ms, begin_ms, settings = CLOCKED[name]
     path = write_media(tmp_path / f"clip.{extension}", FIRST_40, times_ms, **settings)
-    numbers, reader, facts = decode(path, frame_rate_hz=frame_rate_hz)
+    numbers, reader, probed = decode(path, frame_rate_hz=frame_rate_hz)
 
     times_s = (np.array(times_ms, float) - begin_ms) / 1000
     ticks_s = np.arange(len(numbers)) / frame_rate_hz
     expected = np.searchsorted(times_s, ticks_s + 0.002, side="right") - 1
     shown = reader.clock_map().source_index
-    assert facts.frame_times_s == pytest.approx(times_s, abs=0.0006)
+    assert probed.frame_times_s == pytest.approx(times_s, abs=0.0006)
     assert shown.tolist() == expected.tolist()
     assert [n for n, index in zip(numbers, shown, strict=True) if index >= 0] == shown[shown >= 0].tolist()
     assert reader.problem() == ""
@@ -90,9 +92,9 @@ def test_each_tick_shows_the_last_frame_that_has_begun(name, frame_rate_hz, tmp_
 def test_the_clock_ends_with_the_last_frame(name, tmp_path):
     extension, times_ms, _, settings = CLOCKED[name]
     path = write_media(tmp_path / f"clip.{extension}", FIRST_40, times_ms, **settings)
-    numbers, reader, facts = decode(path)
+    numbers, reader, probed = decode(path)
     end_s = reader.clock_map().end_s
-    assert end_s == pytest.approx(facts.duration_s, abs=0.01)
+    assert end_s == pytest.approx(probed.duration_s, abs=0.01)
     assert (len(numbers) - 1) / 25 < end_s <= len(numbers) / 25 + 0.003
 
 
@@ -104,8 +106,8 @@ def test_full_range_and_limited_range_come_out_alike(tmp_path):
         write_media(tmp_path / "limited.mp4", grey, times_ms),
         write_media(tmp_path / "full.avi", grey, times_ms, **MJPEG),
     ):
-        facts = probe(path, max_duration_s=10)
-        with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=60) as reader:
+        probed = probe(path, max_duration_s=10)
+        with PictureReader(path, probed, DECODE) as reader:
             levels.append(np.mean([picture.y.mean() for picture in reader]))
     assert levels == pytest.approx([16 + 160 * 219 / 255] * 2, abs=1.5)
 
@@ -115,11 +117,11 @@ def test_pictures_are_upright(rotation_deg, bright, tmp_path):
     picture = np.full((64, 128), 30, np.uint8)
     picture[:, :40] = 220
     clip = write_media(tmp_path / "turned.mp4", [picture] * 5, range(0, 200, 40), rotation_deg=rotation_deg)
-    facts = probe(clip, max_duration_s=10)
-    with PictureReader(clip, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=60) as reader:
+    probed = probe(clip, max_duration_s=10)
+    with PictureReader(clip, probed, DECODE) as reader:
         y = next(iter(reader)).y
-    assert facts.rotation_deg % 360 == rotation_deg % 360
-    assert y.shape == (facts.height_px, facts.width_px) == ((128, 64) if rotation_deg in (90, -90) else (64, 128))
+    assert probed.rotation_deg % 360 == rotation_deg % 360
+    assert y.shape == (probed.height_px, probed.width_px) == ((128, 64) if rotation_deg in (90, -90) else (64, 128))
     edges = {"left": y[:, :8], "right": y[:, -8:], "top": y[:8], "bottom": y[-8:]}
     assert max(edges, key=lambda name: edges[name].mean()) == bright
 
@@ -135,10 +137,10 @@ def test_pictures_are_upright(rotation_deg, bright, tmp_path):
 )
 def test_pictures_have_even_sides_square_pixels_and_a_limit(shape, settings, expected, tmp_path):
     path = write_media(tmp_path / "odd.mkv", [np.full(shape, 128, np.uint8)] * 3, [0, 40, 80], **settings)
-    facts = probe(path, max_duration_s=10)
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=60) as reader:
+    probed = probe(path, max_duration_s=10)
+    with PictureReader(path, probed, DECODE) as reader:
         shapes = [picture.y.shape for picture in reader]
-    assert picture_size(facts) == expected
+    assert picture_size(probed) == expected
     assert shapes == [expected[::-1]] * 3
 
 
@@ -167,18 +169,18 @@ def test_a_cut_file_gives_its_beginning_or_a_reason(extension, share, tmp_path):
     cut = tmp_path / f"cut.{extension}"
     cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
     try:
-        _, reader, facts = decode(cut)
+        _, reader, probed = decode(cut)
     except Rejection as rejection:
         assert (rejection.reason in ("unreadable", "no_video"), share < 0.3) == (True, True)  # noqa: PT017
         return
     shown = reader.clock_map().source_index
     promised = extension in ("mkv", "avi") and reader.clock_map().end_s < 2.9
-    assert facts.problem or reader.problem() or not promised
+    assert probed.problem or reader.problem() or not promised
     assert 80 * share - 20 <= len(shown) <= 80
     assert (np.diff(shown) >= 0).all()
 
 
-def test_damage_in_the_middle_is_told(tmp_path):
+def test_damage_in_the_middle_is_reported(tmp_path):
     path = write_media(
         tmp_path / "clip.mp4",
         [np.random.default_rng(i).integers(0, 256, (64, 64), np.uint8) for i in range(50)],
@@ -194,13 +196,13 @@ def test_damage_in_the_middle_is_told(tmp_path):
 
 def test_a_deadline_ends_the_reading(tmp_path):
     path = write_media(tmp_path / "clip.mp4", FIRST_40 * 5, range(0, 8000, 40))  # more than a pipe holds
-    facts = probe(path, max_duration_s=10)
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=0.4) as reader:
+    probed = probe(path, max_duration_s=10)
+    with PictureReader(path, probed, replace(DECODE, timeout_s=0.4)) as reader:
         pictures = iter(reader)
         next(pictures)
         time.sleep(0.6)
         assert len(list(pictures)) < 199
-    assert reader.child.timed_out
+    assert reader.timed_out
 
 
 @pytest.mark.parametrize(
@@ -213,6 +215,6 @@ def test_any_file_name_can_be_read(name, tmp_path, monkeypatch):
 
 
 def test_the_toolchain_has_a_name():
-    assert ffmpeg_version(FFMPEG)
+    assert ffmpeg_version(DECODE.ffmpeg)
     with pytest.raises(OSError, match="does not introduce itself as ffmpeg"):
         ffmpeg_version("/bin/true")

@@ -1,24 +1,23 @@
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from pipeline.media.container.probe import probe
-from pipeline.media.ffmpeg_command import find_ffmpeg
-from pipeline.media.read_sound import LogMel, mel_filters, read_sound
+from pipeline.media.log_mel import LogMel, mel_filters
+from pipeline.media.options import MelOptions
+from pipeline.media.read_sound import read_sound
 from pipeline.records import Rejection
 from tests.support.media_files import counter_picture, tone, write_media
+from tests.support.media_options import DECODE, MEL
 
-FFMPEG = find_ffmpeg()
 PICTURES, TIMES_MS = [counter_picture(0)] * 10, [i * 200 for i in range(10)]
-SETTINGS = {"sample_rate_hz": 16000, "n_fft": 1024, "window_s": 0.02, "hop_s": 0.01, "num_mels": 64}
 
 
-def read(path, num_clock_frames=50, **settings):
-    facts = probe(path, max_duration_s=100)
-    clock = {"num_clock_frames": num_clock_frames, "frame_rate_hz": 25.0, "timeout_s": 60.0}
-    return read_sound(path, facts, ffmpeg=FFMPEG, **(SETTINGS | clock | settings))
+def read(path, num_clock_frames=50, decode=DECODE):
+    return read_sound(path, probe(path, max_duration_s=100), decode, MEL, num_clock_frames=num_clock_frames)
 
 
 def plain_log_mel(samples, rate_hz, n_fft, window_s, hop_s, num_mels, num_hops):
@@ -52,7 +51,7 @@ def plain_log_mel(samples, rate_hz, n_fft, window_s, hop_s, num_mels, num_hops):
 def test_the_spectrogram_is_what_its_definition_says(rate_hz):
     samples = np.random.default_rng(0).normal(0, 0.2, rate_hz // 10).astype(np.float32)
     settings = {"n_fft": 1024, "window_s": 0.02, "hop_s": 0.01, "num_mels": 64}
-    mel = LogMel(rate_hz, **settings)
+    mel = LogMel(MelOptions(rate_hz, **settings))
     hops = np.arange(11)
     padded = np.pad(samples, mel.reach)
     got = mel(padded, mel.centres(hops) + mel.reach)
@@ -71,7 +70,7 @@ def test_every_frequency_between_the_ends_is_in_two_filters():
 
 def test_a_window_longer_than_the_transform_is_refused():
     with pytest.raises(ValueError, match="320 samples; allowed: 1 to n_fft = 256"):
-        LogMel(16000, n_fft=256, window_s=0.02, hop_s=0.01, num_mels=8)
+        LogMel(replace(MEL, n_fft=256, num_mels=8))
 
 
 BEEPS_S = (0.31, 0.9, 1.505)
@@ -104,70 +103,70 @@ def test_beeps_are_heard_when_their_timestamps_say(extension, codec, rate_hz, st
     video = {"webm": {"codec": "libvpx"}, "avi": {"time_base": Fraction(1, 5)}}.get(extension, {})
     video |= {} if extension == "webm" else {"video_options": {"bf": "0"}}
     path = write_media(tmp_path / f"clip.{extension}", PICTURES, times_ms, **settings, **video)
-    heard = read(path)
+    result = read(path)
 
-    loud = heard.mel_db.max(axis=1) > 0
+    loud = result.mel_db.max(axis=1) > 0
     begins_s = np.flatnonzero(np.diff(loud.astype(int)) == 1) * 0.01
     delay_s = probe(path, max_duration_s=10).frame_times_s[0] - picture_ms / 1000  # an encoder's lead moves the origin
     assert begins_s == pytest.approx(np.array(BEEPS_S) + delay_s, abs=0.015)
-    real_s = np.flatnonzero(heard.hop_ok) * 0.01
+    real_s = np.flatnonzero(result.hop_ok) * 0.01
     assert real_s[0] == pytest.approx(start_ms / 1000, abs=0.07)  # lossy codecs lead in by up to 65 ms
     assert real_s[-1] == pytest.approx(2.0, abs=0.07)
 
 
 def test_gaps_and_ends_are_masked_and_quiet(tmp_path):
     sound = [(300, tone(0.4)), (1100, tone(0.5))]
-    heard = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=sound))
-    times_s = np.arange(len(heard.hop_ok)) * 0.01
+    result = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=sound))
+    times_s = np.arange(len(result.hop_ok)) * 0.01
     expected = ((times_s >= 0.3) & (times_s < 0.7)) | ((times_s >= 1.1) & (times_s < 1.6))
     assert len(times_s) == 200
-    assert np.flatnonzero(heard.hop_ok != expected).tolist() in ([], [70], [160])
-    loud = heard.mel_db.max(axis=1) > 0
+    assert np.flatnonzero(result.hop_ok != expected).tolist() in ([], [70], [160])
+    loud = result.mel_db.max(axis=1) > 0
     assert np.abs(np.flatnonzero(np.diff(loud.astype(int))) * 0.01 - [0.3, 0.7, 1.1, 1.6]).max() <= 0.02
-    assert heard.mel_db[(times_s > 0.72) & (times_s < 1.08)].max() == -100
+    assert result.mel_db[(times_s > 0.72) & (times_s < 1.08)].max() == -100
 
 
 def test_silence_is_sound(tmp_path):
-    heard = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=np.zeros(32000)))
-    assert heard.hop_ok.all()
-    assert heard.mel_db.max() == -100
-    assert heard.mel_db.dtype == np.float16
+    result = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=np.zeros(32000)))
+    assert result.hop_ok.all()
+    assert result.mel_db.max() == -100
+    assert result.mel_db.dtype == np.float16
 
 
 def test_no_sound_is_masked(tmp_path):
-    heard = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS))
-    assert heard.mel_db.shape == (200, 64)
-    assert not heard.hop_ok.any()
-    assert (heard.mel_db == -100).all()
+    result = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS))
+    assert result.mel_db.shape == (200, 64)
+    assert not result.hop_ok.any()
+    assert (result.mel_db == -100).all()
 
 
 def test_sound_beyond_the_picture_is_left_out(tmp_path):
     path = write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=tone(20.0))
-    heard = read(path)
-    assert heard.mel_db.shape == (200, 64)
-    assert heard.hop_ok.all()
-    assert heard.problem == ""
+    result = read(path)
+    assert result.mel_db.shape == (200, 64)
+    assert result.hop_ok.all()
+    assert result.problem == ""
 
 
 def test_six_channels_become_one(tmp_path):
     settings = {"sound": tone(2.0), "layout": "5.1", "sound_codec": "flac"}
-    heard = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, **settings))
-    assert heard.hop_ok.all()
-    assert (heard.mel_db[5:195].max(axis=1) > 10).all()
+    result = read(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, **settings))
+    assert result.hop_ok.all()
+    assert (result.mel_db[5:195].max(axis=1) > 10).all()
 
 
 def test_long_sound_is_the_same_in_chunks(tmp_path):
     noise = np.random.default_rng(0).normal(0, 0.1, 16000 * 25)
     path = write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=noise)
-    heard = read(path, num_clock_frames=625)
+    result = read(path, num_clock_frames=625)
     samples = (noise * 32768).round() / 32768  # sixteen bits, as in the file
-    mel = LogMel(16000, n_fft=1024, window_s=0.02, hop_s=0.01, num_mels=64)
+    mel = LogMel(MEL)
     whole = mel(np.pad(samples, mel.reach).astype(np.float32), mel.centres(np.arange(2500)) + mel.reach)
-    assert heard.mel_db.shape == (2500, 64)
-    assert heard.mel_db.astype(np.float32) == pytest.approx(whole, abs=0.1)
+    assert result.mel_db.shape == (2500, 64)
+    assert result.mel_db.astype(np.float32) == pytest.approx(whole, abs=0.1)
 
 
 def test_too_slow_is_a_rejection_not_half_a_sound(tmp_path):
     path = write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=tone(60.0))
     with pytest.raises(Rejection, match=r"audio: timeout: sound not decoded within 0\.001 s"):
-        read(path, num_clock_frames=1500, timeout_s=0.001)
+        read(path, num_clock_frames=1500, decode=replace(DECODE, timeout_s=0.001))

@@ -8,28 +8,24 @@ import pytest
 
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detection
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.options import PersonRule
 from pipeline.media.read_video import read_video
 from pipeline.records import Rejection
 from tests.support.media_files import tone, write_media
+from tests.support.media_options import VIDEO, change_options
 
-FFMPEG = find_ffmpeg()
-SETTINGS = {
-    "frame_rate_hz": 25.0, "crop_px": 64, "jpeg_quality": 95, "detect_every": 5, "min_score": 0.5, "min_overlap": 0.3,
-    "max_gap_s": 0.5, "margin": 0.25, "choose": "longest", "timeout_s": 60.0,
-}  # fmt: skip
 SIDE = 40
 
 
 class FakeDetector:
-    """Takes bright blobs for faces; it notes how often it was asked."""
+    """Takes bright blobs for faces, and counts its calls."""
 
     def __init__(self, blind=()):
-        self.num_asked, self.blind = 0, set(blind)
+        self.num_calls, self.blind = 0, set(blind)
 
     def detect(self, picture):
-        self.num_asked += 1
-        if self.num_asked - 1 in self.blind:
+        self.num_calls += 1
+        if self.num_calls - 1 in self.blind:
             return []
         _, _, stats, _ = cv2.connectedComponentsWithStats((picture.y > 120).astype(np.uint8))
         blobs = [tuple(map(float, row[:4])) for row in stats[1:] if row[4] > 100]
@@ -50,19 +46,19 @@ def write(tmp_path, scenes, times_ms=None, name="clip.mkv", **settings):
     return write_media(tmp_path / name, scenes, times_ms, **settings)
 
 
-def read(path, tmp_path, detector=None, **settings):
+def read(path, tmp_path, detector=None, choose="longest", **changes):
     directory = tmp_path / "work"
     directory.mkdir(exist_ok=True)
-    facts = probe(path, max_duration_s=1000)
-    detector = detector or FakeDetector()
-    return read_video(path, facts, detector=detector, ffmpeg=FFMPEG, directory=directory, **(SETTINGS | settings))
+    options, probed = change_options(VIDEO, **changes), probe(path, max_duration_s=1000)
+    detector, rule = detector or FakeDetector(), PersonRule(choose)
+    return read_video(path, probed, options, detector=detector, directory=directory, rule=rule)
 
 
-def crops_of(seen):
-    data = seen.mjpeg_path.read_bytes()
+def crops_of(video):
+    data = video.mjpeg_path.read_bytes()
     return {
         i: cv2.imdecode(np.frombuffer(data[row["offset"] :][: row["size"]], np.uint8), cv2.IMREAD_COLOR)
-        for i, row in enumerate(seen.frames)
+        for i, row in enumerate(video.frames)
         if row["size"]
     }
 
@@ -70,8 +66,8 @@ def crops_of(seen):
 def test_a_moving_face_is_followed_on_every_frame(tmp_path):
     detector = FakeDetector()
     path = write(tmp_path, [scene((60 + 2 * i, 100 - i)) for i in range(53)])
-    seen = read(path, tmp_path, detector)
-    frames = seen.frames
+    video = read(path, tmp_path, detector)
+    frames = video.frames
     x = 60 + 2 * np.arange(53)
     y = 100 - np.arange(53)
     assert frames["face_ok"].all()
@@ -79,9 +75,9 @@ def test_a_moving_face_is_followed_on_every_frame(tmp_path):
     assert (frames["score"] == np.float32(0.9)).all()
     assert not frames["audio_ok"].any()
     assert frames["source_index"].tolist() == list(range(53))
-    assert detector.num_asked == 11 + 1  # every fifth, the last one, and nothing in between
-    assert (seen.problem, seen.duration_s, seen.covered_s) == ("", pytest.approx(2.113), pytest.approx(2.113))
-    for crop in crops_of(seen).values():
+    assert detector.num_calls == 11 + 1  # every fifth, the last one, and nothing in between
+    assert (video.problem, video.duration_s, video.covered_s) == ("", pytest.approx(2.113), pytest.approx(2.113))
+    for crop in crops_of(video).values():
         bright = np.argwhere(crop[..., 0] > 120)
         assert crop.shape == (64, 64, 3)
         assert np.abs(bright.mean(0) - 31.5).max() < 1.5
@@ -89,10 +85,10 @@ def test_a_moving_face_is_followed_on_every_frame(tmp_path):
 
 
 def test_the_members_follow_one_another_without_a_gap(tmp_path):
-    seen = read(write(tmp_path, [scene((100, 100))] * 20), tmp_path)
-    sizes = seen.frames["size"].astype(np.int64)
-    assert seen.frames["offset"].tolist() == (np.cumsum(sizes) - sizes).tolist()
-    assert seen.mjpeg_path.stat().st_size == sizes.sum()
+    video = read(write(tmp_path, [scene((100, 100))] * 20), tmp_path)
+    sizes = video.frames["size"].astype(np.int64)
+    assert video.frames["offset"].tolist() == (np.cumsum(sizes) - sizes).tolist()
+    assert video.mjpeg_path.stat().st_size == sizes.sum()
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["faces.mjpeg"]
 
 
@@ -100,19 +96,19 @@ def test_the_members_follow_one_another_without_a_gap(tmp_path):
 def test_where_a_face_comes_and_goes_is_exact(detect_every, tmp_path):
     here = [13 <= i < 38 for i in range(60)]
     path = write(tmp_path, [scene((100, 100)) if face else scene() for face in here])
-    seen = read(path, tmp_path, detect_every=detect_every)
-    assert seen.frames["face_ok"].tolist() == here
-    assert np.isnan(seen.frames["box"][~seen.frames["face_ok"]]).all()
-    assert (seen.frames["size"] > 0).tolist() == here
+    video = read(path, tmp_path, detect_every=detect_every)
+    assert video.frames["face_ok"].tolist() == here
+    assert np.isnan(video.frames["box"][~video.frames["face_ok"]]).all()
+    assert (video.frames["size"] > 0).tolist() == here
 
 
-@pytest.mark.parametrize(("away", "filled"), [(8, True), (20, False)])
-def test_short_gaps_are_interpolated_and_long_ones_masked(away, filled, tmp_path):
-    scenes = [scene((60 + 2 * i, 100)) if not 20 <= i < 20 + away else scene() for i in range(60)]
+@pytest.mark.parametrize(("num_missing", "filled"), [(8, True), (20, False)])
+def test_short_gaps_are_interpolated_and_long_ones_masked(num_missing, filled, tmp_path):
+    scenes = [scene((60 + 2 * i, 100)) if not 20 <= i < 20 + num_missing else scene() for i in range(60)]
     frames = read(write(tmp_path, scenes), tmp_path).frames
-    gap = slice(20, 20 + away)
+    gap = slice(20, 20 + num_missing)
     assert frames["face_ok"][:20].all()
-    assert frames["face_ok"][20 + away :].all() == (away < 20)  # after 20 frames the face is a side away: another one
+    assert frames["face_ok"][20 + num_missing :].all() == (num_missing < 20)  # then it is a side away: another face
     assert frames["face_ok"][gap].all() == filled
     assert frames["face_ok"][gap].any() == filled
     if filled:
@@ -143,12 +139,12 @@ def test_boxes_are_in_pixels_of_the_upright_picture(tmp_path):
     assert np.abs(frames["box"] - [300, 400, 700, 800]).max() < 3
 
 
-def test_no_face_is_a_rejection_that_says_how_many_frames_were_seen(tmp_path):
+def test_no_face_is_a_rejection_that_says_how_many_frames_were_searched(tmp_path):
     with pytest.raises(Rejection) as caught:
         read(write(tmp_path, [scene()] * 30), tmp_path)
     assert (caught.value.stage, caught.value.reason) == ("faces", "no_face")
     assert caught.value.detail == "no face in 30 frames"
-    assert cv2.imdecode(np.frombuffer(caught.value.sheet, np.uint8), cv2.IMREAD_COLOR) is not None
+    assert cv2.imdecode(np.frombuffer(caught.value.contact_sheet, np.uint8), cv2.IMREAD_COLOR) is not None
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -194,30 +190,32 @@ def test_the_beginning_of_a_damaged_file_is_kept(tmp_path):
     scenes = [np.maximum(scene((100, 100)), noise[i]) for i in range(100)]
     path = write(tmp_path, scenes, name="clip.mkv")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    seen = read(path, tmp_path)
-    assert "its header promises 3.99 s" in seen.problem
-    assert 30 < len(seen.frames) < 70
-    assert seen.frames["face_ok"].all()
-    assert seen.covered_s == pytest.approx(seen.duration_s, abs=0.05) == pytest.approx(len(seen.frames) / 25, abs=0.05)
+    video = read(path, tmp_path)
+    assert "its header promises 3.99 s" in video.problem
+    assert 30 < len(video.frames) < 70
+    assert video.frames["face_ok"].all()
+    assert (
+        video.covered_s == pytest.approx(video.duration_s, abs=0.05) == pytest.approx(len(video.frames) / 25, abs=0.05)
+    )
 
 
 def test_the_same_file_gives_the_same_bytes(tmp_path):
     path = write(tmp_path, [scene((60 + i, 100), (200, 150, 30)) for i in range(30)])
     digests = set()
     for _ in range(2):
-        seen = read(path, tmp_path)
-        digests.add(hashlib.sha256(seen.frames.tobytes() + seen.mjpeg_path.read_bytes()).hexdigest())
+        video = read(path, tmp_path)
+        digests.add(hashlib.sha256(video.frames.tobytes() + video.mjpeg_path.read_bytes()).hexdigest())
     assert len(digests) == 1
 
 
 def test_a_blink_of_the_detector_is_bridged(tmp_path):
     detector = FakeDetector(blind=range(3, 7))
-    seen = read(write(tmp_path, [scene((60 + i, 100)) for i in range(50)]), tmp_path, detector)
-    assert seen.frames["face_ok"].all()
+    video = read(write(tmp_path, [scene((60 + i, 100)) for i in range(50)]), tmp_path, detector)
+    assert video.frames["face_ok"].all()
 
 
 def shot(seed, *faces, num=20):
-    """Scenes with a background of their own; cuts are told by it, faces by their brightness."""
+    """Scenes with a background of their own; cuts are found by it, faces by their brightness."""
     coarse = np.random.default_rng(seed).normal(60, 25, (6, 8)).astype(np.float32)
     background = np.clip(cv2.resize(coarse, (320, 240), interpolation=cv2.INTER_CUBIC), 20, 110).astype(np.uint8)
     return [np.maximum(scene(*(face(i) for face in faces)), background) for i in range(num)]
@@ -226,33 +224,33 @@ def shot(seed, *faces, num=20):
 def test_nothing_is_interpolated_across_a_cut(tmp_path):
     """The face jumps by half its side at frame 23, which detection on every tenth frame alone would smooth."""
     scenes = shot(1, lambda i: (100, 100), num=23) + shot(2, lambda i: (120, 100), num=27)
-    seen = read(write(tmp_path, scenes), tmp_path, detect_every=10)
-    assert seen.num_cuts == 1
-    assert seen.frames["face_ok"].all()
-    assert np.abs(seen.frames["box"][:, 0] - np.where(np.arange(50) < 23, 100, 120)).max() <= 1.5
+    video = read(write(tmp_path, scenes), tmp_path, detect_every=10)
+    assert video.num_cuts == 1
+    assert video.frames["face_ok"].all()
+    assert np.abs(video.frames["box"][:, 0] - np.where(np.arange(50) < 23, 100, 120)).max() <= 1.5
 
 
 def test_who_is_gone_after_a_cut_is_masked_from_its_first_frame(tmp_path):
     scenes = shot(1, lambda i: (100, 100), num=23) + shot(2, num=8) + shot(3, lambda i: (104, 100), num=19)
-    seen = read(write(tmp_path, scenes), tmp_path, detect_every=10)
-    assert seen.num_cuts == 2
-    assert seen.frames["face_ok"].tolist() == [not 23 <= i < 31 for i in range(50)]
+    video = read(write(tmp_path, scenes), tmp_path, detect_every=10)
+    assert video.num_cuts == 2
+    assert video.frames["face_ok"].tolist() == [not 23 <= i < 31 for i in range(50)]
 
 
 def test_fast_motion_is_no_cut(tmp_path):
     detector = FakeDetector()
     scenes = shot(1, lambda i: (140 + 60 * np.sin(i / 5), 100), num=60)
-    seen = read(write(tmp_path, scenes), tmp_path, detector, detect_every=2)
-    assert seen.num_cuts == 0
-    assert detector.num_asked <= 60
-    assert seen.frames["face_ok"].all()
+    video = read(write(tmp_path, scenes), tmp_path, detector, detect_every=2)
+    assert video.num_cuts == 0
+    assert detector.num_calls <= 60
+    assert video.frames["face_ok"].all()
 
 
 class FakeTiltedDetector(FakeDetector):
     """Finds eyes too: on a line that slopes by 0.4."""
 
     def detect(self, picture):
-        return [replace(found, roll_rad=0.4) for found in super().detect(picture)]
+        return [replace(face, roll_rad=0.4) for face in super().detect(picture)]
 
 
 def test_aligned_crops_are_turned_by_the_slope_of_the_eyes(tmp_path):

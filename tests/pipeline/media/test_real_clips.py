@@ -4,14 +4,12 @@ import pytest
 
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import make_detector
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.options import PersonRule
 from pipeline.media.read_video import read_video
 from pipeline.records import Rejection
+from tests.support.media_options import VIDEO, change_options
 
-SETTINGS = {
-    "frame_rate_hz": 25.0, "crop_px": 112, "jpeg_quality": 92, "detect_every": 5, "min_score": 0.6, "min_overlap": 0.3,
-    "max_gap_s": 0.5, "margin": 0.25, "choose": "longest", "timeout_s": 120.0,
-}  # fmt: skip
+OPTIONS = change_options(VIDEO, crop_px=112, jpeg_quality=92, min_score=0.6, timeout_s=120.0)
 
 WITH_A_FACE = {  # least share of the clock's frames with a face
     "01_pyfeat_wolfgang_640x360.mp4": 0.9,
@@ -34,33 +32,34 @@ REFUSED = {
 
 
 @pytest.fixture
-def see(shared_folder, yunet, tmp_path):
-    def see(name):
+def read(shared_folder, yunet, tmp_path):
+    def read_clip(name):
         path = shared_folder / "clips" / name
         detector = make_detector("yunet", model_path=yunet[0], long_side_px=0, min_score=0.6)
-        facts = probe(path, max_duration_s=1000)
-        return facts, read_video(path, facts, detector=detector, ffmpeg=find_ffmpeg(), directory=tmp_path, **SETTINGS)
+        probed = probe(path, max_duration_s=1000)
+        rule = PersonRule("longest")
+        return probed, read_video(path, probed, OPTIONS, detector=detector, directory=tmp_path, rule=rule)
 
-    return see
+    return read_clip
 
 
 @pytest.mark.parametrize("name", WITH_A_FACE)
-def test_faces_are_followed(see, name):
-    _, seen = see(name)
-    assert seen.frames["face_ok"].sum() >= WITH_A_FACE[name] * seen.frames["video_ok"].sum()
-    assert bool(seen.problem) == ("truncated" in name)
+def test_faces_are_followed(read, name):
+    _, video = read(name)
+    assert video.frames["face_ok"].sum() >= WITH_A_FACE[name] * video.frames["video_ok"].sum()
+    assert bool(video.problem) == ("truncated" in name)
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_rest_has_a_reason(see, name):
+def test_the_rest_has_a_reason(read, name):
     with pytest.raises(Rejection) as caught:
-        see(name)
+        read(name)
     assert caught.value.reason == REFUSED[name]
     assert ("could be decoded" in caught.value.detail) == ("corrupted" in name)
 
 
-def test_a_face_that_leaves_is_followed_to_its_last_frame(see):
-    facts, seen = see("03_pyfeat_face_then_noface_vfr_hevc.mov")
-    faces = seen.frames["source_index"][seen.frames["face_ok"]]
-    assert (faces.max() + 1) / len(facts.frame_times_s) == pytest.approx(0.43, abs=0.01)
-    assert seen.frames["face_ok"].mean() == pytest.approx(60 / 161, abs=0.01)  # its frames are shorter at first
+def test_a_face_that_leaves_is_followed_to_its_last_frame(read):
+    probed, video = read("03_pyfeat_face_then_noface_vfr_hevc.mov")
+    faces = video.frames["source_index"][video.frames["face_ok"]]
+    assert (faces.max() + 1) / len(probed.frame_times_s) == pytest.approx(0.43, abs=0.01)
+    assert video.frames["face_ok"].mean() == pytest.approx(60 / 161, abs=0.01)  # its frames are shorter at first

@@ -9,10 +9,10 @@ import pytest
 
 from pipeline.media.container.probe import probe
 from pipeline.media.decode import PictureReader, SeekPoint
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.options import ClockSpan
 from tests.support.media_files import counter_picture, write_media
+from tests.support.media_options import DECODE
 
-FFMPEG = find_ffmpeg()
 NUM_FRAMES = 120
 NOISE = np.random.default_rng(0).integers(0, 60, (NUM_FRAMES, 64, 256), np.uint8)
 PICTURES = [(counter_picture(i) // 2 + 20 + NOISE[i]).astype(np.uint8) for i in range(NUM_FRAMES)]
@@ -47,10 +47,10 @@ CLIPS = {  # file extension, times, settings, whether decoding enters at a keyfr
 }
 
 
-def read(path, facts, frame_rate_hz, start_frame=0, stop_frame=-1):
+def read(path, probed, frame_rate_hz, start_frame=0, stop_frame=-1):
     """A digest of each picture and the source frame it shows, and the reader."""
-    span = {"start_frame": start_frame, "stop_frame": stop_frame}
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=frame_rate_hz, timeout_s=60, **span) as reader:
+    decode, span = replace(DECODE, frame_rate_hz=frame_rate_hz), ClockSpan(start_frame, stop_frame)
+    with PictureReader(path, probed, decode, span) as reader:
         shown = [hashlib.sha256(p.y.tobytes() + p.u.tobytes() + p.v.tobytes()).hexdigest()[:8] for p in reader]
     return list(zip(shown, reader.clock_map().source_index.tolist(), strict=True)), reader
 
@@ -61,16 +61,16 @@ def read(path, facts, frame_rate_hz, start_frame=0, stop_frame=-1):
 def test_a_span_is_a_cut_of_the_whole(name, frame_rate_hz, tmp_path):
     extension, times_ms, settings, seeks = CLIPS[name]
     path = write_media(tmp_path / f"clip.{extension}", PICTURES, times_ms, **settings)
-    facts = probe(path, max_duration_s=100)
-    whole, reader = read(path, facts, frame_rate_hz)
+    probed = probe(path, max_duration_s=100)
+    whole, reader = read(path, probed, frame_rate_hz)
     assert reader.problem() == ""
     last = len(whole) - 7
     for start, stop in [(0, 10), (1, 30), (48, 59), (61, 75), (last, -1), (last, len(whole))]:
-        cut, reader = read(path, facts, frame_rate_hz, start, stop)
+        cut, reader = read(path, probed, frame_rate_hz, start, stop)
         assert cut == whole[start : None if stop < 0 else stop], (start, stop)
         assert reader.problem() == ""
         assert reader.clock_map().end_s == pytest.approx(
-            facts.duration_s if stop < 0 else min(facts.duration_s, stop / frame_rate_hz), abs=0.05
+            probed.duration_s if stop < 0 else min(probed.duration_s, stop / frame_rate_hz), abs=0.05
         )
     assert (reader.entry != SeekPoint()) == seeks
 
@@ -81,10 +81,10 @@ def test_times_that_go_back_are_decoded_from_the_start(tmp_path):
     ]  # reordered frames shift the second one's beginning back, onto the end of the first
     path = tmp_path / "both.ts"
     path.write_bytes(b"".join(parts))
-    facts = probe(path, max_duration_s=100)
-    whole, _ = read(path, facts, 25.0)
+    probed = probe(path, max_duration_s=100)
+    whole, _ = read(path, probed, 25.0)
     for start, stop in [(40, 62), (70, 90), (100, -1)]:
-        cut, reader = read(path, facts, 25.0, start, stop)
+        cut, reader = read(path, probed, 25.0, start, stop)
         assert cut == whole[start : None if stop < 0 else stop]
         assert reader.problem() == ""
         assert reader.entry == SeekPoint()
@@ -92,9 +92,9 @@ def test_times_that_go_back_are_decoded_from_the_start(tmp_path):
 
 def test_a_seek_that_lands_too_late_is_made_good(tmp_path):
     path = write_media(tmp_path / "clip.mkv", PICTURES, [3000 + time_ms for time_ms in EVEN_MS], **SILENCE)
-    facts = probe(path, max_duration_s=100)
-    whole, _ = read(path, facts, 25.0)
-    lying = replace(facts, keyframe_times_s=np.array([0.0, 0.4, 0.8, 1.2]))  # there is no frame before 3 s
+    probed = probe(path, max_duration_s=100)
+    whole, _ = read(path, probed, 25.0)
+    lying = replace(probed, keyframe_times_s=np.array([0.0, 0.4, 0.8, 1.2]))  # there is no frame before 3 s
     cut, reader = read(path, lying, 25.0, 100, 120)
     assert cut == whole[100:120]
     assert reader.entry == SeekPoint()

@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
-from pipeline.dataset.sources.labels import annotations_of, parse
+from pipeline.dataset.sources.label_clock import annotations_of
+from pipeline.dataset.sources.label_formats import parse
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detection
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.options import ClockSpan, PersonRule
 from pipeline.media.read_sound import read_sound
 from pipeline.media.read_video import read_video
 from pipeline.records import Video
 from tests.support.hostile_files import skip_by_edit_list
 from tests.support.media_files import counter_picture, read_counter, write_media
+from tests.support.media_options import MEL, VIDEO, change_options
 
-FFMPEG = find_ffmpeg()
-NUM_FRAMES, NUM_PREROLL, HOP_S = 30, 8, 0.01
+NUM_FRAMES, NUM_PREROLL, HOP_S = 30, 8, MEL.hop_s
 DURATION_S = 6
 PICTURES = [np.tile(counter_picture(i), (4, 1)) for i in range(DURATION_S * 25)]  # square, like a crop
 EVEN_MS = [i * 40 for i in range(len(PICTURES))]
@@ -43,7 +44,7 @@ FILES = {  # extension, times of the pictures, start of the sound, settings
 SKIPPED = {"edit list": 10}  # pictures that the edit list leaves out: their times are negative
 
 
-class FakeFrame:
+class FakeWholePictureDetector:
     """Takes the whole picture for a face."""
 
     def detect(self, picture):
@@ -61,10 +62,10 @@ def write(name, path):
     """The file, and the true time of each picture, in seconds from the first one that is shown."""
     extension, times_ms, sound_ms, settings = FILES[name]
     rate_hz = 48000 if "sound_codec" in settings else 16000
-    heard = {"sound_codec": "flac" if extension == "mp4" else "pcm_s16le"} | settings
+    audio = {"sound_codec": "flac" if extension == "mp4" else "pcm_s16le"} | settings
     sound = beeps(sound_ms / 1000, rate_hz)
     path = path.with_suffix(f".{extension}")
-    write_media(path, PICTURES, times_ms, sound=sound, sound_at_ms=sound_ms, sound_rate_hz=rate_hz, **heard)
+    write_media(path, PICTURES, times_ms, sound=sound, sound_at_ms=sound_ms, sound_rate_hz=rate_hz, **audio)
     skipped = SKIPPED.get(name, 0)
     if skipped:
         skip_by_edit_list(path, EVEN_MS[skipped] / 1000)
@@ -73,23 +74,19 @@ def write(name, path):
 
 def segments(path, labels, directory, frame_rate_hz):
     """Those of the whole path from a file to its segments, in two spans."""
-    facts = probe(path, max_duration_s=100)
-    annotations = annotations_of(parse(labels, name="labels"), frame_times_s=facts.frame_times_s)
+    options = change_options(VIDEO, frame_rate_hz=frame_rate_hz, crop_px=128, margin=0.0)
+    detector = FakeWholePictureDetector()
+    probed = probe(path, max_duration_s=100)
+    annotations = annotations_of(parse(labels, name="labels"), frame_times_s=probed.frame_times_s)
     for start, stop in [(0, 2 * NUM_FRAMES), (2 * NUM_FRAMES, -1)]:
         first = max(0, start - NUM_PREROLL)
-        seen = read_video(
-            path, facts, detector=FakeFrame(), ffmpeg=FFMPEG, directory=directory, frame_rate_hz=frame_rate_hz,
-            crop_px=128, jpeg_quality=95, detect_every=5, min_score=0.5, min_overlap=0.3, max_gap_s=0.5, margin=0.0,
-            choose="longest", timeout_s=60.0, start_frame=first, stop_frame=stop,
-        )  # fmt: skip
-        heard = read_sound(
-            path, facts, ffmpeg=FFMPEG, num_clock_frames=len(seen.frames), frame_rate_hz=frame_rate_hz,
-            sample_rate_hz=16000, n_fft=1024, window_s=0.02, hop_s=HOP_S, num_mels=64, timeout_s=60.0,
-            first_frame=first,
-        )  # fmt: skip
-        material = SpanSignals(seen.frames, seen.mjpeg_path, heard.mel_db, heard.hop_ok, annotations, first, start)
-        video = Video("clip", path.name, str(path), 0, "")
-        yield from tile(video, material, Tiling(frame_rate_hz, HOP_S, NUM_FRAMES, NUM_PREROLL))
+        span, rule = ClockSpan(first, stop), PersonRule("longest")
+        video = read_video(path, probed, options, detector=detector, directory=directory, rule=rule, span=span)
+        num_frames = len(video.frames)
+        sound = read_sound(path, probed, options.decode, MEL, num_clock_frames=num_frames, first_frame=first)
+        signals = SpanSignals(video.frames, video.mjpeg_path, sound.mel_db, sound.hop_ok, annotations, first, start)
+        stream = Video("clip", path.name, str(path), 0, "")
+        yield from tile(stream, signals, Tiling(frame_rate_hz, HOP_S, NUM_FRAMES, NUM_PREROLL))
 
 
 def numbers_in(segment):
@@ -120,7 +117,7 @@ def test_label_frame_and_sound_are_of_one_moment(name, frame_rate_hz, tmp_path):
     found = list(segments(path, "\n".join(["frame,valence,arousal", *rows]), tmp_path, frame_rate_hz))
 
     num_frames = num_labels = 0
-    heard_s = set()
+    beeps_found_s = set()
     for segment in found:
         own = slice(segment.num_preroll, None)
         for row, number, label in list(zip(segment.frames, numbers_in(segment), segment.labels, strict=True))[own]:
@@ -140,11 +137,11 @@ def test_label_frame_and_sound_are_of_one_moment(name, frame_rate_hz, tmp_path):
             onsets = onsets_s(segment)
             for beep_s in inside:
                 assert np.abs(onsets - beep_s).min() <= HOP_S
-            heard_s.update(inside)
+            beeps_found_s.update(inside)
     until_s = shown_s[-1] - 0.1
     assert num_frames >= (until_s - shown_s[skipped]) * frame_rate_hz
     assert num_labels >= 0.97 * (until_s - shown_s[skipped]) * frame_rate_hz
-    assert heard_s >= {b + lead_s for b in BEEPS_S if b + lead_s < until_s - 0.1}
+    assert beeps_found_s >= {b + lead_s for b in BEEPS_S if b + lead_s < until_s - 0.1}
 
 
 @pytest.mark.parametrize("error_s", [0.045, -0.045])

@@ -10,21 +10,22 @@ import pytest
 from pipeline.config import Config
 from pipeline.config.sections import SegmentConfig, ShardsConfig
 from pipeline.dataset.build.span_build import SpanBuild, Tools
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.content_id import content_id_of_file
-from pipeline.jobs.workers.pool import _by_file, _look
+from pipeline.jobs.scan_videos import _group_by_file
+from pipeline.jobs.workers.file_scanner import scan_file
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.records import AnchorPoint, Video
-from pipeline.storage.download_cache import LastCopy
+from pipeline.storage.download_cache import DownloadCache
 from pipeline.synthetic.clip import ClipSpec, make_clip
 from tests.support.fake_flaky_server import FakeFlakyServer
 
 ENDS = """
 import sys
-from pipeline.dataset.copies import LastCopy
-copies = LastCopy()
-print(copies.path_of(sys.argv[1]))
+from pipeline.storage.download_cache import DownloadCache
+copies = DownloadCache()
+print(copies.local_path(sys.argv[1]))
 """
 
 
@@ -51,30 +52,30 @@ def kept(tmp_path):
 
 
 def test_a_file_is_downloaded_once_and_makes_room_for_the_next(bucket, tmp_path):
-    copies = LastCopy()
-    first = copies.path_of("s3://bucket/a.mp4")
-    assert copies.path_of("s3://bucket/a.mp4").read_bytes() == b"a" * 1000
-    assert copies.path_of("s3://bucket/b.mp4").read_bytes() == b"b" * 1000
+    copies = DownloadCache()
+    first = copies.local_path("s3://bucket/a.mp4")
+    assert copies.local_path("s3://bucket/a.mp4").read_bytes() == b"a" * 1000
+    assert copies.local_path("s3://bucket/b.mp4").read_bytes() == b"b" * 1000
     assert not first.exists()
     assert (downloads(bucket), kept(tmp_path)) == (["a.mp4", "b.mp4"], ["b.mp4"])
     with pytest.raises(FileNotFoundError, match=r"no object s3://bucket/gone\.mp4"):
-        copies.path_of("s3://bucket/gone.mp4")
-    assert copies.path_of("s3://bucket/b.mp4").read_bytes() == b"b" * 1000
+        copies.local_path("s3://bucket/gone.mp4")
+    assert copies.local_path("s3://bucket/b.mp4").read_bytes() == b"b" * 1000
     copies.close()
     assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_a_file_of_this_machine_is_its_own_copy(bucket, tmp_path):
     (tmp_path / "own.mp4").write_bytes(b"own")
-    copies = LastCopy()
-    assert copies.path_of(str(tmp_path / "own.mp4")) == tmp_path / "own.mp4"
+    copies = DownloadCache()
+    assert copies.local_path(str(tmp_path / "own.mp4")) == tmp_path / "own.mp4"
     copies.close()
     assert (tmp_path / "own.mp4").exists()
 
 
 def test_a_copy_goes_with_its_owner(bucket, tmp_path):
-    copies = LastCopy()
-    copies.path_of("s3://bucket/a.mp4")
+    copies = DownloadCache()
+    copies.local_path("s3://bucket/a.mp4")
     del copies
     assert not list((tmp_path / "tmp").iterdir())
     said = subprocess.run([sys.executable, "-c", ENDS, "s3://bucket/a.mp4"], capture_output=True, text=True, check=True)
@@ -119,8 +120,9 @@ class FakeBlindDetector:
 
 def test_a_look_costs_one_download_for_all_streams_of_a_file(bucket, clip):
     streams = [replace(clip, person=person) for person in ("left", "right")]
-    (together,) = _by_file(streams)
-    facts = _look(together, CUT)
-    assert [found.duration_s for found in facts] == pytest.approx([2.0, 2.0], abs=0.1)
+    (together,) = _group_by_file(streams)
+    scans = scan_file(together, CUT)
+    assert [scan.duration_s for scan in scans] == pytest.approx([2.0, 2.0], abs=0.1)
     assert downloads(bucket) == ["clip.mp4"]
-    assert look(clip, Config(), ffmpeg=find_ffmpeg(), load_detector=FakeBlindDetector).duration_s == pytest.approx(2.0)
+    alone = scan_video(clip, Config(), ffmpeg=find_ffmpeg(), load_detector=FakeBlindDetector)
+    assert alone.duration_s == pytest.approx(2.0)

@@ -9,7 +9,7 @@ from pipeline.storage.scratch import remove_abandoned, scratch_folder
 
 KILLED = """
 import os, signal
-from pipeline.dataset.scratch import scratch_folder
+from pipeline.storage.scratch import scratch_folder
 with scratch_folder() as folder:
     (folder / "face.jpg").write_bytes(b"face")
     print(folder, flush=True)

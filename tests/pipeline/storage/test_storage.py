@@ -67,7 +67,7 @@ def test_large_files_arrive_whole(storage_root, tmp_path):
             file.write(number.to_bytes(4, "big") + block)
     uri = storage.join(storage_root, "large.tar")
     storage.publish(large, uri)
-    assert storage.entry(uri).size_bytes == large.stat().st_size
+    assert storage.stat(uri).size_bytes == large.stat().st_size
     assert storage.local_copy(uri, tmp_path / "copies").read_bytes() == large.read_bytes()
     start = 77 * (len(block) + 4)
     assert storage.read_bytes(uri, start, 4) == (77).to_bytes(4, "big")
@@ -90,7 +90,7 @@ def test_odd_names(storage_root):
     assert [found.uri for found in storage.list_files(storage_root)] == sorted(uris)
     for uri in uris:
         assert storage.read_text(uri) == uri
-        assert storage.entry(uri).uri == uri
+        assert storage.stat(uri).uri == uri
         storage.delete(uri)
         assert not storage.exists(uri)
 
@@ -98,13 +98,13 @@ def test_odd_names(storage_root):
 def test_a_newer_file_has_another_version(storage_root):
     uri = storage.join(storage_root, "config.json")
     storage.publish_bytes(b"one", uri)
-    first = storage.entry(uri)
+    first = storage.stat(uri)
     assert first == storage.list_files(storage_root)[0], "a listing and a single look agree"
     threading.Event().wait(0.02)  # a file system's clock may tick as slowly as 100 Hz
     storage.publish_bytes(b"two", uri)
     assert storage.read_bytes(uri) == b"two"
-    assert storage.entry(uri).version != first.version
-    assert storage.entry(uri).size_bytes == 3
+    assert storage.stat(uri).version != first.version
+    assert storage.stat(uri).size_bytes == 3
 
 
 def test_listing_is_recursive_and_sorted(storage_root):
@@ -137,12 +137,12 @@ def test_exists(storage_root):
         assert not storage.exists(storage.join(storage_root, absent)), absent
 
 
-@pytest.mark.parametrize("look", [storage.read_bytes, storage.entry, lambda uri: storage.local_copy(uri, "unused")])
-def test_a_missing_file_is_named(storage_root, look, monkeypatch, tmp_path):
+@pytest.mark.parametrize("read", [storage.read_bytes, storage.stat, lambda uri: storage.local_copy(uri, "unused")])
+def test_a_missing_file_is_named(storage_root, read, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     storage.publish_bytes(b"x", storage.join(storage_root, "there"))
     with pytest.raises(FileNotFoundError, match=r"absent\.tar") as raised:
-        look(storage.join(storage_root, "absent.tar"))
+        read(storage.join(storage_root, "absent.tar"))
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.rglob("absent.tar")), "a download that failed leaves no file"
 
@@ -150,7 +150,24 @@ def test_a_missing_file_is_named(storage_root, look, monkeypatch, tmp_path):
 def test_a_folder_is_no_file(storage_root):
     storage.publish_bytes(b"x", storage.join(storage_root, "folder/file"))
     with pytest.raises(IsADirectoryError, match="folder"):
-        storage.entry(storage.join(storage_root, "folder"))
+        storage.stat(storage.join(storage_root, "folder"))
+
+
+def test_every_failure_is_a_storage_error(storage_root, tmp_path):
+    storage.publish_bytes(b"x", storage.join(storage_root, "folder/file"))
+    absent, folder = storage.join(storage_root, "absent"), storage.join(storage_root, "folder")
+    failures = {
+        lambda: storage.read_bytes(absent): FileNotFoundError,
+        lambda: storage.copy(absent, folder): FileNotFoundError,
+        lambda: storage.publish(tmp_path / "absent", absent): FileNotFoundError,
+        lambda: storage.local_copy(absent, tmp_path): FileNotFoundError,
+        lambda: storage.stat(folder): IsADirectoryError,
+    }
+    for use, builtin in failures.items():
+        with pytest.raises(storage.StorageError) as raised:
+            use()
+        assert isinstance(raised.value, builtin)
+        assert type(pickle.loads(pickle.dumps(raised.value))) is type(raised.value), "it travels between processes"
 
 
 def test_delete_twice_is_fine(storage_root):

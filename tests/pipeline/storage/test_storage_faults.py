@@ -13,7 +13,7 @@ from tests.support.fake_flaky_server import FakeFlakyServer
 
 USES = {
     "exists": storage.exists,
-    "entry": storage.entry,
+    "entry": storage.stat,
     "list_files": storage.list_files,
     "read_bytes": storage.read_bytes,
     "publish_bytes": lambda uri: storage.publish_bytes(b"x", uri),
@@ -67,7 +67,7 @@ def test_wrong_keys_are_explained(rgw, s3_bucket, environment, said, monkeypatch
     uri = f"{s3_bucket}/runs/champion.json"
     child = subprocess.run([sys.executable, "-c", USE_IN_CHILD, uri], capture_output=True, text=True, timeout=60)
     message = child.stderr.splitlines()[-1]
-    assert message.startswith("PermissionError: ")
+    assert message.startswith("pipeline.storage.errors.AccessDeniedError: ")
     assert uri in message
     assert said in message
     assert "canary-secret" not in child.stderr

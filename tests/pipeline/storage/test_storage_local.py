@@ -139,6 +139,12 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
             write(b"x", str(tmp_path / "outputs/run/config.json"))
 
 
+def test_any_other_failure_keeps_its_number(tmp_path):
+    with pytest.raises(storage.StorageError) as raised:
+        storage.publish_bytes(b"x", str(tmp_path / ("long" * 100)))
+    assert raised.value.errno == errno.ENAMETOOLONG
+
+
 def test_a_forbidden_folder_is_named(tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may read everything")

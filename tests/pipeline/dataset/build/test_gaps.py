@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dataset.build.gaps import gaps_of, joined
+from pipeline.dataset.build.gaps import gaps_of, join_gaps
 from pipeline.records import FRAME_DTYPE, Gap
 
 RATE_HZ = 10.0
@@ -37,4 +37,4 @@ def test_spans_tell_the_gaps_of_the_whole(masks, data):
     cut = data.draw(st.integers(0, len(masks)))
     parts = [np.array(part, bool).reshape(-1, 3).T for part in (masks, masks[:cut], masks[cut:])]
     whole, before, after = (gaps_of(frames_of(*p, first), RATE_HZ) for p, first in zip(parts, (0, 0, cut), strict=True))
-    assert joined([*before, *after]) == whole
+    assert join_gaps([*before, *after]) == whole

@@ -3,19 +3,19 @@ from dataclasses import replace
 import pytest
 
 from pipeline.dataset.build.merge import merge_spans
-from pipeline.records import Gap, VisibleFace, VideoRow
+from pipeline.records import Gap, VideoRow, VisibleFace
 
 
-def row(name="talk", **facts):
+def row(name="talk", **changes):
     known = VideoRow(name, "", f"/{name}.mp4", name, "train", "ok", "", "", "", duration_s=100.0, covered_s=100.0)
-    return replace(known, container="mp4", num_segments=5, labelled_frames=900, valence_sum=9.0, **facts)
+    return replace(known, container="mp4", num_segments=5, labelled_frames=900, valence_sum=9.0, **changes)
 
 
-def lost(reason="undecodable", **facts):
-    return replace(row(), status="rejected", stage="decode", reason=reason, detail="why", num_segments=0, **facts)
+def lost(reason="undecodable", **changes):
+    return replace(row(), status="rejected", stage="decode", reason=reason, detail="why", num_segments=0, **changes)
 
 
-def test_a_short_video_keeps_its_row_and_streams_are_sorted():
+def test_a_video_of_one_span_keeps_its_row_and_streams_are_sorted():
     rows = [row("b"), replace(row("a"), person="right"), replace(row("a"), person="left")]
     assert merge_spans(rows) == [rows[2], rows[1], rows[0]]
 
@@ -60,9 +60,9 @@ def test_a_video_all_of_whose_spans_are_lost_is_rejected():
     assert (merged.num_segments, merged.covered_s) == (0, 0.0)
 
 
-def seen(start_s, stop_s, x0=10.0, num_followed=0, why="not longer"):
+def visible(start_s, stop_s, x0=10.0, num_followed=0, reason="not longer"):
     num_frames = round((stop_s - start_s) * 10)
-    return VisibleFace(start_s, stop_s, num_frames, num_followed and num_frames, 0.9, x0, 0.0, x0 + 20, 20.0, why)
+    return VisibleFace(start_s, stop_s, num_frames, num_followed and num_frames, 0.9, x0, 0.0, x0 + 20, 20.0, reason)
 
 
 def test_gaps_go_on_across_spans_and_lost_spans_are_gaps():
@@ -85,15 +85,17 @@ def test_what_was_not_decoded_is_a_gap():
     assert merge_spans([row(), row()])[0].gaps == ()
 
 
-def test_a_video_that_is_lost_as_a_whole_keeps_what_was_looked_at():
+def test_a_video_that_is_lost_as_a_whole_keeps_its_gaps():
     gap = Gap("face", 0.0, 100.0, 0, 999)
     (merged,) = merge_spans([lost("no_face", gaps=(gap,)), lost("no_face")])
     assert merged.gaps == (gap,)
 
 
-def test_somebody_who_goes_on_in_the_next_span_is_told_of_once():
-    first = row(faces=(seen(0, 100, num_followed=1, why="followed"), seen(50, 100, x0=200)), num_faces=25)
-    second = row(faces=(seen(100, 180, x0=14, num_followed=1, why="followed"), seen(150, 200, x0=200)), num_faces=2)
+def test_a_face_that_goes_on_in_the_next_span_is_listed_once():
+    first = row(faces=(visible(0, 100, num_followed=1, reason="followed"), visible(50, 100, x0=200)), num_faces=25)
+    second = row(
+        faces=(visible(100, 180, x0=14, num_followed=1, reason="followed"), visible(150, 200, x0=200)), num_faces=2
+    )
     (merged,) = merge_spans([first, second])
     followed, *others = merged.faces
     assert (followed.start_s, followed.stop_s, followed.num_frames, followed.num_followed) == (0, 180, 1800, 1800)

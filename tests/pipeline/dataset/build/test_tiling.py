@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.dataset.format.samples import encode
 from pipeline.dataset.build.tiling import FLOOR_DB, SpanSignals, Tiling, num_hops, tile
+from pipeline.dataset.format.samples import encode
 from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Annotations, Video
 
 VIDEO = Video("talk", "talk.mp4", "/talk.mp4", 1, "1-0", person="left", group="anna", split="train")

@@ -11,9 +11,11 @@ import pytest
 import webdataset
 
 from pipeline import storage
-from pipeline.config import Config, UsageError
+from pipeline.config import FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.build import attempts
 from pipeline.dataset.format import shards
+from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos, require_complete
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.format.shard_file import ShardFile, encode_slice
 from pipeline.jobs.new_version import retry_unfinished
@@ -38,7 +40,7 @@ def build(folder, uri, name="train-00000", videos=("a", "b"), attempts=1):
         for video_id in videos:
             tar.add_video(segments(video_id))
     rows = tuple(video_row(video_id, num_segments=3) for video_id in videos)
-    size, sha256 = path.stat().st_size, shards.sha256_of(path)
+    size, sha256 = path.stat().st_size, shards.sha256_of_file(path)
     record = ShardRecord(name, sha256, size, f"plan of {name}", tuple(tar.rows), rows, {"ffmpeg": "9"}, attempts)
     return shards.write_shard(path, record, uri)
 
@@ -130,14 +132,14 @@ def test_a_dataset_is_read_as_it_was_committed(tmp_path):
     uri = str(tmp_path / "talk-123")
     records = [build(tmp_path, uri, "val-00000", ("c",)), build(tmp_path, uri)]
     config = Config(name="talk")
-    info = shards.finish_dataset(uri, config, records, {"ffmpeg": "9"})
-    assert shards.read_dataset(uri) == info
+    info = commit_dataset(uri, config, records, {"ffmpeg": "9"})
+    assert read_dataset(uri) == info
     assert info.counts == {"videos": 3, "ok": 3, "partial": 0, "rejected": 0, "shards": 2, "samples": 9} | {
         "mb": pytest.approx(sum(r.size_bytes for r in records) / 1e6, abs=1e-3)
     }
     assert [shard.name for shard in info.shards] == ["train-00000", "val-00000"]
-    assert shards.read_index(uri) == [*records[1].samples, *records[0].samples]
-    assert [row.video_id for row in shards.read_videos(uri)] == ["a", "b", "c"]
+    assert read_index(uri) == [*records[1].samples, *records[0].samples]
+    assert [row.video_id for row in read_videos(uri)] == ["a", "b", "c"]
     assert info.config == config
     card = (tmp_path / "talk-123" / "README.md").read_text()
     for words in ("# talk-123", info.digest, "| train | 3 | 3 | 9 |", "webdataset", "## Face data", "| ffmpeg | 9 |"):
@@ -148,30 +150,30 @@ def test_odd_file_names_are_spelt_out_in_the_table(tmp_path):
     uri = str(tmp_path / "talk-123")
     record = build(tmp_path, uri)
     odd = replace(record, videos=(video_row("a", uri="/vid\udce9o.mp4"), record.videos[1]))
-    shards.finish_dataset(uri, Config(), [odd], {})
-    assert shards.read_videos(uri)[0].uri == "/vid\\udce9o.mp4"
+    commit_dataset(uri, Config(), [odd], {})
+    assert read_videos(uri)[0].uri == "/vid\\udce9o.mp4"
 
 
 def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
     uri = str(tmp_path / "talk-123")
-    info = shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
-    assert shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {}).digest == info.digest
+    info = commit_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    assert commit_dataset(uri, Config(), [build(tmp_path, uri)], {}).digest == info.digest
     other = build(tmp_path, uri, videos=("a",))
-    with pytest.raises(shards.DatasetError, match=f"committed meanwhile with digest {info.digest[:12]}"):
-        shards.finish_dataset(uri, Config(), [other], {})
-    assert shards.read_dataset(uri) == info
+    with pytest.raises(DatasetError, match=f"committed meanwhile with digest {info.digest[:12]}"):
+        commit_dataset(uri, Config(), [other], {})
+    assert read_dataset(uri) == info
 
 
 def test_a_run_goes_on_whose_marks_another_run_took_away(tmp_path):
     uri, span = str(tmp_path / "d"), Span(Video("a", "a.mp4", "/a.mp4", 1, "1"))
     record = build(tmp_path, uri)
-    attempts.begin(uri, record.name, "slow").note(span)
+    attempts.begin(uri, record.name, "slow").mark(span)
     late = attempts.begin(uri, record.name, "slow")
     assert late.crashes() == {"a@0": 1}
-    info = shards.finish_dataset(uri, Config(), [record], {})
+    info = commit_dataset(uri, Config(), [record], {})
     assert late.crashes() == {}
-    late.note(span)
-    assert shards.finish_dataset(uri, Config(), [record], {}).digest == info.digest
+    late.mark(span)
+    assert commit_dataset(uri, Config(), [record], {}).digest == info.digest
     assert not (tmp_path / "d/attempts").exists()
 
 
@@ -179,16 +181,16 @@ def test_runs_that_commit_at_once_find_one_dataset_and_leave_no_marks(tmp_path):
     uri = str(tmp_path / "d")
     record = build(tmp_path, uri)
     for run in "abcd":
-        attempts.begin(uri, record.name, run).note(Span(Video("a", "a.mp4", "/a.mp4", 1, "1")))
+        attempts.begin(uri, record.name, run).mark(Span(Video("a", "a.mp4", "/a.mp4", 1, "1")))
     start = threading.Barrier(4)
 
     def finish(_):
         start.wait()
-        return shards.finish_dataset(uri, Config(), [record], {})
+        return commit_dataset(uri, Config(), [record], {})
 
     with ThreadPoolExecutor(4) as runs:
         infos = list(runs.map(finish, range(4)))
-    assert {info.digest for info in infos} == {shards.read_dataset(uri).digest}
+    assert {info.digest for info in infos} == {read_dataset(uri).digest}
     assert sorted(path.name for path in (tmp_path / "d").iterdir()) == [
         "README.md",
         "dataset.json",
@@ -203,7 +205,7 @@ def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
     uri = str(tmp_path / "talk-123")
     assert [attempts.begin(uri, "train-00000", "run").number for _ in range(3)] == [1, 2, 3]
     assert attempts.begin(uri, "train-00001", "run").number == 1
-    shards.finish_dataset(uri, Config(), [build(tmp_path, uri, attempts=3)], {})
+    commit_dataset(uri, Config(), [build(tmp_path, uri, attempts=3)], {})
     assert not (tmp_path / "attempts").exists()
     sidecar = json.loads((tmp_path / "talk-123/shards/train-00000.json").read_text())
     assert sidecar["attempts"] == 3
@@ -211,45 +213,45 @@ def test_attempts_are_counted_and_forgotten_at_the_commit(tmp_path):
 
 def test_a_committed_dataset_that_lost_a_shard_is_refused(tmp_path):
     uri = str(tmp_path / "talk-123")
-    info = shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
-    shards.require_complete(info)
+    info = commit_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    require_complete(info)
     with (tmp_path / "talk-123/shards/train-00000.tar").open("ab") as tar:
         tar.write(b"x")
-    with pytest.raises(shards.DatasetError, match=r"train-00000\.tar has \d+ bytes; dataset\.json says"):
-        shards.require_complete(info)
+    with pytest.raises(DatasetError, match=r"train-00000\.tar has \d+ bytes; dataset\.json says"):
+        require_complete(info)
     (tmp_path / "talk-123/shards/train-00000.tar").unlink()
-    with pytest.raises(shards.DatasetError, match=r"train-00000\.tar is missing"):
-        shards.require_complete(info)
+    with pytest.raises(DatasetError, match=r"train-00000\.tar is missing"):
+        require_complete(info)
 
 
 def test_what_is_no_dataset_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"is not a finished dataset: it has no dataset\.json"):
-        shards.read_dataset(str(tmp_path))
+        read_dataset(str(tmp_path))
     uri = str(tmp_path / "talk-123")
-    shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    commit_dataset(uri, Config(), [build(tmp_path, uri)], {})
     path = tmp_path / "talk-123/dataset.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
-    with pytest.raises(UsageError, match="format version 99, this program reads 1"):
-        shards.read_dataset(uri)
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
+    with pytest.raises(UsageError, match=f"format version 99, this program reads {FORMAT_VERSION}"):
+        read_dataset(uri)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format_version": 1}', b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"format_version": %d}' % FORMAT_VERSION, b"\xff"])
 def test_a_damaged_marker_is_named(tmp_path, content):
     (tmp_path / "dataset.json").write_bytes(content)
-    with pytest.raises(shards.DatasetError, match=r"dataset\.json is damaged or of another program"):
-        shards.read_dataset(str(tmp_path))
+    with pytest.raises(DatasetError, match=r"dataset\.json is damaged or of another program"):
+        read_dataset(str(tmp_path))
 
 
 def test_a_damaged_table_is_named(tmp_path):
     uri = str(tmp_path / "talk-123")
-    shards.finish_dataset(uri, Config(), [build(tmp_path, uri)], {})
+    commit_dataset(uri, Config(), [build(tmp_path, uri)], {})
     path = tmp_path / "talk-123/index.parquet"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(shards.DatasetError, match=r"index\.parquet is damaged or of another program"):
-        shards.read_index(uri)
+    with pytest.raises(DatasetError, match=r"index\.parquet is damaged or of another program"):
+        read_index(uri)
     path.write_bytes((tmp_path / "talk-123/videos.parquet").read_bytes())
-    with pytest.raises(shards.DatasetError, match=r"index\.parquet is damaged or of another program"):
-        shards.read_index(uri)
+    with pytest.raises(DatasetError, match=r"index\.parquet is damaged or of another program"):
+        read_index(uri)
 
 
 def test_sidecars_of_another_version_count_for_nothing(tmp_path):

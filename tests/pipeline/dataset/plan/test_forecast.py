@@ -10,8 +10,8 @@ from tests.pipeline.dataset.plan.test_shard_plan import video
 
 def test_a_forecast_rests_on_the_durations():
     videos = [video("a"), video("b"), video("broken")]
-    facts = {"a": ScanResult(10.0), "b": ScanResult(30.0), "broken": ScanResult()}
-    expected = forecast(videos, facts, Config())
+    scans = {"a": ScanResult(10.0), "b": ScanResult(30.0), "broken": ScanResult()}
+    expected = forecast(videos, scans, Config())
     assert expected.bytes == pytest.approx(40 * bytes_per_s(Config()))
     assert (expected.duration_s, expected.num_unreadable) == (40.0, 1)
     assert forecast([], {}, Config()).bytes == 0
@@ -19,10 +19,10 @@ def test_a_forecast_rests_on_the_durations():
 
 def test_the_plan_in_words():
     videos = [video("a"), replace(video("b"), group="a", labels_uri="/b.csv"), video("c", "test")]
-    facts = {"a": ScanResult(36.0), "b": ScanResult(3600.0), "c": ScanResult()}
-    plans = plan_shards(videos, facts, Config())
+    scans = {"a": ScanResult(36.0), "b": ScanResult(3600.0), "c": ScanResult()}
+    plans = plan_shards(videos, scans, Config())
     ignored = [f"notes{n}.pdf" for n in range(22)]
-    text = plan_text(plans, ignored, forecast(videos, facts, Config()))
+    text = plan_text(plans, ignored, forecast(videos, scans, Config()))
     assert text[0] == f"3 videos, 1 with labels, in {len(plans)} shards"
     assert "long videos are cut: 9 spans in all" in text
     assert f"train 2 videos of 1 groups in {len(plans) - 1} shards" in text
@@ -35,10 +35,10 @@ def test_the_plan_in_words():
 def test_room_for_the_largest_video_of_a_bucket_is_asked_for():
     sizes = {"a": 5_000_000, "b": 70_000_000}
     videos = [replace(video(name), uri=f"s3://bucket/{name}", size_bytes=size) for name, size in sizes.items()]
-    facts = {"a": ScanResult(36.0), "b": ScanResult(36.0)}
+    scans = {"a": ScanResult(36.0), "b": ScanResult(36.0)}
     (line,) = (
         line
-        for line in plan_text(plan_shards(videos, facts, Config()), [], forecast(videos, facts, Config()))
+        for line in plan_text(plan_shards(videos, scans, Config()), [], forecast(videos, scans, Config()))
         if "own disk" in line
     )
     assert line.startswith("a worker keeps one video at a time on its own disk: up to 70 MB in /")

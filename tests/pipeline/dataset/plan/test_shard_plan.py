@@ -10,8 +10,8 @@ from pipeline.config.sections import ShardsConfig
 from pipeline.dataset.plan.shard_plan import (
     ScanResult,
     bytes_per_s,
-    digest,
-    longest_span,
+    max_span_frames,
+    plan_digest,
     plan_from_json,
     plan_shards,
     plan_to_json,
@@ -22,9 +22,9 @@ RATE_HZ, TILE = 25.0, 512  # of the default configuration
 HOURS_S = 3600.0
 
 
-def video(name, split="train", **facts):
+def video(name, split="train", **changes):
     path = f"{name}.mp4"
-    return Video(name, path, f"/videos/{path}", 1000, f"1000-{name}", group=name, split=split, **facts)
+    return Video(name, path, f"/videos/{path}", 1000, f"1000-{name}", group=name, split=split, **changes)
 
 
 def config(**shards):
@@ -34,8 +34,8 @@ def config(**shards):
 def plan_of(durations_s, settings, splits=None):
     """The plan of videos with these durations, and the videos."""
     videos = [video(f"v{n:05d}", splits[n] if splits else "train") for n in range(len(durations_s))]
-    facts = {v.key: ScanResult(duration_s) for v, duration_s in zip(videos, durations_s, strict=True)}
-    return plan_shards(videos, facts, settings), videos, facts
+    scans = {v.key: ScanResult(duration_s) for v, duration_s in zip(videos, durations_s, strict=True)}
+    return plan_shards(videos, scans, settings), videos, scans
 
 
 def frames_of(span, duration_s):
@@ -57,7 +57,7 @@ def frames_of(span, duration_s):
 def test_every_frame_is_in_one_span_of_one_shard_of_its_split(streams, max_videos, span_minutes, target_mb, random):
     settings = config(max_videos=max_videos, span_minutes=span_minutes, target_mb=target_mb)
     durations, splits = [s[0] for s in streams], [s[1] for s in streams]
-    plans, videos, facts = plan_of(durations, settings, splits)
+    plans, videos, scans = plan_of(durations, settings, splits)
     by_stream = {v.key: [] for v in videos}
     for plan in plans:
         assert 1 <= len(plan.spans) <= max_videos
@@ -70,9 +70,9 @@ def test_every_frame_is_in_one_span_of_one_shard_of_its_split(streams, max_video
         assert all(a.stop_frame == b.start_frame for a, b in itertools.pairwise(spans))
         assert all(span.start_frame % TILE == 0 for span in spans)
         if len(spans) > 1:
-            assert all(0 < len(frames_of(span, facts[key].duration_s)) <= longest_span(settings) for span in spans)
+            assert all(0 < len(frames_of(span, scans[key].duration_s)) <= max_span_frames(settings) for span in spans)
     shuffled = random.sample(videos, len(videos))
-    assert plan_shards(shuffled, facts, settings) == plans
+    assert plan_shards(shuffled, scans, settings) == plans
 
 
 @given(
@@ -82,10 +82,10 @@ def test_every_frame_is_in_one_span_of_one_shard_of_its_split(streams, max_video
 )
 def test_shards_are_of_bounded_and_like_size(durations_s, target_mb, span_minutes):
     settings = config(max_videos=10**6, target_mb=target_mb, span_minutes=span_minutes)
-    plans, _, facts = plan_of(durations_s, settings)
+    plans, _, scans = plan_of(durations_s, settings)
 
     def size_mb(plan):
-        frames = sum(len(frames_of(span, facts[span.video.key].duration_s)) for span in plan.spans)
+        frames = sum(len(frames_of(span, scans[span.video.key].duration_s)) for span in plan.spans)
         return frames / RATE_HZ * bytes_per_s(settings) / 1e6
 
     sizes = [size_mb(plan) for plan in plans]
@@ -100,9 +100,9 @@ def test_ten_hours_in_one_file_and_thousands_of_clips_both_balance():
     assert len(one) >= 16
     assert max(len(plan.spans) for plan in one) <= 4
     assert {len(plan.spans) for plan in clips[:-1]} == {64}
-    mixed, _, facts = plan_of([4.0] * 500 + [10 * HOURS_S], Config())
+    mixed, _, scans = plan_of([4.0] * 500 + [10 * HOURS_S], Config())
     seconds = [
-        sum(len(frames_of(span, facts[span.video.key].duration_s)) / RATE_HZ for span in plan.spans) for plan in mixed
+        sum(len(frames_of(span, scans[span.video.key].duration_s)) / RATE_HZ for span in plan.spans) for plan in mixed
     ]
     assert max(seconds) < sum(seconds) / 16
 
@@ -155,7 +155,7 @@ def test_a_digest_follows_the_streams_and_not_their_place():
         return replace(span, video=replace(span.video, **changes))
 
     elsewhere = tuple(moved(span, uri="s3://elsewhere/" + span.video.uri, labels_uri="/x") for span in plan.spans)
-    assert digest(replace(plan, spans=elsewhere)) == digest(plan)
+    assert plan_digest(replace(plan, spans=elsewhere)) == plan_digest(plan)
     others = [
         replace(plan, name="train-00001"),
         replace(plan, spans=(a,)),
@@ -165,21 +165,21 @@ def test_a_digest_follows_the_streams_and_not_their_place():
         replace(plan, spans=(a, replace(b, stop_frame=1024))),
         replace(plan, spans=(a, replace(b, anchor=()))),
     ]
-    assert digest(plan) not in {digest(other) for other in others}
+    assert plan_digest(plan) not in {plan_digest(other) for other in others}
 
 
 def test_a_shard_may_be_smaller_than_a_segment():
-    plans, _, facts = plan_of([100.0], config(target_mb=0.001))
+    plans, _, scans = plan_of([100.0], config(target_mb=0.001))
     assert {len(frames_of(span, 100.0)) for plan in plans for span in plan.spans} <= {512, 452}
     assert sum(len(plan.spans) for plan in plans) == 5
-    assert facts["v00000"].duration_s == pytest.approx(100.0)
+    assert scans["v00000"].duration_s == pytest.approx(100.0)
 
 
 def test_all_spans_of_a_file_follow_one_another():
     """Also where another file's name lies between those of its streams."""
     left, right = (replace(video("a"), person=person) for person in ("left", "right"))
     streams = [left, video("a_me"), right]
-    facts = {stream.key: ScanResult(2000.0) for stream in streams}
-    plans = plan_shards(streams, facts, config(max_videos=1))
+    scans = {stream.key: ScanResult(2000.0) for stream in streams}
+    plans = plan_shards(streams, scans, config(max_videos=1))
     files = [span.video.video_id for plan in plans for span in plan.spans]
     assert [name for name, _ in itertools.groupby(files)] == ["a", "a_me"]

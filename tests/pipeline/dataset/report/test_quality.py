@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pipeline.config import load
+from pipeline.config import Config, load
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile, label_grid_of
 from pipeline.dataset.report import quality
 from pipeline.records import (
@@ -26,6 +27,7 @@ from tests.support.required import require_or_skip
 from tests.support.screenshots import find_chromium, screenshot
 
 VOID = {"meta", "link", "br"}
+INFO = DatasetInfo("data-1", "/datasets/data-1", "0" * 64, Config(), {}, (), {})
 
 
 class Balance(HTMLParser):
@@ -70,7 +72,7 @@ def segment(labels):
 
 
 def page(videos, samples=(), records=(), sheets=()):
-    text = quality.page("data-1", "0" * 64, videos, samples, records, sheets)
+    text = quality.quality_page(INFO, videos, samples, records, sheets)
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
@@ -109,7 +111,7 @@ def test_names_and_details_are_text_never_markup():
     assert "&lt;script&gt;alert" in text
 
 
-def test_a_video_is_told_of_with_its_frames_its_faces_and_all_its_sheets():
+def test_a_video_is_described_with_its_frames_its_faces_and_all_its_sheets():
     gaps = (Gap("face", 32.5, 41.6, 812, 1040), Gap("sound", 0.0, 2.0, 0, 49))
     faces = (
         VisibleFace(0.0, 32.5, 812, 812, 0.93, 10.0, 20.0, 110.0, 120.0, "followed"),
@@ -124,14 +126,14 @@ def test_a_video_is_told_of_with_its_frames_its_faces_and_all_its_sheets():
     assert "chosen by: longest" in text
 
 
-def test_somebody_else_who_stays_is_worth_a_look():
+def test_another_face_that_stays_is_shown():
     def guest(stop_s):
         return (VisibleFace(0.0, stop_s, 9, 0, 0.9, 0.0, 0.0, 9.0, 9.0, "smaller"),)
 
     rows = [video("alone"), video("briefly", faces=guest(0.5)), video("b", faces=guest(2)), video("a", faces=guest(9))]
-    assert [row.video_id for row in quality.crowded_of(rows)] == ["a", "b"]
-    assert "Somebody else is there too" in page(rows)
-    assert "Somebody else is there too" not in page(rows[:2])
+    assert [row.video_id for row in quality.videos_with_other_faces(rows)] == ["a", "b"]
+    assert "Other faces are visible too" in page(rows)
+    assert "Other faces are visible too" not in page(rows[:2])
 
 
 def test_ten_thousand_bad_videos_make_no_page_of_megabytes():
@@ -153,13 +155,12 @@ def test_stages_have_their_share_and_their_speed():
     assert (decode.share, faces.share) == pytest.approx((2 / 3, 1 / 3))
     assert (decode.times_real_time, faces.times_real_time) == (20.0, 40.0)
     assert quality.stage_costs([video("a")])[-1].times_real_time == pytest.approx(10 / 0.75)
-    assert quality.stage_costs([]) == []
+    assert quality.stage_costs([]) == ()
 
 
 def test_coverage_weighs_samples_by_their_frames():
-    train = quality.splits_of([video("a"), rejected("b")], [sample(num_frames=300), sample(num_frames=100, face=0.0)])[
-        0
-    ]
+    samples = [sample(num_frames=300), sample(num_frames=100, face=0.0)]
+    train = quality.split_summaries([video("a"), rejected("b")], samples)[0]
     assert (train.num_videos, train.num_rejected, train.num_groups, train.num_samples) == (2, 1, 2, 2)
     assert dict(train.coverage) == pytest.approx({"face": 0.75, "sound": 1.0, "labels": 0.5})
     assert train.hours == pytest.approx(10 / 3600)
@@ -167,7 +168,7 @@ def test_coverage_weighs_samples_by_their_frames():
 
 def test_reasons_are_counted_and_the_most_frequent_is_first():
     rows = [rejected(f"v{i}") for i in range(9)] + [rejected("w", stage="faces", reason="no_face"), video("ok")]
-    causes = quality.causes_of(rows, {})
+    causes = quality.rejection_causes(rows, {})
     assert [(cause.reason, cause.num_videos, len(cause.examples)) for cause in causes] == [
         ("unreadable", 9, quality.MAX_EXAMPLES),
         ("no_face", 1, 1),
@@ -182,9 +183,10 @@ def test_what_was_lost_is_on_the_page():
     assert '<a href="sheets/a.jpg">a</a>' in text
 
 
-def test_doubtful_videos_are_those_with_the_least_face_or_sound():
+def test_low_coverage_videos_are_those_with_the_least_face_or_sound():
     rows = [video("good"), video("half", face_fraction=0.5), video("mute", audio_codec="", audio_fraction=0.0)]
-    assert [row.video_id for row in quality.doubtful_of([*rows, video("deaf", audio_fraction=0.1)])] == ["deaf", "half"]
+    low = quality.low_coverage_videos([*rows, video("deaf", audio_fraction=0.1)])
+    assert [row.video_id for row in low] == ["deaf", "half"]
 
 
 def test_the_labels_of_a_shard_are_counted_where_they_lie(tmp_path):
@@ -205,14 +207,14 @@ def test_the_labels_of_a_shard_are_counted_where_they_lie(tmp_path):
     np.testing.assert_array_equal(tar.label_grid, label_grid_of(one))
 
 
-def test_planes_add_up_the_shards_of_a_split():
+def test_label_distributions_add_up_the_shards_of_a_split():
     grid = np.zeros((NUM_LABEL_BINS, NUM_LABEL_BINS), int)
     grid[0, 0], grid[NUM_LABEL_BINS - 1, 0] = 1, 4
-    (plane,) = quality.planes_of([record("val", grid), record("val", grid), record("test", 0 * grid)])
-    assert (plane.name, plane.num_frames) == ("val", 10)
-    assert plane.cells == ((0, 0, 0.5, 2), (NUM_LABEL_BINS - 1, 0, 1.0, 8))
-    assert plane.means == pytest.approx((0.57, -0.95))
-    assert plane.valence[-1] == 1.0
+    (distribution,) = quality.label_distributions([record("val", grid), record("val", grid), record("test", 0 * grid)])
+    assert (distribution.split, distribution.num_frames) == ("val", 10)
+    assert distribution.cells == ((0, 0, 0.5, 2), (NUM_LABEL_BINS - 1, 0, 1.0, 8))
+    assert distribution.means == pytest.approx((0.57, -0.95))
+    assert distribution.valence[-1] == 1.0
 
 
 def test_a_finished_dataset_has_its_page_and_a_card_with_the_cost_of_each_stage(tmp_path):

@@ -61,7 +61,7 @@ def test_no_folder_at_all_is_a_mistake_of_the_user(tmp_path):
     with pytest.raises(UsageError, match=r"source\.crops .*/none does not exist"):
         with_crops([video("talk.mp4")], str(tmp_path / "none"))
     put(str(tmp_path / "other/00001.jpg"))
-    with pytest.raises(UsageError, match=r"no folder of crops below .*; looked for .*/talk"):
+    with pytest.raises(UsageError, match=r"no folder of crops below .*; expected .*/talk"):
         with_crops([video("talk.mp4")], str(tmp_path))
 
 
@@ -89,7 +89,7 @@ def test_a_stream_is_built_from_its_crops_and_the_sound_of_its_video(tmp_path):
     assert first.frames["audio_ok"][31:].all()
     assert build.row.face_fraction == pytest.approx(0.8)
     assert build.row.reason == ""
-    assert build.sheet
+    assert build.contact_sheet
 
 
 def test_crops_without_their_video_say_what_is_needed(tmp_path):

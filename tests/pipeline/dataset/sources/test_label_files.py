@@ -10,7 +10,7 @@ from pipeline import storage
 from pipeline.config.sections import SourceConfig
 from pipeline.dataset.sources import label_files
 from pipeline.dataset.sources.content_id import CHUNK_BYTES, content_id_of_bytes, content_ids
-from pipeline.dataset.sources.labels import LabelError
+from pipeline.dataset.sources.label_formats import LabelError
 from pipeline.records import Rejection, Video
 
 ROW = b"0.1,0.2\n"
@@ -37,7 +37,7 @@ def test_a_label_file_that_grew_is_not_read_to_its_end(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"valence,arousal\n" + ROW)
     stream = video_with(path, content_id_of_bytes(path.read_bytes()))
-    assert len(label_files.read_labels(stream, SourceConfig()).places) == 1
+    assert len(label_files.read_labels(stream, SourceConfig()).positions) == 1
     with path.open("ab") as file:
         file.truncate(100 << 20)
     tracemalloc.start()
@@ -48,7 +48,7 @@ def test_a_label_file_that_grew_is_not_read_to_its_end(tmp_path):
     assert peak < 1e6
 
 
-def test_the_identity_of_a_large_label_file_is_found_in_pieces(tmp_path):
+def test_the_content_id_of_a_large_label_file_is_found_in_pieces(tmp_path):
     path = tmp_path / "labels" / "a.txt"
     path.parent.mkdir()
     path.write_bytes(ROW * (4 * CHUNK_BYTES // len(ROW)) + b"the end")

@@ -38,7 +38,7 @@ def test_media_files_become_streams_and_other_files_are_told(source):
     assert [video.video_id for video in listing.videos] == ["a", "b__talk", "voice"]
     assert listing.videos[1].relative_path == "b/talk.MP4"
     assert listing.videos[1].group == "b__talk"
-    assert listing.ignored == [".mp4", "notes.pdf"]
+    assert listing.unused == [".mp4", "notes.pdf"]
 
 
 def test_ids_that_collide_are_refused_with_both_paths(source):
@@ -90,7 +90,7 @@ def test_labels_mirror_the_videos(source):
     listing = source.list(labels=str(source.folder / "labels"))
     labels = str(source.folder / "labels")
     assert [video.labels_uri for video in listing.videos] == ["", f"{labels}/c.txt", f"{labels}/x/a.csv"]
-    assert listing.ignored == ["labels a.csv: no such video"]
+    assert listing.unused == ["labels a.csv: no such video"]
 
 
 def test_labels_may_lie_beside_the_videos(source):
@@ -100,7 +100,7 @@ def test_labels_may_lie_beside_the_videos(source):
     folder = str(source.folder / "videos")
     listing = source.list(labels=folder, manifest=f"{folder}/manifest.csv")
     assert (listing.videos[0].group, listing.videos[0].split) == ("anna", "val")
-    assert listing.ignored == []
+    assert listing.unused == []
 
 
 def test_two_label_files_for_one_video_are_refused(source):
@@ -127,7 +127,7 @@ def test_affwild2_makes_a_stream_per_person_and_one_group_per_video(source):
         ("v3_left", "", "v3_left", "train"),
     ]
     assert listing.videos[0].uri == listing.videos[1].uri
-    assert listing.ignored == ["labels VA/Validation_Set/gone.txt: no such video"]
+    assert listing.unused == ["labels VA/Validation_Set/gone.txt: no such video"]
 
 
 def test_affwild2_lists_name_the_test_set(source):
@@ -144,7 +144,7 @@ def test_affwild2_lists_name_the_test_set(source):
         ("v3", "test", False),
         ("v4", "test", False),
     ]
-    assert listing.ignored == ["list of test: no video gone"]
+    assert listing.unused == ["list of test: no video gone"]
     source.add("lists/test_more.txt", b"v1\n")
     with pytest.raises(
         UsageError, match=r"v1 is in two splits: Train_Set\.txt, row 1 \(train\) and test_more\.txt, row 1"
@@ -189,7 +189,7 @@ def test_recola_has_a_file_of_gold_per_dimension(source):
         ("test_3", "test", "", ""),
         ("train_1", "train", "valence/train_1.csv", "arousal/train_1.csv"),
     ]
-    assert listing.ignored == ["labels ratings_individual/train_1.csv: not <valence|arousal>/<video>.csv"]
+    assert listing.unused == ["labels ratings_individual/train_1.csv: not <valence|arousal>/<video>.csv"]
     before = listing.content_ids
     source.add("labels/ratings_gold_standard/arousal/dev_2.csv", b"other")
     assert {key for key in before if source.list(**kind).content_ids[key] != before[key]} == {"labels dev_2"}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline import storage
-from pipeline.dataset.plan.scan import look
+from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult
 from pipeline.dataset.sources.listing import list_videos
@@ -19,8 +19,8 @@ def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path)
     config = config_of(talkers, tmp_path)
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
-    assert look(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
-    assert look(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
+    assert scan_video(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
+    assert scan_video(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is_not(talkers, tmp_path):
@@ -32,13 +32,13 @@ def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is
     memory = ScanCache(config, {})
     for each, settings in ((video, hurried), (blank, config)):
         load = functools.partial(shard_builder.load_detector, settings)
-        found = look(each, settings, ffmpeg=find_ffmpeg(), load_detector=load)
+        found = scan_video(each, settings, ffmpeg=find_ffmpeg(), load_detector=load)
         assert (found.anchor, found.complete) == ((), each is blank)
         assert found.duration_s > 0.9
-        memory.learn(each, found)
+        memory.put(each, found)
     memory.save()
-    assert ScanCache(config, {}).recall(video) is None
-    assert ScanCache(config, {}).recall(blank).anchor == ()
+    assert ScanCache(config, {}).get(video) is None
+    assert ScanCache(config, {}).get(blank).anchor == ()
     assert anchor_of(config, video)
 
 
@@ -47,21 +47,21 @@ def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     broken = next(v for v in list_videos(config).videos if v.video_id == "broken")
     memory = ScanCache(config, {"ffmpeg": "9"})
-    assert memory.recall(video) is None
+    assert memory.get(video) is None
     found = ScanResult(2.0, anchor_of(config, video))
     assert found.anchor
-    memory.learn(video, found)
-    memory.learn(broken, ScanResult())
+    memory.put(video, found)
+    memory.put(broken, ScanResult())
     memory.save()
     again = ScanCache(config, {"ffmpeg": "9"})
-    assert again.recall(video) == found
-    assert again.recall(replace(video, uri="/elsewhere.mp4", video_id="other")) == found
-    assert again.recall(broken) == ScanResult()
-    assert again.recall(replace(video, content_id="another")) is None
-    assert ScanCache(config, {"ffmpeg": "10"}).recall(video) is None  # its keyframes may be seen otherwise
+    assert again.get(video) == found
+    assert again.get(replace(video, uri="/elsewhere.mp4", video_id="other")) == found
+    assert again.get(broken) == ScanResult()
+    assert again.get(replace(video, content_id="another")) is None
+    assert ScanCache(config, {"ffmpeg": "10"}).get(video) is None  # its keyframes may be seen otherwise
     whole = config.model_copy(update={"shards": replace(config.shards, span_minutes=9.0)})
-    assert ScanCache(whole, {}).recall(video) == ScanResult(2.0)
-    again.forget(video.content_id)
+    assert ScanCache(whole, {}).get(video) == ScanResult(2.0)
+    again.delete(video.content_id)
     again.save()
-    assert ScanCache(config, {"ffmpeg": "9"}).recall(video) is None
+    assert ScanCache(config, {"ffmpeg": "9"}).get(video) is None
     assert not storage.list_files(str(tmp_path / "cache/anchors"))

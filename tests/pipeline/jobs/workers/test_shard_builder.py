@@ -12,10 +12,10 @@ from pipeline import storage
 from pipeline.dataset.build import attempts
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import decode_slice
-from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, plan_to_json
+from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.content_id import content_id_of_bytes
 from pipeline.jobs.workers import shard_builder
-from tests.support.preprocessing import anchor_of, config_of, plans_of
+from tests.support.preprocessing import anchor_of, builder_of, config_of, plans_of
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a policy of Linux")
@@ -30,11 +30,7 @@ def test_a_worker_and_its_decoders_take_long_turns(talkers, tmp_path, monkeypatc
     monkeypatch.setattr(subprocess, "Popen", started)
     config = config_of(talkers, tmp_path)
     plan = plans_of(config, "person00_clip0")[0]
-    assert (
-        shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
-        .build(plan)
-        .samples
-    )
+    assert builder_of(config, str(tmp_path / "d")).build(plan).samples
     assert policies[-1] == os.sched_getscheduler(0) == os.SCHED_BATCH
 
 
@@ -46,24 +42,20 @@ def test_a_file_that_changed_since_the_plan_is_a_row(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     plan = next(p for p in plans_of(config) if p.split == "test")
     stale = replace(plan, spans=(span_with(plan.spans[0], content_id="1-0"), *plan.spans[1:]))
-    record = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain()).build(
-        stale
-    )
+    record = builder_of(config, str(tmp_path / "d")).build(stale)
     assert (record.videos[0].status, record.videos[0].stage, record.videos[0].reason) == (
         "rejected",
         "source",
         "changed",
     )
     gone = replace(plan, spans=(span_with(plan.spans[0], uri=str(tmp_path / "gone.mp4")),))
-    record = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain()).build(
-        gone
-    )
+    record = builder_of(config, str(tmp_path / "d")).build(gone)
     assert (record.videos[0].reason, record.samples) == ("missing", ())
 
 
 def test_an_error_of_one_video_leaves_its_neighbours(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     worker.tools = replace(worker.tools, detector=FakeDetectorThatFailsOnce(worker.tools.detector))
     first, second = worker.build(plans_of(config, "person00_clip0", "person00_clip1")[0]).videos
     assert (first.status, first.stage, first.reason) == ("rejected", "decode", "error")
@@ -86,7 +78,7 @@ class FakeDetectorThatFailsOnce:
 
 def test_a_full_disk_is_not_the_videos_fault(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     worker.tools = replace(worker.tools, detector=FakeDetectorOnAFullDisk())
     (plan,) = plans_of(config, "person00_clip0")
     with pytest.raises(OSError, match="No space left"):
@@ -96,7 +88,7 @@ def test_a_full_disk_is_not_the_videos_fault(talkers, tmp_path):
 
 def test_a_storage_that_fails_is_not_the_videos_fault(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     (plan,) = plans_of(config, "person00_clip0")
     for place in ("uri", "labels_uri"):
         (tmp_path / place).mkdir()
@@ -110,12 +102,12 @@ def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     (tmp_path / "d").mkdir()
     (tmp_path / "d/shards").write_text("a file where a folder should be")
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     (plan,) = plans_of(config, "broken")
-    answer = worker({"plan": plan_to_json(plan), "sha256": ""})
-    assert answer["record"] == ""
-    assert f"{plan.name}: " in answer["error"]
-    assert "which is a file and not a folder" in answer["error"]
+    result = worker(plan)
+    assert result.record is None
+    assert f"{plan.name}: " in result.error
+    assert "which is a file and not a folder" in result.error
 
 
 class FakeDetectorOnAFullDisk:
@@ -128,23 +120,21 @@ class FakeDetectorOnAFullDisk:
 def test_a_worker_with_other_tools_is_refused(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     with pytest.raises(RuntimeError, match=r"this worker has .* the driver .*'ffmpeg': '1'.*install the same"):
-        shard_builder.ShardBuilder(config.to_json(), str(tmp_path), {"ffmpeg": "1"})
+        shard_builder.ShardBuilder(config, str(tmp_path), {"ffmpeg": "1"})
 
 
 def test_what_kills_two_workers_is_left_alone_and_its_neighbours_are_not(talkers, undisturbed, tmp_path):
     config = config_of(talkers, tmp_path, shards={"max_videos": 3})
     (plan,) = plans_of(config, "person00_clip0", "person00_clip1", "broken")
-    calm = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "calm"), shard_builder.find_toolchain()).build(
-        plan
-    )
+    calm = builder_of(config, str(tmp_path / "calm")).build(plan)
     uri, worker_crash = str(tmp_path / "d"), plan.spans[1]
     for run in ("another driver", "another driver", "driver"):
-        attempts.begin(uri, plan.name, run).note(worker_crash)
-    worker = shard_builder.ShardBuilder(config.to_json(), uri, shard_builder.find_toolchain(), "driver")
+        attempts.begin(uri, plan.name, run).mark(worker_crash)
+    worker = shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain(), "driver")
     once = worker.build(plan)
     assert once.sha256 == calm.sha256
     assert [row.attempts for row in once.videos] == [1, 2, 1]
-    attempts.begin(uri, plan.name, "driver").note(worker_crash)
+    attempts.begin(uri, plan.name, "driver").mark(worker_crash)
     twice = worker.build(plan)
     row = twice.videos[1]
     assert (row.video_id, row.status, row.stage, row.reason) == ("person00_clip0", "rejected", "worker", "worker_crash")
@@ -180,7 +170,7 @@ def test_spans_of_a_video_hold_what_the_whole_would_hold(talkers, tmp_path):
     ]
     toolchain = shard_builder.find_toolchain()
     records = [
-        shard_builder.ShardBuilder(config.to_json(), str(tmp_path / name), toolchain).build(each)
+        shard_builder.ShardBuilder(config, str(tmp_path / name), toolchain).build(each)
         for name, each in (("whole", whole), ("cut", plan))
     ]
     pairs = zip(
@@ -227,7 +217,7 @@ def test_a_file_that_is_written_to_meanwhile_is_a_row(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     config = config.model_copy(update={"source": replace(config.source, videos=str(tmp_path / "videos"))})
     (plan,) = plans_of(config)
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     touched = tmp_path / "videos/person00_clip0.mp4"
     worker.tools = replace(worker.tools, detector=FakeDetectorThatTouches(worker.tools.detector, touched))
     first, second = worker.build(plan).videos
@@ -241,6 +231,6 @@ def test_labels_that_changed_since_the_plan_are_a_row(talkers, tmp_path):
     (plan,) = plans_of(config, "person00_clip0")
     stale = replace(plan, spans=(span_with(plan.spans[0], labels_content_id=content_id_of_bytes(b"before")),))
     gone = replace(plan, spans=(span_with(plan.spans[0], labels_uri=str(tmp_path / "gone.csv")),))
-    worker = shard_builder.ShardBuilder(config.to_json(), str(tmp_path / "d"), shard_builder.find_toolchain())
+    worker = builder_of(config, str(tmp_path / "d"))
     outcomes = [(r.stage, r.reason) for p in (stale, gone) for r in worker.build(p).videos]
     assert outcomes == [("labels", "changed"), ("labels", "missing")]

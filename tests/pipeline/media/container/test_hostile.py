@@ -11,33 +11,30 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from pipeline.media.container import probe as probing
+import pipeline.media.container.probe as module
 from pipeline.media.container.probe import probe
 from pipeline.media.decode import PictureReader
-from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.media.read_sound import read_sound
 from pipeline.records import Rejection
 from tests.support import hostile_files as hostile
 from tests.support.hostile_files import NUM_FRAMES, TIMES_MS, clip
 from tests.support.media_files import read_counter, tone
+from tests.support.media_options import DECODE, MEL
 from tests.support.processes import gone
 
-FFMPEG = find_ffmpeg()
-SOUND = {"sample_rate_hz": 16000, "n_fft": 1024, "window_s": 0.02, "hop_s": 0.01, "num_mels": 64}
 SILENT = {"sound": np.zeros(32000)}
 UNEVEN_MS = np.cumsum([0] + [(13, 40, 95, 21, 60)[i % 5] for i in range(NUM_FRAMES - 1)]).tolist()
 
 
 def examine(path):
-    """What a file shows and lets hear: the counter at each tick, which hops are real, and what was said of it."""
-    facts = probe(path, max_duration_s=1000)
-    with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=60) as reader:
+    """The counter at each tick, the clock, the sound, and the problem that was reported."""
+    probed = probe(path, max_duration_s=1000)
+    with PictureReader(path, probed, DECODE) as reader:
         numbers = [read_counter(picture.y) for picture in reader]
     if not numbers:
         raise Rejection("decode", "undecodable", reader.problem())
-    clock = {"num_clock_frames": len(numbers), "frame_rate_hz": 25.0, "timeout_s": 60.0}
-    heard = read_sound(path, facts, ffmpeg=FFMPEG, **SOUND, **clock)
-    return numbers, reader.clock_map(), heard, facts.problem or reader.problem() or heard.problem
+    sound = read_sound(path, probed, DECODE, MEL, num_clock_frames=len(numbers))
+    return numbers, reader.clock_map(), sound, probed.problem or reader.problem() or sound.problem
 
 
 def write(data):
@@ -52,7 +49,7 @@ def sounding(**settings):
     return made(**{"sound": tone(2.0)} | settings)
 
 
-REFUSED = {  # file name: how it is made, reason, words of the detail
+REFUSED = {  # file name: how it is made, reason, part of the detail
     "zero bytes.mp4": (lambda path: path.touch() or path, "unreadable", "the file is empty"),
     "text.mp4": (write(b"this is no film\n" * 99), "unreadable", "no media container"),
     "noise.mkv": (write(np.random.default_rng(0).bytes(50_000)), "unreadable", "no media container"),
@@ -71,7 +68,7 @@ REFUSED = {  # file name: how it is made, reason, words of the detail
 }
 
 ALL, NONE = (0, 2), (0, 0)
-ACCEPTED = {  # file name: how it is made, seconds of real sound, words of the problem
+ACCEPTED = {  # file name: how it is made, seconds of real sound, part of the problem
     "variable.mp4": (made(UNEVEN_MS), NONE, ""),
     "negative times.mp4": (hostile.negative_times, ALL, ""),
     "times twice.mkv": (hostile.times_twice, NONE, ""),
@@ -101,50 +98,50 @@ ACCEPTED = {  # file name: how it is made, seconds of real sound, words of the p
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_has_a_precise_reason(name, tmp_path):
-    make, reason, words = REFUSED[name]
+    make, reason, message = REFUSED[name]
     with pytest.raises(Rejection) as caught:
         examine(make(tmp_path / name))
     assert caught.value.reason == reason
-    assert words in caught.value.detail
+    assert message in caught.value.detail
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_what_can_be_used_is_right_and_masked(name, tmp_path):
-    make, sound_s, words = ACCEPTED[name]
+    make, sound_s, message = ACCEPTED[name]
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    numbers, decoded, heard, problem = examine(make(tmp_path / name))
+    numbers, decoded, sound, problem = examine(make(tmp_path / name))
     shown = decoded.source_index
-    assert words in problem
-    assert bool(words) == bool(problem)
+    assert message in problem
+    assert bool(message) == bool(problem)
     if "cut at" not in name:
         assert decoded.num_decoded == len(probe(tmp_path / name, max_duration_s=1000).frame_times_s)
     assert len(numbers) >= (5 if "cut" in name else 40)
     skipped = NUM_FRAMES - decoded.num_decoded if "negative" in name else 0
     if name != "rotated.mp4":  # its counter stands on its head
         assert [n - skipped for n, i in zip(numbers, shown, strict=True) if i >= 0] == shown[shown >= 0].tolist()
-    real_s = np.flatnonzero(heard.hop_ok) * 0.01
+    real_s = np.flatnonzero(sound.hop_ok) * 0.01
     first_s, last_s = sound_s
     if last_s:
         assert (real_s[0], real_s[-1]) == pytest.approx((first_s, min(last_s, len(numbers) / 25)), abs=0.07)
     assert (len(real_s) > 0) == (last_s > 0)
 
 
-class Canary(BaseHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012 - shared by all requests, that is its purpose
+class FakeRemoteServer(BaseHTTPRequestHandler):
+    requested: list[str] = []  # noqa: RUF012 - shared by all requests, that is its purpose
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         self.send_error(404)
 
-    def log_message(self, *words):
+    def log_message(self, *arguments):
         pass
 
 
 @pytest.fixture
 def canary_url():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Canary)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeRemoteServer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    Canary.asked.clear()
+    FakeRemoteServer.requested.clear()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
@@ -152,7 +149,7 @@ def canary_url():
 
 def test_files_that_name_others_are_followed_by_nobody(canary_url, tmp_path):
     secret = clip(tmp_path / "secret.ts")
-    facts = probe(secret, max_duration_s=100)
+    probed = probe(secret, max_duration_s=100)
     scripts = {
         "hls": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{canary_url}a.ts\n#EXTINF:1,\n{secret}\n",
         "concat": f"ffconcat version 1.0\nfile {secret}\nfile {canary_url}b.ts\n",
@@ -166,12 +163,11 @@ def test_files_that_name_others_are_followed_by_nobody(canary_url, tmp_path):
         with pytest.raises(Rejection, match="probe: unreadable"):
             probe(path, max_duration_s=100)
         # Had it come past the probe, the decoder would refuse it too.
-        with PictureReader(path, facts, ffmpeg=FFMPEG, frame_rate_hz=25, timeout_s=20) as reader:
+        with PictureReader(path, probed, DECODE) as reader:
             assert list(reader) == []
-        deaf = replace(facts, audio_stream=0)
-        heard = read_sound(path, deaf, ffmpeg=FFMPEG, num_clock_frames=5, frame_rate_hz=25, timeout_s=20, **SOUND)
-        assert heard.problem
-    assert Canary.asked == []
+        with_sound = replace(probed, audio_stream=0)
+        assert read_sound(path, with_sound, DECODE, MEL, num_clock_frames=5).problem
+    assert FakeRemoteServer.requested == []
 
 
 @pytest.fixture
@@ -183,15 +179,15 @@ def interpreter(monkeypatch, tmp_path):
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
-        monkeypatch.setattr(probing, "_running", [])
+        monkeypatch.setattr(module, "_running", [])
 
     return replace_by
 
 
 def test_a_file_that_kills_its_reader_is_refused(interpreter, tmp_path):
     path = clip(tmp_path / "clip.mp4")
-    interpreter("read question; kill -SEGV $$")
-    with pytest.raises(Rejection, match="probe: unreadable: whoever reads this file dies: SIGSEGV"):
+    interpreter("read request; kill -SEGV $$")
+    with pytest.raises(Rejection, match="probe: unreadable: the process that reads this file died: SIGSEGV"):
         probe(path, max_duration_s=10)
 
 
@@ -200,25 +196,25 @@ def test_a_file_that_is_read_forever_is_refused(interpreter, tmp_path):
     interpreter("exec sleep 60")
     with pytest.raises(Rejection, match=r"probe: timeout: not read within 0\.2 s"):
         probe(path, max_duration_s=10, timeout_s=0.2)
-    assert not probing._running[0].usable
+    assert not module._running[0].is_usable
 
 
 def test_a_reader_that_dies_of_something_else_is_replaced(tmp_path):
     path = clip(tmp_path / "clip.mp4")
     before = probe(path, max_duration_s=10)
-    process = probing._running[0]._process
+    process = module._running[0]._process
     process.kill()
     after = probe(path, max_duration_s=10)
     assert after.frame_times_s.tolist() == before.frame_times_s.tolist()
-    assert probing._running[0]._process.pid != process.pid
+    assert module._running[0]._process.pid != process.pid
 
 
 def test_the_reader_is_limited_and_ends_with_its_parent(tmp_path):
     path = clip(tmp_path / "clip.mp4")
     script = (
-        "import sys; from pathlib import Path; from pipeline.media import probe\n"
-        f"probe.probe(Path({str(path)!r}), max_duration_s=10)\n"
-        "print(probe._running[0]._process.pid, flush=True); sys.stdin.read()\n"
+        "import sys; from pathlib import Path; import pipeline.media.container.probe as module\n"
+        f"module.probe(Path({str(path)!r}), max_duration_s=10)\n"
+        "print(module._running[0]._process.pid, flush=True); sys.stdin.read()\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     pid = int(parent.stdout.readline())

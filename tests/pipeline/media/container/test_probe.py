@@ -21,25 +21,25 @@ def reason(path, **settings):
 
 def test_an_ordinary_file(tmp_path):
     path = write_media(tmp_path / "clip.mp4", PICTURES, TIMES_MS, sound=tone(1.0), sound_codec="aac")
-    facts = probe(path, max_duration_s=100)
-    assert "mp4" in facts.container
-    assert (facts.video_codec, facts.width_px, facts.height_px, facts.rotation_deg) == ("h264", 256, 64, 0)
-    assert (facts.video_stream, facts.audio_stream) == (0, 1)
-    assert (facts.audio_codec, facts.audio_rate_hz) == ("aac", 16000)
-    assert facts.duration_s == pytest.approx(1.0, abs=0.01)
-    assert facts.problem == ""
+    probed = probe(path, max_duration_s=100)
+    assert "mp4" in probed.container
+    assert (probed.video_codec, probed.width_px, probed.height_px, probed.rotation_deg) == ("h264", 256, 64, 0)
+    assert (probed.video_stream, probed.audio_stream) == (0, 1)
+    assert (probed.audio_codec, probed.audio_rate_hz) == ("aac", 16000)
+    assert probed.duration_s == pytest.approx(1.0, abs=0.01)
+    assert probed.problem == ""
 
 
 def test_a_file_without_sound(tmp_path):
-    facts = probe(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS), max_duration_s=100)
-    assert (facts.audio_stream, facts.audio_codec, facts.audio_rate_hz) == (-1, "", 0)
-    assert facts.sound_spans_s.shape == (0, 2)
+    probed = probe(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS), max_duration_s=100)
+    assert (probed.audio_stream, probed.audio_codec, probed.audio_rate_hz) == (-1, "", 0)
+    assert probed.sound_spans_s.shape == (0, 2)
 
 
 def test_sound_with_a_gap_is_two_spans(tmp_path):
     sound = [(300, tone(0.4)), (1500, tone(0.5))]
-    facts = probe(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=sound), max_duration_s=100)
-    assert facts.sound_spans_s == pytest.approx(np.array([[0.3, 0.7], [1.5, 2.0]]), abs=0.002)
+    probed = probe(write_media(tmp_path / "clip.mkv", PICTURES, TIMES_MS, sound=sound), max_duration_s=100)
+    assert probed.sound_spans_s == pytest.approx(np.array([[0.3, 0.7], [1.5, 2.0]]), abs=0.002)
 
 
 @pytest.mark.parametrize("codec", ["aac", "libopus", "mp3", "flac"])

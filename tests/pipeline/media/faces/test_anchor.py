@@ -1,25 +1,24 @@
 """Spans of a video that are read by themselves follow the person whom the whole video follows."""
 
 import subprocess
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from pipeline.media.container.probe import probe
-from pipeline.media.faces.anchor import nearest_tracks, scan_people
+from pipeline.media.faces.anchor import find_anchor
+from pipeline.media.faces.anchor_distance import nearest_tracks
 from pipeline.media.faces.detect import Detection, make_detector
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.options import WHOLE_VIDEO, ClockSpan, PersonRule
 from pipeline.media.read_video import read_video
 from pipeline.records import AnchorPoint, Rejection
 from pipeline.synthetic.clip import ClipSpec, make_clip
 from tests.support.media_files import write_media
+from tests.support.media_options import DECODE, VIDEO, change_options
 
-FFMPEG = find_ffmpeg()
-SETTINGS = {
-    "ffmpeg": FFMPEG, "frame_rate_hz": 25.0, "crop_px": 32, "jpeg_quality": 80, "detect_every": 5, "min_score": 0.5,
-    "min_overlap": 0.3, "max_gap_s": 0.5, "margin": 0.25, "timeout_s": 60.0,
-}  # fmt: skip
+OPTIONS = change_options(VIDEO, crop_px=32, jpeg_quality=80)
 SIDE, NUM_FRAMES, LENGTH = 40, 300, 75
 
 
@@ -44,26 +43,22 @@ def film(path, *people):
     return write_media(path, pictures, [i * 40 for i in range(NUM_FRAMES)])
 
 
-def scan(path, choose, detector=None, **settings):
-    facts = probe(path, max_duration_s=100)
-    settings = {"min_score": 0.5, "timeout_s": 60.0} | settings
-    return scan_people(path, facts, detector=detector or FakeDetector(), ffmpeg=FFMPEG, choose=choose, **settings)
+def scan(path, choose, detector=None, min_score=0.5, decode=DECODE):
+    probed = probe(path, max_duration_s=100)
+    detector = detector or FakeDetector()
+    return find_anchor(path, probed, detector=detector, decode=decode, choose=choose, min_score=min_score)
 
 
-def read(path, directory, choose, detector=None, **settings):
+def read(path, directory, rule, span=WHOLE_VIDEO, detector=None, **changes):
     directory.mkdir(exist_ok=True)
-    facts = probe(path, max_duration_s=100)
-    settings = SETTINGS | settings
-    return read_video(path, facts, detector=detector or FakeDetector(), directory=directory, choose=choose, **settings)
+    options, probed = change_options(OPTIONS, **changes), probe(path, max_duration_s=100)
+    detector = detector or FakeDetector()
+    return read_video(path, probed, options, detector=detector, directory=directory, rule=rule, span=span)
 
 
-def read_spans(path, directory, choose, anchor, num_frames=NUM_FRAMES, **settings):
-    spans = [(start, min(start + LENGTH, num_frames)) for start in range(0, num_frames, LENGTH)]
-    seen = [
-        read(path, directory, choose, start_frame=start, stop_frame=stop, anchor=anchor, **settings)
-        for start, stop in spans
-    ]
-    return np.concatenate([one.frames for one in seen])
+def read_spans(path, directory, rule, num_frames=NUM_FRAMES, **changes):
+    spans = [ClockSpan(start, min(start + LENGTH, num_frames)) for start in range(0, num_frames, LENGTH)]
+    return np.concatenate([read(path, directory, rule, span, **changes).frames for span in spans])
 
 
 def sits(x, y=100.0):
@@ -75,7 +70,7 @@ def leaves(x, first, last):
 
 
 def walks(x0, x1, y, first, last):
-    """Goes from one side to the other on a curve that meets nobody."""
+    """Goes from one side to the other on a curve that meets no other person."""
 
     def place(i):
         share = np.clip((i - first) / (last - first), 0, 1)
@@ -98,10 +93,10 @@ def test_every_span_follows_the_same_person(name, choose, tmp_path):
     path = film(tmp_path / "clip.mp4", *people)
     anchor = scan(path, choose)
     person = people[0 if choose == "left" else 1]
-    if name == "they change sides":  # the means of both are the same but for a moment: whoever it is, it stays
+    if name == "they change sides":  # their mean positions are nearly equal: either may be chosen
         person = people[0 if anchor[0].x0 < 160 else 1]
-    whole = read(path, tmp_path / "work", choose, anchor=anchor)
-    spans = read_spans(path, tmp_path / "work", choose, anchor)
+    whole = read(path, tmp_path / "work", PersonRule(choose, anchor))
+    spans = read_spans(path, tmp_path / "work", PersonRule(choose, anchor))
     assert whole.followed == f"{choose} by anchor"
     for frames in (whole.frames, spans):
         places = [person(i) for i in range(NUM_FRAMES)]
@@ -113,15 +108,15 @@ def test_every_span_follows_the_same_person(name, choose, tmp_path):
 
 def test_without_an_anchor_a_span_follows_whom_it_finds(tmp_path):
     path = film(tmp_path / "clip.mp4", *SCENES["the left one leaves"])
-    alone = read(path, tmp_path / "work", "left", start_frame=150, stop_frame=225)
+    alone = read(path, tmp_path / "work", PersonRule("left"), ClockSpan(150, 225))
     assert alone.followed == "left"
     assert alone.frames["box"][:, 0] == pytest.approx(220, abs=2)
-    anchored = read(path, tmp_path / "work", "left", start_frame=150, stop_frame=225, anchor=scan(path, "left"))
+    anchored = read(path, tmp_path / "work", PersonRule("left", scan(path, "left")), ClockSpan(150, 225))
     assert not anchored.frames["face_ok"].any()
     assert anchored.mjpeg_path.read_bytes() == b""
 
 
-def test_the_scan_knows_places_and_times_of_the_upright_picture(tmp_path):
+def test_an_anchor_has_positions_and_times_of_the_upright_picture(tmp_path):
     path = film(tmp_path / "clip.mkv", walks(20, 260, 0, 0, NUM_FRAMES - 1))
     anchor = scan(path, "longest")
     times = [point.time_s for point in anchor]
@@ -138,7 +133,7 @@ def test_nobody_is_no_anchor(tmp_path):
 
 def test_a_scan_that_takes_too_long_is_a_rejection(tmp_path):
     with pytest.raises(Rejection, match="decode: timeout: keyframes"):
-        scan(film(tmp_path / "clip.mp4", sits(60)), "largest", timeout_s=0.001)
+        scan(film(tmp_path / "clip.mp4", sits(60)), "largest", decode=replace(DECODE, timeout_s=0.001))
 
 
 ROW = np.dtype([("track", "<i4"), ("frame", "<i4"), ("box", "<f4", (4,))])
@@ -174,12 +169,12 @@ def test_the_nearest_track_is_the_person():
 
 def test_nobody_is_taken_twice_for_a_frame():
     rows = rows_of((range(60), 0.0), (range(40, 100), 4.0))
-    near = nearest_tracks(rows, [point(0.0, 0.0)], TIMES_S, [])
-    assert np.bincount(rows["frame"][near]).max() == 1
-    assert rows["frame"][near].tolist() == list(range(100))
+    nearest = nearest_tracks(rows, [point(0.0, 0.0)], TIMES_S, [])
+    assert np.bincount(rows["frame"][nearest]).max() == 1
+    assert rows["frame"][nearest].tolist() == list(range(100))
 
 
-def test_an_anchor_tells_of_its_own_scene():
+def test_the_points_of_an_anchor_are_of_their_own_scene():
     rows = rows_of((range(50), 0.0), (range(50), 40.0), (range(50, 100), 0.0), (range(50, 100), 40.0))
     anchor = [point(0.4, 0.0), point(3.6, 40.0)]
     assert chosen(rows, anchor, cuts=[50]) == [0, 3]
@@ -195,15 +190,16 @@ def test_one_who_walks_between_two_keyframes_is_followed():
 def test_drawn_people_side_by_side(name, request, tmp_path):
     model = request.getfixturevalue("yunet")[0] if name == "yunet" else None
     detector = make_detector(name, model_path=model, long_side_px=0, min_score=0.6)
-    clips = [make_clip(ClipSpec(i, 0, 7, 6.0, 320, 240, 25.0, 16000), tmp_path, FFMPEG) for i in (1, 3)]
-    inputs = [word for clip in clips for word in ("-i", tmp_path / clip.files[0])]
+    clips = [make_clip(ClipSpec(i, 0, 7, 6.0, 320, 240, 25.0, 16000), tmp_path, DECODE.ffmpeg) for i in (1, 3)]
+    inputs = [argument for clip in clips for argument in ("-i", tmp_path / clip.files[0])]
     graph = "[0:v]drawbox=color=gray:t=fill:enable='gte(t,3)'[left];[left][1:v]hstack"
     path = tmp_path / "pair.mp4"
-    subprocess.run([FFMPEG, "-v", "error", *inputs, "-filter_complex", graph, "-an", "-g", "25", path], check=True)
+    command = [DECODE.ffmpeg, "-v", "error", *inputs, "-filter_complex", graph, "-an", "-g", "25", path]
+    subprocess.run(command, check=True)
     quick = {"detector": detector, "detect_every": 15, "min_score": 0.6}
     anchor = scan(path, "left", detector, min_score=0.6)
-    frames = read_spans(path, tmp_path / "work", "left", anchor, num_frames=150, **quick)
+    frames = read_spans(path, tmp_path / "work", PersonRule("left", anchor), num_frames=150, **quick)
     assert frames["face_ok"][:75].mean() > 0.9
     assert np.nanmax(frames["box"][:, 2]) < 330
     assert not frames["face_ok"][75:].any()
-    assert read(path, tmp_path / "work", "left", start_frame=80, **quick).frames["box"][:, 0].min() > 310
+    assert read(path, tmp_path / "work", PersonRule("left"), ClockSpan(80), **quick).frames["box"][:, 0].min() > 310

@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.decode import Picture
 from pipeline.media.faces.contact_sheet import (
     BLUE,
     CAPTION_PX,
@@ -14,7 +13,8 @@ from pipeline.media.faces.contact_sheet import (
     clock_text,
     contact_sheet,
 )
-from pipeline.media.faces.follow import CROP_DTYPE
+from pipeline.media.faces.crop_store import CROP_DTYPE
+from pipeline.media.picture_stream import Picture
 from pipeline.records import FRAME_DTYPE
 
 WIDTH_PX, HEIGHT_PX = 384, 216  # halved in the sheet
@@ -62,7 +62,7 @@ def test_tiles_are_spread_evenly_and_in_order():
     thumbnails = Thumbnails(2400)
     for i in range(2400):
         thumbnails.add(i, picture(100))
-    assert list(thumbnails.kept) == list(range(50, 2400, 100))
+    assert list(thumbnails.pictures) == list(range(50, 2400, 100))
 
 
 def test_a_video_that_ends_early_has_fewer_tiles():
@@ -70,7 +70,7 @@ def test_a_video_that_ends_early_has_fewer_tiles():
     assert sum(has(tile, GREEN) for tile in tiles_of(sheet)) == 12
 
 
-def test_the_box_is_where_the_face_is_and_its_absence_is_said():
+def test_the_box_is_where_the_face_is_and_its_absence_is_written():
     frames = frames_of(24)
     frames["face_ok"][3], frames["box"][3] = False, np.nan
     tiles = tiles_of(sheet_of(frames))
@@ -83,17 +83,17 @@ def test_the_box_is_where_the_face_is_and_its_absence_is_said():
 def test_others_are_marked_and_told_from_nobody():
     frames = frames_of(4)
     frames["face_ok"][2:], frames["box"][2:] = False, np.nan
-    seen = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; somebody else at frames 1 and 2
-    seen["frame"], seen["box"] = [0, 1, 2], [frames["box"][0], (250, 40, 350, 160), (250, 40, 350, 160)]
+    visible = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; another one at frames 1 and 2
+    visible["frame"], visible["box"] = [0, 1, 2], [frames["box"][0], (250, 40, 350, 160), (250, 40, 350, 160)]
     thumbnails = Thumbnails(4)
     for i in range(4):
         thumbnails.add(i, picture(30))
-    tiles = tiles_of(contact_sheet(thumbnails, frames, (WIDTH_PX, HEIGHT_PX), seen))
+    tiles = tiles_of(contact_sheet(thumbnails, frames, (WIDTH_PX, HEIGHT_PX), visible))
     assert [has(tile, BLUE) for tile in tiles] == [False, True, True, False]
     assert [has(tile, GREEN) for tile in tiles] == [True, True, False, False]
-    words = [tile[-CAPTION_PX:] for tile in tiles[2:]]
-    assert all(has(word, RED) for word in words)
-    assert np.abs(words[0].astype(int) - words[1]).max() > 100  # "not them", "no face"
+    captions = [tile[-CAPTION_PX:] for tile in tiles[2:]]
+    assert all(has(caption, RED) for caption in captions)
+    assert np.abs(captions[0].astype(int) - captions[1]).max() > 100  # "not them", "no face"
 
 
 def test_the_same_pictures_make_the_same_bytes():

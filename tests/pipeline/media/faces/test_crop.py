@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.media.decode import Picture
 from pipeline.media.faces.crop import cut_face, encode_jpeg
+from pipeline.media.picture_stream import Picture
 
 
 def picture(y, u=128, v=128):
@@ -14,7 +14,7 @@ def picture(y, u=128, v=128):
 
 
 def ramp(height=240, width=320, across=0.4, down=0.3):
-    """Luma that grows linearly, so that where a crop looks can be read from what it shows."""
+    """Luma that grows linearly, so that the position of a crop can be read from its pixels."""
     rows, columns = np.mgrid[:height, :width]
     return (20 + across * columns + down * rows).astype(np.float32)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.media.decode import Picture
-from pipeline.media.faces.cuts import CutFinder, same_scene
+from pipeline.media.faces.cuts import CutFinder, is_same_scene
+from pipeline.media.picture_stream import Picture
 
 HEIGHT_PX, WIDTH_PX = 240, 426
 
@@ -35,7 +35,7 @@ def shot(seed, *, num=20, pan=0.0, face=None, gain=1.0, noise=0.0):
 
 def cuts_of(*shots):
     finder = CutFinder()
-    return [i for i, one in enumerate(one for shot in shots for one in shot) if finder.is_cut(one)]
+    return [i for i, shown in enumerate(shown for shot in shots for shown in shot) if finder.is_cut(shown)]
 
 
 def test_a_cut_is_found_at_its_first_picture():
@@ -59,5 +59,5 @@ def test_what_is_no_cut(shots):
 
 def test_the_same_scene_is_known_again_later():
     (first, *_, last), (other, *_) = shot(1, face=8.0), shot(2)
-    assert same_scene(first, last)
-    assert not same_scene(first, other)
+    assert is_same_scene(first, last)
+    assert not is_same_scene(first, other)

@@ -5,22 +5,23 @@ import numpy as np
 import pytest
 
 from pipeline.media.container.probe import probe
-from pipeline.media.decode import Picture, PictureReader
+from pipeline.media.decode import PictureReader
 from pipeline.media.faces.detect import make_detector
 from pipeline.media.faces.track import overlap
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.media.picture_stream import Picture
 from pipeline.synthetic.clip import ClipSpec, make_clip
+from tests.support.media_options import DECODE
 
 
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
     """Every tenth picture of a synthetic talker, with the box of the drawn face."""
-    folder, ffmpeg = tmp_path_factory.mktemp("talker"), find_ffmpeg()
-    spec = make_clip(ClipSpec(3, 0, 7, 4.0, 320, 240, 25.0, 16000), folder, ffmpeg)
+    folder = tmp_path_factory.mktemp("talker")
+    spec = make_clip(ClipSpec(3, 0, 7, 4.0, 320, 240, 25.0, 16000), folder, DECODE.ffmpeg)
     path = folder / spec.files[0]
     boxes = json.loads((folder / spec.files[3]).read_text())["boxes"]
-    facts = probe(path, max_duration_s=10)
-    with PictureReader(path, facts, ffmpeg=ffmpeg, frame_rate_hz=25.0, timeout_s=60) as reader:
+    probed = probe(path, max_duration_s=10)
+    with PictureReader(path, probed, DECODE) as reader:
         return [(picture, boxes[i]) for i, picture in enumerate(reader) if i % 10 == 0]
 
 
@@ -60,7 +61,7 @@ def test_wrong_names_and_files_are_refused(tmp_path):
         make_detector("yunet", model_path=model, long_side_px=0, min_score=0.5)
 
 
-def test_yunet_tells_the_slope_of_the_eyes_and_haar_does_not(talker, yunet):
+def test_yunet_finds_the_slope_of_the_eyes_and_haar_does_not(talker, yunet):
     detector = make_detector("yunet", model_path=yunet[0], long_side_px=0, min_score=0.6)
     still = talker[0][0]
     for degrees in (-20, 0, 20):

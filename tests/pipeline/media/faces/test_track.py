@@ -14,28 +14,33 @@ def face(x, y=100.0, side=50.0, score=0.9):
     return Detection((x, y, x + side, y + side), score)
 
 
-def follow(seen, *, max_gap=10):
-    """Joiner and spans after detections given as {frame: faces}."""
+def follow(faces, *, max_gap=10):
+    """Tracker and segments after detections given as {frame: faces}."""
     tracker = Tracker(min_overlap=0.3, max_gap=max_gap)
-    return tracker, [span for frame in sorted(seen) for span in tracker.update(frame, seen[frame])]
+    return tracker, [segment for frame in sorted(faces) for segment in tracker.update(frame, faces[frame])]
 
 
-def frames_of(spans, track):
-    return [frame for span in spans if span.track == track for frame in range(span.first, span.first + len(span.boxes))]
+def frames_of(segments, track):
+    return [
+        frame
+        for segment in segments
+        if segment.track == track
+        for frame in range(segment.first_frame, segment.first_frame + len(segment.boxes))
+    ]
 
 
 def test_boxes_between_detections_lie_on_a_line():
-    _, spans = follow({0: [face(0, score=0.9)], 4: [face(8, y=104, score=0.7)]})
-    assert [span.first for span in spans] == [0, 1]
-    assert spans[1].boxes.tolist() == [[2.0 * i, 100.0 + i, 50 + 2.0 * i, 150.0 + i] for i in (1, 2, 3, 4)]
-    assert spans[1].scores.tolist() == pytest.approx([0.7] * 4)
+    _, segments = follow({0: [face(0, score=0.9)], 4: [face(8, y=104, score=0.7)]})
+    assert [segment.first_frame for segment in segments] == [0, 1]
+    assert segments[1].boxes.tolist() == [[2.0 * i, 100.0 + i, 50 + 2.0 * i, 150.0 + i] for i in (1, 2, 3, 4)]
+    assert segments[1].scores.tolist() == pytest.approx([0.7] * 4)
 
 
 @pytest.mark.parametrize(("gap", "num_tracks"), [(10, 1), (11, 2)])
 def test_a_longer_gap_is_not_filled(gap, num_tracks):
-    tracker, spans = follow({0: [face(0)], gap: [face(0)]})
+    tracker, segments = follow({0: [face(0)], gap: [face(0)]})
     assert len(tracker.tracks) == num_tracks
-    assert sum(len(span.boxes) for span in spans) == (gap + 1 if num_tracks == 1 else 2)
+    assert sum(len(segment.boxes) for segment in segments) == (gap + 1 if num_tracks == 1 else 2)
 
 
 def test_a_jump_is_another_track():
@@ -44,9 +49,9 @@ def test_a_jump_is_another_track():
 
 
 def test_two_people_keep_their_tracks_in_any_order():
-    tracker, spans = follow({0: [face(0), face(40)], 5: [face(44), face(6)], 10: [face(12), face(50)]})
+    tracker, segments = follow({0: [face(0), face(40)], 5: [face(44), face(6)], 10: [face(12), face(50)]})
     assert [track.last_box[0] for track in tracker.tracks] == [12, 50]
-    assert frames_of(spans, 0) == frames_of(spans, 1) == list(range(11))
+    assert frames_of(segments, 0) == frames_of(segments, 1) == list(range(11))
 
 
 def test_a_crowd_is_limited_to_the_first_detections():
@@ -54,15 +59,15 @@ def test_a_crowd_is_limited_to_the_first_detections():
     assert [track.first_box[0] for track in tracker.tracks] == [100 * i for i in range(MAX_LIVE_TRACKS)]
 
 
-def test_explains_is_true_only_while_nobody_comes_or_leaves():
+def test_faces_are_the_same_only_while_none_appears_or_disappears():
     tracker, _ = follow({0: [face(0), face(200)]})
-    assert tracker.explains([face(2), face(199)], since=0)
-    assert not tracker.explains([face(2)], since=0)
-    assert not tracker.explains([face(2), face(199), face(400)], since=0)
-    assert not tracker.explains([face(2), face(400)], since=0)
+    assert tracker.has_same_faces([face(2), face(199)], since_frame=0)
+    assert not tracker.has_same_faces([face(2)], since_frame=0)
+    assert not tracker.has_same_faces([face(2), face(199), face(400)], since_frame=0)
+    assert not tracker.has_same_faces([face(2), face(400)], since_frame=0)
     tracker.update(5, [face(2)])
-    assert tracker.explains([face(3)], since=5)  # whoever left before is not waited for
-    assert not tracker.explains([face(3), face(199)], since=5)
+    assert tracker.has_same_faces([face(3)], since_frame=5)  # a face that disappeared before is not waited for
+    assert not tracker.has_same_faces([face(3), face(199)], since_frame=5)
 
 
 def steady(x, frames, **shape):
@@ -70,41 +75,41 @@ def steady(x, frames, **shape):
 
 
 def merge(*many):
-    frames = sorted({frame for one in many for frame in one})
-    return {frame: [found for one in many for found in one.get(frame, [])] for frame in frames}
+    frames = sorted({frame for faces in many for frame in faces})
+    return {frame: [found for faces in many for found in faces.get(frame, [])] for frame in frames}
 
 
 @pytest.mark.parametrize(("choose", "x"), [("longest", 100), ("largest", 300), ("left", 0), ("right", 300)])
 def test_the_rule_decides_who_is_followed(choose, x):
-    seen = merge(
+    faces = merge(
         steady(0, range(0, 100, 5)), steady(100, range(0, 200, 5)), steady(300, range(0, 60, 5), side=90.0),
         steady(500, range(0, 30, 5), side=120.0),  # large and far right, but hardly there
     )  # fmt: skip
-    tracker, _ = follow(seen)
+    tracker, _ = follow(faces)
     chosen = choose_person(tracker.tracks, choose)
     assert {track.first_box[0] for track in chosen} == {x}
 
 
 def test_equals_are_decided_by_who_came_first():
     tracker, _ = follow(merge(steady(300, range(0, 50, 5)), steady(0, range(1, 51, 5))))
-    assert [track.first for track in choose_person(tracker.tracks, "longest")] == [0]
+    assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0]
 
 
 def test_who_comes_back_to_the_same_place_is_the_same_person():
-    seen = steady(0, range(0, 50, 5)) | steady(20, range(200, 260, 5), side=60.0)
-    tracker, _ = follow(seen)
-    assert [track.first for track in choose_person(tracker.tracks, "longest")] == [0, 200]
+    faces = steady(0, range(0, 50, 5)) | steady(20, range(200, 260, 5), side=60.0)
+    tracker, _ = follow(faces)
+    assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0, 200]
 
 
 @pytest.mark.parametrize("back", [{"x": 160}, {"x": 0, "side": 110.0}, {"x": 0, "side": 20.0}])
 def test_who_comes_back_elsewhere_or_otherwise_is_somebody_else(back):
     tracker, _ = follow(steady(0, range(0, 50, 5)) | steady(frames=range(200, 230, 5), **back))
-    assert [track.first for track in choose_person(tracker.tracks, "longest")] == [0]
+    assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0]
 
 
 def test_nobody_is_two_people_at_once():
-    seen = merge(steady(0, range(0, 100, 5)), steady(45, range(50, 200, 5)))
-    tracker, _ = follow(seen)
+    faces = merge(steady(0, range(0, 100, 5)), steady(45, range(50, 200, 5)))
+    tracker, _ = follow(faces)
     chosen = choose_person(tracker.tracks, "longest")
     assert [track.number for track in chosen] == [1]
 
@@ -116,22 +121,22 @@ def test_no_tracks_no_person():
 @given(st.lists(st.tuples(st.integers(1, 8), st.lists(st.integers(0, 300), max_size=6)), max_size=30))
 def test_no_frame_is_given_twice_to_a_track_and_order_holds(steps):
     tracker = Tracker(min_overlap=0.3, max_gap=10)
-    frame, seen = 0, {}
+    frame, frames_of_track = 0, {}
     for step, places in steps:
         frame += step
-        for span in tracker.update(frame, [face(float(x)) for x in places]):
-            frames = seen.setdefault(span.track, [])
-            fresh = list(range(span.first, span.first + len(span.boxes)))
+        for segment in tracker.update(frame, [face(float(x)) for x in places]):
+            frames = frames_of_track.setdefault(segment.track, [])
+            fresh = list(range(segment.first_frame, segment.first_frame + len(segment.boxes)))
             assert fresh[-1] == frame
             assert not frames or fresh[0] == frames[-1] + 1
             assert len(fresh) <= tracker.max_gap
-            assert np.isfinite(span.boxes).all()
+            assert np.isfinite(segment.boxes).all()
             frames += fresh
     for track in tracker.tracks:
-        assert seen[track.number] == list(range(track.first, track.last + 1))
-        assert track.num_frames == len(seen[track.number])
+        assert frames_of_track[track.number] == list(range(track.first_frame, track.last_frame + 1))
+        assert track.num_frames == len(frames_of_track[track.number])
     chosen = choose_person(tracker.tracks, "longest")
-    assert all(before.last < after.first for before, after in pairwise(chosen))
+    assert all(before.last_frame < after.first_frame for before, after in pairwise(chosen))
 
 
 def test_overlap():
@@ -144,9 +149,9 @@ def test_overlap():
 def test_no_track_goes_on_in_another_scene():
     tracker, _ = follow({0: [face(0)], 5: [face(2)]})
     tracker.end_scene()
-    (known,) = tracker.update(6, [face(2)])
-    assert (known.track, known.first, len(known.boxes)) == (1, 6, 1)
-    assert tracker.explains([face(2)], since=6)
+    (segment,) = tracker.update(6, [face(2)])
+    assert (segment.track, segment.first_frame, len(segment.boxes)) == (1, 6, 1)
+    assert tracker.has_same_faces([face(2)], since_frame=6)
 
 
 @pytest.mark.parametrize(("before", "after", "between"), [(0.1, 0.3, 0.2), (3.0, -3.0, np.pi), (0.1, np.nan, np.nan)])

@@ -1,4 +1,4 @@
-"""What a listing says of one stored file."""
+"""The description of one stored file, as a listing gives it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StoredFile:
     """One stored file."""
 
     uri: str

@@ -1,59 +1,28 @@
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dataset.sources import labels
-from pipeline.dataset.sources.labels import LabelError, annotations_of, label_text, onto_clock, parse, parse_gold
+from pipeline.dataset.sources import label_formats
+from pipeline.dataset.sources.label_clock import annotations_of
+from pipeline.dataset.sources.label_formats import LabelError, label_text, parse, parse_gold
 
 TIMES = np.arange(10) / 25
 NUMBER = st.floats(-1, 1, width=32)
-SPOILT = st.sampled_from(["nan", "-5", "-5.0", "", "NaN"])
+NOT_VALID = st.sampled_from(["nan", "-5", "-5.0", "", "NaN"])
+GOLD = {"names": ("v.csv", "a.csv"), "delays_s": (0.0, 0.0)}
+PAIR = st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(NOT_VALID, NUMBER), st.tuples(NUMBER, NOT_VALID))
 
 
 def read(text, times=TIMES):
     return annotations_of(parse(text, name="talk.csv"), frame_times_s=times)
 
 
-def test_rows_by_frame_take_the_frames_own_times():
-    times = np.array([0.0, 0.04, 0.5, 0.9])  # a variable frame rate
-    rows = read("frame,valence,arousal\n0,0.1,-0.2\n2,0.5,1\n", times).rows
-    assert rows["frame"].tolist() == [0, 2]
-    assert rows["time_s"].tolist() == [0.0, 0.5]
-    assert rows["valence"].tolist() == pytest.approx([0.1, 0.5])
-    assert rows["arousal"].tolist() == pytest.approx([-0.2, 1])
-
-
-def test_rows_by_time_take_the_frame_that_is_shown():
-    rows = read("time_s,valence,arousal\n0.0,0,0\n0.05,0.1,0\n0.39,0,0\n").rows
-    assert rows["frame"].tolist() == [0, 1, 9]
-
-
-def test_affwild2_rows_count_frames_from_the_first():
-    text = "valence,arousal\n0.1,0.2\n-5,-5\n0.3,-5.0\n0.4,0.5\n"
-    assert read(text).rows["frame"].tolist() == [0, 3]
-    assert (len(parse(text, name="").places), parse(text, name="").num_invalid) == (4, 2)
-
-
-def test_more_rows_than_frames_keep_the_shorter():
-    text = "valence,arousal\n" + "0.1,0.2\n" * 14
-    assert len(read(text).rows) == 10
-    assert len(parse(text, name="").places) == 14
-    assert len(read("time_s,valence,arousal\n-0.5,0,0\n0.2,0,0\n7,0,0\n").rows) == 1
-
-
-def test_fewer_rows_than_frames_leave_the_rest_unlabelled():
-    labels = onto_clock(read("valence,arousal\n0.1,0.2\n0.1,0.2\n"), TIMES)
-    assert np.isnan(labels[:, 0]).tolist() == [False, False] + [True] * 8
-
-
 def test_byte_order_mark_windows_lines_and_blank_lines():
     data = "\ufeffframe,valence,arousal\r\n\r\n0, 0.5 ,0.25\r\n\r\n1,nan,0.5\r\n\r\n".encode()
     text = label_text(data, name="talk.csv")
     assert read(text).rows[["valence", "arousal"]].tolist() == [(0.5, 0.25)]
-    assert (len(parse(text, name="").places), parse(text, name="").num_invalid) == (2, 1)
+    assert (len(parse(text, name="").positions), parse(text, name="").num_invalid) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +66,11 @@ def test_what_is_written_is_read(values):
     assert [(float(v), float(a)) for v, a in rows[["valence", "arousal"]]] == [values[f] for f in sorted(values)]
 
 
-@given(
-    st.lists(st.one_of(st.tuples(NUMBER, NUMBER), st.tuples(SPOILT, NUMBER), st.tuples(NUMBER, SPOILT)), max_size=10)
-)
+@given(st.lists(PAIR, max_size=10))
 def test_every_row_is_kept_or_counted(pairs):
     text = "frame,valence,arousal\n" + "".join(f"{i},{v},{a}\n" for i, (v, a) in enumerate(pairs))
     rows = parse(text, name="")
-    assert len(read(text).rows) + rows.num_invalid == len(rows.places) == len(pairs)
+    assert len(read(text).rows) + rows.num_invalid == len(rows.positions) == len(pairs)
 
 
 def outcome(text):
@@ -126,47 +93,10 @@ def test_an_endless_cell_is_refused():
     assert "talk.csv, row 2: field larger than" in outcome('valence,arousal\n"' + "1" * 200_000)[1]
 
 
-def test_the_clock_interpolates_between_neighbours_and_keeps_annotated_values():
-    annotations = read("time_s,valence,arousal\n0.0,0,1\n0.2,1,0\n0.3,0,-1\n")
-    labels = onto_clock(annotations, np.array([0.0, 0.1, 0.2, 0.25, 0.3, 0.31]))
-    assert labels[:5] == pytest.approx(np.array([[0, 1], [0.5, 0.5], [1, 0], [0.5, -0.5], [0, -1]]), abs=1e-6)
-    assert np.isnan(labels[5]).all()
-
-
-def test_the_clock_does_not_bridge_gaps():
-    frames = [0, 1, 2, 3, 4, 6, 9]  # one missing is joined (2 intervals), two are not (3 intervals)
-    annotations = read("frame,valence,arousal\n" + "".join(f"{f},0.5,0.5\n" for f in frames))
-    labels = onto_clock(annotations, TIMES)
-    assert np.flatnonzero(np.isnan(labels[:, 0])).tolist() == [7, 8]
-
-
-def test_the_clock_with_no_or_one_annotation():
-    assert np.isnan(onto_clock(read("frame,valence,arousal\n"), TIMES)).all()
-    labels = onto_clock(read("frame,valence,arousal\n3,0.5,0.25\n"), TIMES)
-    assert np.flatnonzero(~np.isnan(labels[:, 0])).tolist() == [3]
-    assert labels[3].tolist() == [0.5, 0.25]
-
-
-@given(st.lists(st.tuples(st.floats(0, 10), NUMBER, NUMBER), min_size=2, max_size=8, unique_by=lambda row: row[0]))
-def test_the_clock_stays_within_what_was_annotated(rows):
-    text = "time_s,valence,arousal\n" + "".join(f"{t!r},{v!r},{a!r}\n" for t, v, a in rows)
-    annotations = read(text, np.arange(300) / 25)
-    labels = onto_clock(annotations, np.arange(0, 12, 0.03))
-    known = labels[~np.isnan(labels[:, 0])]
-    for column, index in (("valence", 0), ("arousal", 1)):
-        values = annotations.rows[column]
-        assert ((known[:, index] >= values.min() - 1e-5) & (known[:, index] <= values.max() + 1e-5)).all()
-    assert labels.dtype == np.float32
-    assert not math.isinf(labels[~np.isnan(labels)].sum())
-
-
-GOLD = {"names": ("v.csv", "a.csv"), "delays_s": (0.0, 0.0)}
-
-
 def test_gold_is_column_0_at_25_hz_whatever_parts_the_cells():
     rows = parse_gold(["gold,FM1\n0.5,9\n-0.25,9\n", "0.1;9\r\n0.2;9\r\n"], **GOLD)
-    assert rows.by == "time_s"
-    np.testing.assert_allclose(rows.places, [0, 0.04])
+    assert rows.unit == "time_s"
+    np.testing.assert_allclose(rows.positions, [0, 0.04])
     np.testing.assert_allclose(rows.values, [[0.5, 0.1], [-0.25, 0.2]], atol=1e-6)
 
 
@@ -175,12 +105,12 @@ def test_annotators_are_late_by_their_delay():
     late = [np.concatenate([np.zeros(shift), behaviour]) for shift in (58, 68)]
     texts = ["\n".join(f"{value:.6f}" for value in column[:300]) for column in late]
     rows = parse_gold(texts, names=GOLD["names"], delays_s=(58 / 25, 68 / 25))
-    assert len(rows.places) == 300 - 68
+    assert len(rows.positions) == 300 - 68
     np.testing.assert_allclose(rows.values, np.stack([behaviour[:232]] * 2, axis=1), atol=1e-5)
 
 
 def test_gold_that_is_shorter_than_the_delay_labels_nothing():
-    assert len(parse_gold(["0.1\n", "0.1\n"], names=GOLD["names"], delays_s=(2.32, 2.72)).places) == 0
+    assert len(parse_gold(["0.1\n", "0.1\n"], names=GOLD["names"], delays_s=(2.32, 2.72)).positions) == 0
 
 
 @pytest.mark.parametrize(
@@ -202,9 +132,9 @@ def test_gold_without_a_value_masks_both():
 
 
 def test_more_rows_than_any_video_has_frames_are_refused(monkeypatch):
-    monkeypatch.setattr(labels, "MAX_ROWS", 4)
+    monkeypatch.setattr(label_formats, "MAX_ROWS", 4)
     text = "valence,arousal\n" + "0.1,0.2\n" * 3
-    assert len(parse(text, name="a.txt").places) == 3
+    assert len(parse(text, name="a.txt").positions) == 3
     with pytest.raises(LabelError, match=r"a\.txt: more than 4 rows"):
         parse(text + "0.1,0.2\n", name="a.txt")
     with pytest.raises(LabelError, match=r"b\.csv: more than 4 rows"):

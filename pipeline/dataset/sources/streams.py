@@ -1,0 +1,71 @@
+"""The streams of a source: each video with its label file, for a folder whose label files lie like their videos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+
+from pipeline.config import UsageError
+from pipeline.records import Video
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """A label file below `source.labels`."""
+
+    path: str  # relative, with "/"
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams of a source, and a message for each label file and name in a list that belongs to none."""
+
+    videos: list[Video]
+    unused: list[str]
+
+
+def folder_streams(videos: Sequence[Video], labels: Sequence[LabelFile], listed: Mapping[str, str]) -> Streams:
+    """Give each video the label file at the same relative path, without regard to extensions.
+
+    Args:
+        videos: one stream for each file.
+        labels: all label files.
+        listed: split by relative path without extension, from the lists.
+
+    Raises:
+        UsageError: two label files are for one video.
+    """
+    stems = {video.key: str(PurePosixPath(video.relative_path).with_suffix("")) for video in videos}
+    known = set(stems.values())
+    by_stem: dict[str, LabelFile] = {}
+    for file in labels:
+        stem = str(PurePosixPath(file.path).with_suffix(""))
+        if stem in known and stem in by_stem:
+            raise UsageError(f"labels {by_stem[stem].path!r} and {file.path!r} are for one video; remove one of them")
+        by_stem[stem] = file
+    streams = []
+    for video in videos:
+        stem = stems[video.key]
+        uri = by_stem[stem].uri if stem in by_stem else ""
+        streams.append(replace(video, labels_uri=uri, split=listed.get(stem, "")))
+    unused = [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in known]
+    unused += [f"list of {split}: no video {name}" for name, split in listed.items() if name not in known]
+    return Streams(streams, unused)
+
+
+def videos_by_name(videos: Sequence[Video], corpus: str) -> dict[str, Video]:
+    """Index the videos of a corpus by file name without folder and extension.
+
+    Raises:
+        UsageError: two videos have one name.
+    """
+    by_name: dict[str, Video] = {}
+    for video in videos:
+        name = PurePosixPath(video.relative_path).stem
+        if name in by_name:
+            paths = f"{by_name[name].relative_path!r} and {video.relative_path!r}"
+            raise UsageError(f"videos {paths} have one name; {corpus} labels find videos by name")
+        by_name[name] = video
+    return by_name
