@@ -34,7 +34,7 @@ NUM_MOMENTS = 10  # of training, evenly spaced, from which the best is selected
 MAX_TENSOR_SIZE = 1 << 25  # numbers in the largest tensor of a pass: the joint correlation matrices of jca
 
 # Settings that the numbers of a trial do not depend on: they name the other trials (and get these values in its
-# digest), give the location of the data, or belong to the other kind of data.
+# digest), say where the data is and the trial runs, or belong to the other kind of data.
 _OTHER_TRIALS: dict[str, Any] = {
     "bases": "",
     "gates": "",
@@ -45,7 +45,7 @@ _OTHER_TRIALS: dict[str, Any] = {
     "num_seeds": 1,
     "first_seed": 0,
 }
-_LOCATION = ("data", "dataset", "memory_gb")
+_LOCATION = ("data", "dataset", "memory_gb", "use_gpu")
 _OF_BENCHMARK = ("num_steps", "feature_dim", "num_train", "num_test")
 _OF_RECORDINGS = ("phases",)
 

@@ -186,7 +186,6 @@ def test_a_run_depends_on_data_model_and_training_only():
     assert run_fingerprint(Config(), "d2") != reference
     assert run_fingerprint(changed("train", learning_rate=1.0), "d1") != reference
     assert run_fingerprint(changed("model", gate="dca"), "d1") != reference
-    assert run_fingerprint(changed("model", preset="faithful"), "d1") == reference
     assert run_fingerprint(changed("train", dataset="/moved", keep_checkpoints=9), "d1") == reference
     assert run_fingerprint(changed("storage", root="/moved"), "d1") == reference
     assert run_fingerprint(changed("weights", video="/moved"), "d1") == reference
