@@ -1,4 +1,4 @@
-"""The project's own S3 server for tests: it leaves with whoever wanted it, and says why it does not come."""
+"""The project's own S3 server for tests: it ends with its owner, and reports why it does not start."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def test_the_server_ends_with_its_owner(settings):
     owner = subprocess.Popen(["sleep", "60"])
     try:
         environment = {**settings, "IACA_RGW_OWNER": str(owner.pid)}
-        said = subprocess.run([RGW, "up"], env=environment, check=True, capture_output=True, text=True, timeout=120)
+        done = subprocess.run([RGW, "up"], env=environment, check=True, capture_output=True, text=True, timeout=120)
         endpoint = f"http://127.0.0.1:{settings['IACA_RGW_PORT']}"
-        assert f"export AWS_ENDPOINT_URL={endpoint}\n" in said.stdout
+        assert f"export AWS_ENDPOINT_URL={endpoint}\n" in done.stdout
         assert urllib.request.urlopen(endpoint).status == 200
     finally:
         owner.kill()
@@ -46,12 +46,12 @@ def test_the_server_ends_with_its_owner(settings):
 def test_a_taken_port_is_named(settings):
     taken = socket.create_server(("127.0.0.1", int(settings["IACA_RGW_MON_PORT"])))
     with taken:
-        said = subprocess.run([RGW, "up"], env=settings, capture_output=True, text=True, timeout=120)
-    assert said.returncode == 1
-    assert f"unable to bind to v2:127.0.0.1:{settings['IACA_RGW_MON_PORT']}" in said.stderr
+        done = subprocess.run([RGW, "up"], env=settings, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert f"unable to bind to v2:127.0.0.1:{settings['IACA_RGW_MON_PORT']}" in done.stderr
     assert not Path(settings["IACA_RGW_DIR"]).exists(), "a failed start leaves nothing behind"
 
 
 def test_other_words_are_refused():
-    said = subprocess.run([RGW, "restart"], capture_output=True, text=True)
-    assert (said.returncode, said.stderr) == (2, f"usage: {RGW} up|down\n")
+    done = subprocess.run([RGW, "restart"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, f"usage: {RGW} up|down\n")

@@ -1,4 +1,4 @@
-"""The records that flow between the stages: frozen, slotted, without behaviour."""
+"""The records that flow between the stages of the pipeline: frozen and slotted dataclasses."""
 
 from pipeline.records.features import FeatureOrigin, SegmentFeatures
 from pipeline.records.findings import Gap, VisibleFace

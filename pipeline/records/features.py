@@ -1,4 +1,4 @@
-"""What a dataset of features holds instead of crops and sound, and what it was made with."""
+"""The features of a segment, which a dataset of features holds instead of crops and sound, and their origin."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class SegmentFeatures:
-    """What the backbones give for the sub-clips of a tile: row i is of the one that ends at its own frame i.
+    """The backbones' features of the sub-clips of a tile: row i is of the sub-clip that ends at its own frame i.
 
     Both modalities have as many rows as the tile has own frames; a row is 0 where its sub-clip is not to be used.
     """
@@ -22,9 +22,9 @@ class SegmentFeatures:
 
 @dataclass(frozen=True, slots=True)
 class FeatureOrigin:
-    """What a dataset of features was made of; `dataset.json` keeps it.
+    """What a dataset of features was made of, as `dataset.json` lists it.
 
-    What differs between two of them gives other features, apart from the names, which are for people.
+    Two origins that differ in anything but the names, which are for people, give different features.
     """
 
     parent: str  # name of the dataset whose crops and sound went through the backbones
@@ -34,7 +34,7 @@ class FeatureOrigin:
     video_weights_sha256: str  # of published weights; "" with a run
     audio_weights_sha256: str
     backbone: str  # iaca_model.config.Backbone
-    modalities: str  # "video" and "audio": the other one has no backbone, and is missing everywhere
+    modalities: str  # "both", "video" or "audio"; one without a backbone is missing everywhere
     subclip_frames: int
     subclip_dilation: int
     video_dim: int  # D_v
@@ -42,5 +42,5 @@ class FeatureOrigin:
 
     @property
     def backbones(self) -> FeatureOrigin:
-        """The same without what it says of the dataset: two datasets for which it is equal serve the same model."""
+        """The origin without the parent dataset: datasets for which this is equal serve the same model."""
         return replace(self, parent="", parent_digest="", run="")

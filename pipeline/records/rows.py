@@ -30,7 +30,7 @@ class SampleRow:
 
 @dataclass(frozen=True, slots=True)
 class VideoRow:
-    """A row of videos.parquet: what became of one input stream."""
+    """A row of videos.parquet: the outcome of one input stream."""
 
     video_id: str
     person: str
@@ -38,7 +38,7 @@ class VideoRow:
     group: str
     split: str
     status: str  # "ok" or "rejected"
-    stage: str  # where it failed; "" when all is well
+    stage: str  # where it failed; "" when nothing did
     reason: str  # "" | "partial" | no_video, unreadable, no_face, ...
     detail: str
     duration_s: float = 0.0
@@ -65,11 +65,11 @@ class VideoRow:
     size_bytes: int = 0
     content_id: str = ""
     labels_content_id: str = ""
-    num_spans: int = 1  # stretches that were processed by themselves
-    attempts: int = 1  # how often a worker began with it
+    num_spans: int = 1  # into which it was cut, each processed by itself
+    attempts: int = 1  # how often a worker began to process it
     followed: str = ""  # the rule that chose the person, with " by anchor" where an anchor did it
-    num_faces: int = 0  # people who were told apart by place and size
-    faces: tuple[VisibleFace, ...] = ()  # those of them who were seen longest
+    num_faces: int = 0  # people, as far as the position and size of their faces distinguish them
+    faces: tuple[VisibleFace, ...] = ()  # of the people who are visible longest
     gaps: tuple[Gap, ...] = ()  # where picture, face or sound is missing
     seconds_fetch: float = 0.0  # one field for each stage of preprocessing, in this order
     seconds_probe: float = 0.0

@@ -1,4 +1,4 @@
-"""What goes into a shard, and what is known of it once it is published."""
+"""The plan of a shard, and the record of it once it is published."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NUM_LABEL_BINS = 20  # from -1 to 1, of each label, in a ShardRecord
 
 @dataclass(frozen=True, slots=True)
 class AnchorPoint:
-    """Where the chosen person's face is at one time, in pixels of the upright picture."""
+    """The box of the followed person's face at one time, in pixels of the upright picture."""
 
     time_s: float
     x0: float
@@ -23,7 +23,7 @@ class AnchorPoint:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of one stream that is processed as a whole: clock frames [start_frame, stop_frame)."""
+    """A part of one stream that is processed as a whole: clock frames [start_frame, stop_frame)."""
 
     video: Video
     start_frame: int = 0  # a multiple of the segment's length
@@ -33,7 +33,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One Ray Data row: a shard's name and the spans of streams that go into it, in order."""
+    """A shard to be built: its name and the spans of streams that go into it, in order."""
 
     name: str  # "<split>-<n>", five digits
     split: str
@@ -42,7 +42,7 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """The sidecar of one published tar: enough to resume a build and to write the index."""
+    """The sidecar of one published tar: all that is needed to resume a build and to write the index."""
 
     name: str
     sha256: str

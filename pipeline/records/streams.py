@@ -1,4 +1,4 @@
-"""The input streams: which file, whose face, and what its container says."""
+"""The input streams, each a file and a person in it, and what the container of a file declares."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Video:
     size_bytes: int
     content_id: str  # size and sha256 of the first and last MiB
     person: str = ""  # "", "left" or "right"
-    group: str = ""  # whoever must not be in two splits
+    group: str = ""  # of people who must not be in two splits
     split: str = ""  # train, val or test
     labels_uri: str = ""  # "" when there are none
     arousal_uri: str = ""  # where arousal is in a file of its own
     labels_content_id: str = ""  # size and sha256 of all bytes of the labels
-    crops_uri: str = ""  # folder of crops that somebody else has cut; "": faces are looked for in the video
+    crops_uri: str = ""  # folder of crops that another program has cut; "": faces are detected in the video
     crops_content_id: str = ""  # number of those crops, and sha256 of their names and sizes; "" when there are none
 
     @property
@@ -33,13 +33,13 @@ class Video:
 
 
 def stream_key(video_id: str, person: str) -> str:
-    """What a stream is called: the video's id, with the person where there is one."""
+    """The unique name of a stream: the video's id, with the person where there is one."""
     return f"{video_id}_{person}" if person else video_id
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the container says of itself, and what the packets' timestamps say."""
+    """What the container of a file declares, and what the timestamps of its packets show."""
 
     container: str
     duration_s: float  # from the timestamps of the packets, not from the header
@@ -55,5 +55,5 @@ class Probe:
     start_s: float = 0.0  # the container's own start time, already subtracted everywhere
     sound_spans_s: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))  # (M, 2) where packets are
     problem: str = ""  # why the file seems to end early
-    keyframe_times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # none: seeking is not exact
-    plain: bool = False  # pictures are 4:2:0 of eight bits in limited range: what decoding gives is what is wanted
+    keyframe_times_s: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))  # empty: seeking is not exact
+    plain: bool = False  # pictures are 4:2:0 of eight bits in limited range, and need no conversion

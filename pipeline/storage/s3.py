@@ -30,6 +30,7 @@ from pipeline.storage.stored_file import StoredFile
 
 if TYPE_CHECKING:
     import s3fs
+    from botocore.exceptions import BotoCoreError
 
 SLOWEST_BYTES_PER_S = 64_000  # a transfer that is slower is given up
 _ATTEMPTS = 4  # of one request, by botocore, with exponential backoff and jitter
@@ -244,42 +245,60 @@ def translate_errors(path: str, size: int = 0) -> Iterator[None]:
     Args:
         path: of the object, bucket/key.
         size: bytes that were to be written, for the message.
-    """
-    import botocore.exceptions as aws
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"
-    uri, bucket = f"s3://{path}", path.partition("/")[0]
+    Raises:
+        StorageError: the object cannot be read or written.
+        ValueError: `path` is no valid S3 name.
+    """
+    from botocore.exceptions import BotoCoreError
+
     try:
         yield
     except StorageError:
         raise
-    except FileNotFoundError as error:
-        if _code(error) == "NoSuchBucket":
-            raise FileMissingError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it") from error
-        raise FileMissingError(f"there is no object {uri} at {endpoint}") from error
-    except IsADirectoryError as error:
-        raise IsFolderError(f"{uri} is a prefix of objects where one object is needed") from error
-    except PermissionError as error:
-        hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of the bucket"
-        raise AccessDeniedError(f"{endpoint} refuses access to {uri} ({_code(error) or error}): {hint}") from error
-    except (aws.NoCredentialsError, aws.PartialCredentialsError) as error:
-        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-        raise AccessDeniedError(f"no complete credentials for {uri}: {hint}") from error
-    except aws.ParamValidationError as error:
-        raise ValueError(f"{uri} is no valid S3 name: {' '.join(str(error).split())}") from error
-    except (aws.HTTPClientError, aws.ConnectionError) as error:
-        raise UnreachableError(f"no answer from {endpoint} for {uri} ({error}): check AWS_ENDPOINT_URL") from error
-    except TimeoutError as error:
-        slow = f"does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
-        raise StorageTimeoutError(
-            f"{endpoint} {slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL"
-        ) from error
+    except BotoCoreError as error:
+        raise _from_botocore(error, path) from error
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise NoSpaceError(error.errno, f"no space left on this machine for a copy of {uri}") from error
-        what = f"writing {size} bytes to" if size else "using"
-        raise StorageError(
-            error.errno, f"{endpoint} failed at {what} {uri}: {_code(error)} {error.strerror or error}"
-        ) from error
-    except aws.BotoCoreError as error:
-        raise StorageError(f"cannot use {uri}: {' '.join(str(error).split())}") from error
+        raise _from_os_error(error, path, size) from error
+
+
+def _from_botocore(error: BotoCoreError, path: str) -> Exception:
+    """What to raise for an error of the client: no answer, no credentials, no valid name."""
+    import botocore.exceptions as aws
+
+    uri = f"s3://{path}"
+    message = " ".join(str(error).split())
+    if isinstance(error, aws.NoCredentialsError | aws.PartialCredentialsError):
+        hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        return AccessDeniedError(f"no complete credentials for {uri}: {hint}")
+    if isinstance(error, aws.ParamValidationError):
+        return ValueError(f"{uri} is no valid S3 name: {message}")
+    if isinstance(error, aws.HTTPClientError | aws.ConnectionError):
+        return UnreachableError(f"no answer from {_endpoint()} for {uri} ({error}): check AWS_ENDPOINT_URL")
+    return StorageError(f"cannot use {uri}: {message}")
+
+
+def _from_os_error(error: OSError, path: str, size: int) -> StorageError:
+    """What to raise for the OSError that s3fs makes of the server's answer."""
+    endpoint, uri, code = _endpoint(), f"s3://{path}", _code(error)
+    if isinstance(error, FileNotFoundError):
+        if code == "NoSuchBucket":
+            bucket = path.partition("/")[0]
+            return FileMissingError(f"there is no bucket {bucket!r} at {endpoint} for {uri}: create it")
+        return FileMissingError(f"there is no object {uri} at {endpoint}")
+    if isinstance(error, IsADirectoryError):
+        return IsFolderError(f"{uri} is a prefix of objects where one object is needed")
+    if isinstance(error, PermissionError):
+        hint = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy of the bucket"
+        return AccessDeniedError(f"{endpoint} refuses access to {uri} ({code or error}): {hint}")
+    if isinstance(error, TimeoutError):
+        slow = f"{endpoint} does not answer, or with less than {SLOWEST_BYTES_PER_S} bytes a second"
+        return StorageTimeoutError(f"{slow}: gave up {uri}; check the network and AWS_ENDPOINT_URL")
+    if error.errno == errno.ENOSPC:
+        return NoSpaceError(error.errno, f"no space left on this machine for a copy of {uri}")
+    action = f"writing {size} bytes to" if size else "using"
+    return StorageError(error.errno, f"{endpoint} failed at {action} {uri}: {code} {error.strerror or error}")
+
+
+def _endpoint() -> str:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "AWS"

@@ -28,7 +28,7 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def remove_abandoned() -> list[Path]:
-    """Remove the folders whose process is gone: they hold crops of faces that nobody else would delete."""
+    """Remove the folders whose process is gone: they hold crops of faces, and no other process deletes them."""
     removed = []
     for folder in Path(tempfile.gettempdir()).glob(f"{_LOCKED}*"):
         try:
@@ -40,7 +40,7 @@ def remove_abandoned() -> list[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)
         except BlockingIOError:
-            continue  # at work
+            continue  # its process is running
         finally:
             os.close(lock)
     return removed

@@ -63,7 +63,7 @@ def make_segment(
 
 
 def picture(level):
-    """A grey JPEG whose brightness says `level` in -1..1."""
+    """A grey JPEG whose brightness encodes `level` in -1..1."""
     grey = round(128 + 100 * float(level))
     ok, data = cv2.imencode(".jpg", np.full((CROP_PX, CROP_PX, 3), grey, np.uint8))
     assert ok
@@ -108,7 +108,7 @@ def labels_summed(row: VideoRow, labels) -> VideoRow:
 
 
 def index_row(segment, shard="train-00000.tar", offset=0, size=1) -> SampleRow:
-    """A row of index.parquet for a segment that nobody will read."""
+    """A row of index.parquet for a segment that is never read."""
     where = (segment.start_s, segment.num_preroll, segment.num_frames, 1.0, 1.0, 1.0, 1.0)
     named = (segment.key, shard, offset, size, segment.video_id, segment.person, segment.group, segment.split)
     return SampleRow(*named, *where)

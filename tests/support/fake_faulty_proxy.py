@@ -1,4 +1,4 @@
-"""A proxy before a real S3 server that spoils chosen requests and hands on all others as they are."""
+"""A proxy before a real S3 server that lets chosen requests fail and passes on all others as they are."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ HOP_BY_HOP = ("connection", "expect", "transfer-encoding")
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next `times` requests of a method whose path and query hold `words`.
+    """What happens to the next `times` requests of a method whose path and query contain `text`.
 
     Kinds: "silent" (neither read nor answered), "drip" (answered with 1 kB a second), "reset" (the connection ends
-    unanswered), "lost" (reused out, its answer never sent), "error in 200" (not reused out, and 200 says so in its
-    body), "flip" (reused out, one bit of the answer's body turned over), "short" (its body breaks off in the middle),
-    "403" (refused, as to one who may only do other things), "gone" (there is no such upload, as some servers say when
-    an earlier attempt has completed it).
+    unanswered), "lost" (carried out, its answer never sent), "error in 200" (not carried out, with status 200 and the
+    error in its body), "flip" (carried out, one bit of the answer's body turned over), "short" (its body breaks off in
+    the middle), "403" (access denied), "gone" (no such upload, as some servers answer when an earlier attempt has
+    completed it).
     """
 
     kind: str
     method: str
-    words: str = ""
+    text: str = ""
     times: int = 1
 
 
@@ -59,16 +59,16 @@ class FakeFaultyProxy:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    def asked(self, method: str, words: str = "") -> int:
-        """How many requests of this kind have come."""
-        return sum(request.startswith(f"{method} ") and words in request for request in self.requests)
+    def num_requests(self, method: str, text: str = "") -> int:
+        """Count the requests of a method whose path and query contain `text`."""
+        return sum(request.startswith(f"{method} ") and text in request for request in self.requests)
 
-    def note(self, method: str, path: str) -> str:
-        """Remember a request; the kind of fault that it shall suffer, "" for none."""
+    def record(self, method: str, path: str) -> str:
+        """Record a request; the kind of its fault, "" for none."""
         with self._lock:
             self.requests.append(f"{method} {path}")
             for fault in self.faults:
-                if fault.times > 0 and fault.method == method and fault.words in path:
+                if fault.times > 0 and fault.method == method and fault.text in path:
                     fault.times -= 1
                     return fault.kind
         return ""
@@ -79,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        fault = self.proxy.note(self.command, self.path)
+        fault = self.proxy.record(self.command, self.path)
         if fault in ("silent", "reset"):
             self.proxy.closed.wait(600 if fault == "silent" else 0)
             self.close_connection = True
@@ -89,7 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, code = ANSWERS[fault]
             self._answer(status, {"Content-Type": "application/xml"}, ERROR.format(code).encode())
             return
-        status, headers, answer = self._hand_on(body)
+        status, headers, answer = self._pass_on(body)
         if fault == "lost":
             self.close_connection = True
             return
@@ -102,14 +102,14 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def _hand_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def _pass_on(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         server = http.client.HTTPConnection(self.proxy.upstream, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         server.request(self.command, self.path, body, headers)
-        with server.getresponse() as found:
-            content = found.read()
-            kept = {name: value for name, value in found.getheaders() if name.lower() not in HOP_BY_HOP}
-            return found.status, kept, content
+        with server.getresponse() as response:
+            content = response.read()
+            passed = {name: value for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP}
+            return response.status, passed, content
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, fault: str = "") -> None:
         has_body = self.command != "HEAD" and status != 204
@@ -123,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "short":
             self.close_connection = True
             body = body[: len(body) // 2]
-        with suppress(OSError):  # who asked has gone
+        with suppress(OSError):  # the client has gone
             self._send(body if has_body else b"", slowly=fault == "drip")
 
     def _send(self, body: bytes, *, slowly: bool) -> None:

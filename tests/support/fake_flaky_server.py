@@ -1,4 +1,4 @@
-"""A small S3 server that fails on request: each fault in `faults` spoils one request, then it behaves."""
+"""A small S3 server that fails on request: each of its `faults` befalls one request, later ones succeed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FakeFlakyServer:
     """GET (with Range), HEAD and PUT (with If-None-Match) of objects in memory.
 
     Faults: "503", "500", "403" (that answer instead), "reset" (the connection ends unanswered), "lost" (the request is
-    reused out, its answer never sent), "short" (the answer's body breaks off in the middle).
+    carried out, its answer never sent), "short" (the answer's body breaks off in the middle).
     """
 
     def __init__(self) -> None:

@@ -1,1 +1,1 @@
-"""The bytes of a dataset: samples, tars, tables and the marker that commits them."""
+"""The format of a dataset: samples, tars, tables and the marker that commits them."""

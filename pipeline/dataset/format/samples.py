@@ -1,4 +1,4 @@
-"""A Segment as the members of one WebDataset sample, and back."""
+"""The members of a WebDataset sample: a Segment encoded, and decoded again."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def decode_slice(data: bytes) -> Segment:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """The members of a tar by their extension; a sparse one, which promises more than is there, is none of ours."""
+    """The members of a tar by their extension; a sparse one, which declares more bytes than are there, is refused."""
     members: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
         for member in tar:
@@ -129,7 +129,7 @@ def _array(members: dict[str, bytes], name: str, dtype: np.dtype) -> np.ndarray:
 
 
 def _plain(data: bytes) -> np.ndarray:
-    """The array in a .npy file, and nothing else `np.load` would read; no header is believed that the bytes belie."""
+    """Read the array in a .npy file, and nothing else that `np.load` reads; the header must fit the number of bytes."""
     file = io.BytesIO(data)
     if (version := np.lib.format.read_magic(file)) != (1, 0):
         raise ValueError(f"it has version {version} of the format, allowed is (1, 0)")

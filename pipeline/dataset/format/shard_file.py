@@ -1,4 +1,4 @@
-"""Samples appended to one tar by whole videos: same segments, same bytes, and where each sample lies."""
+"""The tar of a shard, to which samples are appended by whole videos: the same segments give the same bytes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _OWNER = "iaca"
 def encode_slice(segment: Segment) -> bytes:
     """The tar blocks of one sample, without the end-of-archive mark; `samples.decode_slice` reads them back.
 
-    GNU format is USTAR with a way to say names beyond 100 characters.
+    GNU format is USTAR with names beyond 100 characters.
     """
-    import webdataset  # it imports torch, and whoever only reads an index need not wait for that
+    import webdataset  # it imports torch, which a reader of the index alone does not need
 
     buffer = io.BytesIO()
     writer = webdataset.TarWriter(buffer, user=_OWNER, group=_OWNER, mtime=0, encoder=False, format="GNU_FORMAT")

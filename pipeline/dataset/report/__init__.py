@@ -1,1 +1,1 @@
-"""What a dataset tells people: its card and its quality page."""
+"""The pages of a dataset for people: its card and its data-quality page."""

@@ -1,1 +1,1 @@
-"""What lies under a source: files, labels, groups and splits."""
+"""The source of a dataset: its files, labels, groups and splits."""

@@ -99,7 +99,7 @@ def test_a_server_that_fails_for_a_moment_is_forgiven(server, proxy, s3_bucket, 
     assert not storage.create_if_absent(b"other", uri)
     storage.delete(uri)
     assert not server.has("a")
-    assert not [fault for fault in proxy.faults if fault.times and fault.method != "POST" and fault.words == "/a"]
+    assert not [fault for fault in proxy.faults if fault.times and fault.method != "POST" and fault.text == "/a"]
 
 
 def test_patience_with_a_silent_server_ends(server, proxy, impatient, s3_bucket, tmp_path):
@@ -135,7 +135,7 @@ def test_a_server_that_only_drips_is_given_up(server, proxy, impatient, s3_bucke
     with pytest.raises(TimeoutError, match=rf"less than 64000 bytes a second: gave up {s3_bucket}/slow"):
         storage.read_bytes(f"{s3_bucket}/slow", 0, size)
     assert time.monotonic() - begin_s < 8
-    assert proxy.asked("GET", "/slow") == 1
+    assert proxy.num_requests("GET", "/slow") == 1
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_an_upload_that_fails_is_aborted_and_changes_nothing(server, proxy, s3_b
     assert "\n" not in str(raised.value)
     assert server.read("large") == b"old"
     assert server.unfinished() == []
-    assert proxy.asked("DELETE", "uploadId=") == 1
+    assert proxy.num_requests("DELETE", "uploadId=") == 1
 
 
 @pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
@@ -204,15 +204,15 @@ def test_a_download_is_of_one_version(server, s3_server, s3_bucket, tmp_path, mo
     newer = LARGE[::-1]
 
     class Replacing(FakeFaultyProxy):
-        def note(self, method, path):
-            if method == "GET" and self.asked("GET") == 1:  # between the first part and the second
+        def record(self, method, path):
+            if method == "GET" and self.num_requests("GET") == 1:  # between the first part and the second
                 server.write("large", newer)
-            return super().note(method, path)
+            return super().record(method, path)
 
     with Replacing(s3_server["AWS_ENDPOINT_URL"]) as between:
         monkeypatch.setenv("AWS_ENDPOINT_URL", between.endpoint)
         assert storage.local_copy(f"{s3_bucket}/large", tmp_path).read_bytes() == newer
-    assert between.asked("GET") == 6
+    assert between.num_requests("GET") == 6
 
 
 def test_an_object_that_is_gone_since_it_was_listed_is_named(server, proxy, s3_bucket, tmp_path):
