@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import numpy as np
 import torch
 
+from iaca_model.batch import FeatureBatch
 from iaca_model.config import FeatureSpec
 from pipeline.ablation.corruption import CorruptedSource
 from pipeline.ablation.feature_sequences import HEALTHY, Sequences, Source, TrialData, spread
@@ -18,11 +18,11 @@ from pipeline.config.sections import AblateConfig, SequenceConfig
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
-from pipeline.training import sampler, sequences
+from pipeline.training import sampler
+from pipeline.training.compatibility import config_for_dataset
 from pipeline.training.loader import read_segment
-from pipeline.training.run_record import on_dataset
 from pipeline.training.sampler import SegmentSample
-from pipeline.training.sequences import FeatureSequences
+from pipeline.training.sequences import cut_features
 
 NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = NUM_CHOOSING = 1024  # sequences of the missing-sound curve, and of those that choose
@@ -55,7 +55,7 @@ class Recordings:
         stride = self.view.subclip_stride
         num_phases = self.phases if split == "train" else stride
         samples = sampler.validation_samples(
-            sampler.labelled(rows, split, self.uri), stride=stride, num_phases=num_phases
+            sampler.labelled_rows(rows, split, self.uri), stride=stride, num_phases=num_phases
         )
         return sorted(samples, key=lambda sample: sample.row.group)
 
@@ -75,7 +75,7 @@ def find(config: Config) -> Recordings:
     """
     dataset = read_dataset(config.ablate.dataset)
     origin = _require_features(config, dataset)
-    view = on_dataset(config, dataset.config).sequence
+    view = config_for_dataset(config, dataset.config).sequence
     view = replace(view, subclip_frames=origin.subclip_frames, subclip_dilation=origin.subclip_dilation)
     spec, rows = FeatureSpec(view.num_subclips, origin.video_dim, origin.audio_dim), read_index(dataset.uri)
     labelled = {row.split for row in rows if row.label_ratio > 0}
@@ -196,9 +196,9 @@ def _read_split(found: Recordings, samples: Sequence[SegmentSample]) -> Part:
     return Part(sequences, len({sample.row.video_id for sample in samples}))
 
 
-def _cuts(found: Recordings, samples: Sequence[SegmentSample]) -> Iterator[tuple[SegmentSample, FeatureSequences]]:
-    def cut(sample: SegmentSample) -> FeatureSequences:
-        return sequences.cut_features(read_segment(found.uri, sample.row), sample.phases, found.view, found.spec)
+def _cuts(found: Recordings, samples: Sequence[SegmentSample]) -> Iterator[tuple[SegmentSample, FeatureBatch]]:
+    def cut(sample: SegmentSample) -> FeatureBatch:
+        return cut_features(read_segment(found.uri, sample.row), sample.phases, found.view, found.spec)
 
     with ThreadPoolExecutor(NUM_READ_AT_ONCE) as threads:
         for start in range(0, len(samples), NUM_READ_AT_ONCE):
@@ -206,15 +206,14 @@ def _cuts(found: Recordings, samples: Sequence[SegmentSample]) -> Iterator[tuple
             yield from zip(some, threads.map(cut, some), strict=True)
 
 
-def _sequences(cut: FeatureSequences, group: int) -> Sequences:
-    """Those of the cut that have a label."""
-    video_BLD, audio_BLD = torch.from_numpy(cut.video_BLD), torch.from_numpy(cut.audio_BLD)
-    target_BL2, labelled_BL = torch.from_numpy(cut.target_BL2), torch.from_numpy(cut.target_ok_BL)
-    ok_BL2 = torch.from_numpy(np.stack([cut.video_ok_BL, cut.audio_ok_BL], axis=-1))
+def _sequences(batch: FeatureBatch, group: int) -> Sequences:
+    """Those of the batch that have a label."""
+    ok_BL2 = torch.stack([batch.video_ok_BL, batch.audio_ok_BL], dim=-1)
     healthy_BL2 = torch.full(ok_BL2.shape, HEALTHY, dtype=torch.uint8)
-    group_B = torch.full((len(target_BL2),), group)
-    whole = Sequences(video_BLD, audio_BLD, target_BL2, healthy_BL2, ok_BL2, labelled_BL, group_B)
-    return whole.take(labelled_BL.any(-1).nonzero()[:, 0])
+    group_B = torch.full((len(batch),), group)
+    truth = (batch.target_BL2, healthy_BL2, ok_BL2, batch.target_ok_BL, group_B)
+    whole = Sequences(batch.video_BLD, batch.audio_BLD, *truth)
+    return whole.take(batch.target_ok_BL.any(-1).nonzero()[:, 0])
 
 
 def _room(spec: FeatureSpec, num: int) -> Sequences:

@@ -1,4 +1,4 @@
-"""A prediction's explanation as heat maps over time: what the gates chose, and which steps looked at which."""
+"""A prediction's explanation as heat maps over time: what the gates chose, and which steps attend to which."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
     """The gates and attention maps of one sequence of a batch; `savefig` writes it to a file.
 
     Above, a row per option of every gate: its weight from 0 to 1 at each step. Below, each modality's attention map:
-    row = the step predicted, column = the step looked at. Steps without any modality are left empty.
+    row = the step predicted, column = the step attended to. Steps without any modality are left empty.
 
     Args:
         prediction: of a batch, see `iaca_model.fusion.FusionOutput` for what its gates and maps are.
         sequence: which of the batch.
-        times_s: where the L steps lie; by default their numbers.
+        times_s: of the L steps; by default their numbers.
 
     Raises:
         ValueError: the model has neither gates nor attention, or there are not L times.
@@ -39,7 +39,8 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
         raise ValueError(f"there are {len(times)} times for {len(valid_L)} steps; give one per step, or none")
     names, weights_OL = gate_rows(prediction, sequence)
     maps = {
-        name: _shown(map_BLL[sequence].float().cpu().numpy(), valid_L) for name, map_BLL in prediction.attention.items()
+        name: _mask_invalid(map_BLL[sequence].float().cpu().numpy(), valid_L)
+        for name, map_BLL in prediction.attention.items()
     }
     if not (names or maps):
         raise ValueError("the model has neither gates nor attention to show; base concat explains nothing")
@@ -47,48 +48,48 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
     heights = [len(names) + 2] * bool(names) + [15] * bool(maps)
     panels = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     if names:
-        _gates(panels[0].subplots(), names, weights_OL, times)
+        _draw_gates(panels[0].subplots(), names, weights_OL, times)
     if maps:
         for axis, (name, map_LL) in zip(panels[-1].subplots(1, len(maps)), maps.items(), strict=True):
-            _attention(axis, name, map_LL, times)
+            _draw_attention(axis, name, map_LL, times)
     return figure
 
 
 def gate_rows(prediction: Prediction, sequence: int) -> tuple[list[str], NDArray[np.float32]]:
-    """Names like `modality: audio` and the weights (options, L) of one sequence, NaN where nothing was there."""
+    """Names like `modality: audio` and the weights (options, L) of one sequence, NaN at steps without any modality."""
     valid_L = prediction.valid_BL[sequence].cpu().numpy()
     names, rows = [], []
     for gate, weights_BLN in sorted(prediction.gates.items(), key=lambda item: item[0] != "modality"):
-        num = weights_BLN.shape[-1]
-        options = OPTIONS.get(gate, ()) if num == 2 else ()
-        for place in range(num):
-            names.append(f"{gate}: {options[place] if options else place}")
-            rows.append(np.where(valid_L, weights_BLN[sequence, :, place].float().cpu().numpy(), np.nan))
+        num_options = weights_BLN.shape[-1]
+        options = OPTIONS.get(gate, ()) if num_options == 2 else ()
+        for i in range(num_options):
+            names.append(f"{gate}: {options[i] if options else i}")
+            rows.append(np.where(valid_L, weights_BLN[sequence, :, i].float().cpu().numpy(), np.nan))
     return names, np.array(rows, np.float32).reshape(len(names), len(valid_L))
 
 
-def _shown(map_LL: NDArray, valid_L: NDArray[np.bool_]) -> NDArray:
+def _mask_invalid(map_LL: NDArray, valid_L: NDArray[np.bool_]) -> NDArray:
     return np.where(valid_L[:, None] & valid_L, map_LL, np.nan)
 
 
-def _gates(axis: Axes, names: Sequence[str], weights_OL: NDArray, times: NDArray) -> None:
+def _draw_gates(axis: Axes, names: Sequence[str], weights_OL: NDArray, times: NDArray) -> None:
     image = axis.imshow(weights_OL, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axis.set_yticks(range(len(names)), names)
-    _over_time(axis, times)
+    _label_times(axis, times)
     axis.set_title("gates", loc="left")
     axis.figure.colorbar(image, ax=axis, label="weight")
 
 
-def _attention(axis: Axes, name: str, map_LL: NDArray, times: NDArray) -> None:
+def _draw_attention(axis: Axes, name: str, map_LL: NDArray, times: NDArray) -> None:
     signed = bool(np.nanmin(map_LL, initial=0.0) < 0)
-    far = float(np.nanmax(np.abs(map_LL), initial=1e-12))
-    image = axis.imshow(map_LL, cmap="RdBu" if signed else "viridis", vmin=-far if signed else 0, vmax=far)
-    _over_time(axis, times)
+    largest = float(np.nanmax(np.abs(map_LL), initial=1e-12))
+    image = axis.imshow(map_LL, cmap="RdBu" if signed else "viridis", vmin=-largest if signed else 0, vmax=largest)
+    _label_times(axis, times)
     axis.set_yticks(axis.get_xticks(), [label.get_text() for label in axis.get_xticklabels()])
-    axis.set(title=f"attention of {name}", xlabel="step looked at", ylabel="step predicted")
+    axis.set(title=f"attention of {name}", xlabel="step attended to", ylabel="step predicted")
     axis.figure.colorbar(image, ax=axis, shrink=0.8)
 
 
-def _over_time(axis: Axes, times: NDArray) -> None:
-    shown = range(0, len(times), -(-len(times) // MAX_TICKS))
-    axis.set_xticks(shown, [f"{times[place]:g}" for place in shown])
+def _label_times(axis: Axes, times: NDArray) -> None:
+    steps = range(0, len(times), -(-len(times) // MAX_TICKS))
+    axis.set_xticks(steps, [f"{times[step]:g}" for step in steps])

@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.dataset.build.gaps import true_runs
-from pipeline.evaluation.predictions import Stream
+from pipeline.evaluation.predictions import StreamPredictions
 from pipeline.records import LABEL_NAMES
 
-# Each stands for a variable of the page's style sheet.
-INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, GONE = (f"#0a0a{i:02x}" for i in range(1, 9))
+# Each colour is replaced by a variable of the page's style sheet.
+INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING = (f"#0a0a{i:02x}" for i in range(1, 9))
 _VARIABLES = dict(
     zip(
-        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, GONE),
-        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "gone"),
+        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING),
+        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "missing"),
         strict=True,
     )
 )
@@ -54,30 +54,7 @@ _STYLE: dict[Any, Any] = {
 }
 MAX_BARS = 40
 MAX_POINTS = 2000  # of one curve: more than a screen shows
-
-
-def over_time(stream: Stream) -> str:
-    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
-    clock = stream.clock
-    stages = [(label, rows) for label, *rows in _GATE_ROWS if any(name in clock.gates for name, *_ in rows)]
-    heights = [3, 3] + [1.6] * len(stages) + [0.8]
-    with mpl.rc_context(_STYLE):
-        figure = Figure((9.6, 0.62 * sum(heights)))
-        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-        for i, name in enumerate(LABEL_NAMES):
-            _values(axes[i], stream, i, name)
-        for axis, (label, rows) in zip(axes[2:], stages, strict=False):
-            _weights(axis, stream, label, rows)
-        for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
-            for axis in axes[:-1]:
-                axis.axvspan(start, stop, color=GONE, alpha=0.2, linewidth=0)
-        _presence(axes[-1], stream)
-        axes[-1].set_xlabel("seconds")
-        axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
-        return _svg(figure, f"over time {stream.name}")
-
-
-_GATE_ROWS = (
+_GATE_CURVES = (  # a title, then column, colour and name of each curve
     ("weight of each modality", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
     (
         "weight of what each learns from the other (cross-attention)",
@@ -85,6 +62,27 @@ _GATE_ROWS = (
         ("audio_cross", AUDIO, "audio"),
     ),
 )
+
+
+def over_time(stream: StreamPredictions) -> str:
+    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
+    clock = stream.clock
+    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, *_ in curves)]
+    heights = [3, 3] + [1.6] * len(panels) + [0.8]
+    with mpl.rc_context(_STYLE):
+        figure = Figure((9.6, 0.62 * sum(heights)))
+        axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+        for i, name in enumerate(LABEL_NAMES):
+            _draw_values(axes[i], stream, i, name)
+        for axis, (title, curves) in zip(axes[2:], panels, strict=False):
+            _draw_weights(axis, stream, title, curves)
+        for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
+            for axis in axes[:-1]:
+                axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
+        _draw_presence(axes[-1], stream)
+        axes[-1].set_xlabel("seconds")
+        axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
+        return _svg(figure, f"over time {stream.name}")
 
 
 def plane(true: NDArray, predicted: NDArray) -> str:
@@ -115,10 +113,10 @@ def per_video(names: Sequence[str], ccc: NDArray) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure((5.4, 0.8 + 0.28 * len(order)))
         axis = figure.subplots()
-        places = np.arange(len(order))
+        y = np.arange(len(order))
         for i, name in enumerate(LABEL_NAMES):
-            axis.barh(places + (i - 0.5) * 0.36, ccc[order, i], 0.32, color=COLOURS[name], label=name)
-        axis.set_yticks(places, [_short(names[i]) for i in order])
+            axis.barh(y + (i - 0.5) * 0.36, ccc[order, i], 0.32, color=COLOURS[name], label=name)
+        axis.set_yticks(y, [_shorten(names[i]) for i in order])
         axis.axvline(0, color=MUTED, linewidth=0.8)
         axis.grid(visible=False, axis="y")
         axis.set(xlabel="CCC", xlim=(min(0.0, float(ccc.min()) - 0.05), 1), ylim=(len(order) - 0.4, -0.6))
@@ -126,40 +124,40 @@ def per_video(names: Sequence[str], ccc: NDArray) -> str:
         return _svg(figure, "per video")
 
 
-def _values(axis: Axes, stream: Stream, column: int, name: str) -> None:
+def _draw_values(axis: Axes, stream: StreamPredictions, column: int, name: str) -> None:
     clock, rows = stream.clock, stream.annotations
-    axis.plot(*_thin(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2, label="annotated")
-    axis.plot(*_thin(clock.times_s, clock.values[:, column]), color=COLOURS[name], label="predicted")
+    axis.plot(*_subsample(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2, label="annotated")
+    axis.plot(*_subsample(clock.times_s, clock.values[:, column]), color=COLOURS[name], label="predicted")
     axis.set(title=name, ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.96), ncols=2, borderaxespad=0)
 
 
-def _weights(axis: Axes, stream: Stream, label: str, rows: Sequence[tuple[str, str, str]]) -> None:
-    for name, colour, title in rows:
-        if name in stream.clock.gates:
-            axis.plot(*_thin(stream.clock.times_s, stream.clock.gates[name]), color=colour, label=title)
-    axis.set(title=label, ylim=(-0.05, 1.05), yticks=(0, 1))
+def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str, str]]) -> None:
+    for column, colour, name in curves:
+        if column in stream.clock.gates:
+            axis.plot(*_subsample(stream.clock.times_s, stream.clock.gates[column]), color=colour, label=name)
+    axis.set(title=title, ylim=(-0.05, 1.05), yticks=(0, 1))
     axis.legend(loc="lower right", bbox_to_anchor=(1, 0.94), ncols=2, borderaxespad=0)
 
 
-def _presence(axis: Axes, stream: Stream) -> None:
+def _draw_presence(axis: Axes, stream: StreamPredictions) -> None:
     clock = stream.clock
-    for place, (ok, colour) in enumerate(((clock.audio_ok, AUDIO), (clock.face_ok, VIDEO))):
+    for row, (ok, colour) in enumerate(((clock.audio_ok, AUDIO), (clock.face_ok, VIDEO))):
         bars = [(start, stop - start) for start, stop in spans(clock.times_s, ok)]
-        axis.broken_barh(bars, (place + 0.2, 0.6), color=colour, linewidth=0)
+        axis.broken_barh(bars, (row + 0.2, 0.6), color=colour, linewidth=0)
     axis.set(yticks=(0.5, 1.5), ylim=(0, 2))
     axis.set_yticklabels(("sound", "face"))
     axis.tick_params(length=0)
     axis.grid(visible=False)
 
 
-def spans(times_s: NDArray, chosen: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Start and end of every run of chosen frames; a frame lasts until the next one."""
+def spans(times_s: NDArray, selected: NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Start and end of every run of selected frames; a frame lasts until the next one."""
     frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.04
-    return [(float(times_s[a]), float(times_s[b - 1]) + frame_s) for a, b in true_runs(chosen)]
+    return [(float(times_s[a]), float(times_s[b - 1]) + frame_s) for a, b in true_runs(selected)]
 
 
-def _thin(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+def _subsample(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
     step = -(-len(x) // MAX_POINTS) if len(x) else 1
     return x[::step], y[::step]
 
@@ -168,7 +166,7 @@ def _transparent(colour: str, alpha: float) -> tuple[float, float, float, float]
     return mpl.colors.to_rgba(colour, alpha)
 
 
-def _short(name: str, width: int = 28) -> str:
+def _shorten(name: str, width: int = 28) -> str:
     short = name if len(name) <= width else f"{name[: width - 9]}…{name[-8:]}"
     return short.replace("$", r"\$")  # it would begin a formula
 

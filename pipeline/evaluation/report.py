@@ -10,47 +10,64 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.evaluation import plots
-from pipeline.evaluation.predictions import Stream
-from pipeline.evaluation.scores import Columns
+from pipeline.evaluation.alignment import Columns
+from pipeline.evaluation.predictions import StreamPredictions
+from pipeline.evaluation.subject import EvaluationKey
 from pipeline.records import LABEL_NAMES
 from pipeline.reports import page
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def render(facts: dict[str, Any], metrics: dict[str, Any], columns: Columns, streams: Sequence[Stream]) -> str:
+def render(
+    evaluation: EvaluationKey,
+    settings: Sequence[tuple[str, str]],
+    metrics: dict[str, Any],
+    columns: Columns,
+    streams: Sequence[StreamPredictions],
+) -> str:
     """The page; the same arguments give the same text.
 
     Args:
-        facts: `run`, `dataset`, `split`, `masked_modality`, and `settings`: pairs of a name and a value.
+        evaluation: what was evaluated.
+        settings: the same in detail: pairs of a name and a text.
         metrics: the content of metrics.json.
         columns: the rows of predictions.parquet.
         streams: every stream of the split.
     """
     scored = [video for video in metrics["by_video"] if video["mean"] is not None]
-    true, predicted = (np.stack([columns[n + suffix] for n in LABEL_NAMES], 1) for suffix in ("", "_pred"))
+    true, predicted = (np.stack([columns[name + suffix] for name in LABEL_NAMES], 1) for suffix in ("", "_pred"))
+    shown = [
+        (title, video, Markup(plots.over_time(stream)))  # noqa: S704 - our own SVG
+        for title, video, stream in _best_median_worst(scored, streams)
+    ]
     return page.render(
         TEMPLATE,
-        {"ccc": in_digits, "share": _share, "interval": _interval},
-        facts=facts,
+        {"ccc": format_ccc, "share": _format_share, "interval": _format_interval},
+        evaluation=evaluation,
+        settings=settings,
         metrics=metrics,
         videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),
         damaged=[video for video in metrics["by_video"] if video["reason"]],
-        shown=[(title, video, Markup(plots.over_time(stream))) for title, video, stream in _picked(scored, streams)],  # noqa: S704 - our own SVG
+        shown=shown,
         gated=any(stream.clock.gates for stream in streams),
         plane=Markup(plots.plane(true, predicted)),  # noqa: S704
         bars=Markup(_bars(scored)),  # noqa: S704
     )
 
 
-def _picked(scored: Sequence[dict[str, Any]], streams: Sequence[Stream]) -> list[tuple[str, dict[str, Any], Stream]]:
-    """The best, the median and the worst video; fewer where there are fewer."""
+def _best_median_worst(
+    scored: Sequence[dict[str, Any]], streams: Sequence[StreamPredictions]
+) -> list[tuple[str, dict[str, Any], StreamPredictions]]:
+    """Title, scores and predictions of the best, the median and the worst video; fewer where there are fewer."""
     ordered = sorted(scored, key=lambda video: -video["mean"])
-    places = dict.fromkeys((0, len(ordered) // 2, len(ordered) - 1)) if ordered else {}
-    titles = dict(zip(places, ("best", "median", "worst") if len(places) == 3 else ("best", "worst"), strict=False))
-    by_key = {(stream.video_id, stream.person): stream for stream in streams}
-    chosen = [(titles[place], ordered[place]) for place in places]
-    return [(title, video, by_key[video["video_id"], video["person"]]) for title, video in chosen]
+    ranks = list(dict.fromkeys((0, len(ordered) // 2, len(ordered) - 1))) if ordered else []
+    titles = ("best", "median", "worst") if len(ranks) == 3 else ("best", "worst")
+    stream_of = {(stream.video_id, stream.person): stream for stream in streams}
+    return [
+        (title, ordered[rank], stream_of[ordered[rank]["video_id"], ordered[rank]["person"]])
+        for title, rank in zip(titles, ranks, strict=False)
+    ]
 
 
 def _bars(scored: Sequence[dict[str, Any]]) -> str:
@@ -60,14 +77,14 @@ def _bars(scored: Sequence[dict[str, Any]]) -> str:
     return plots.per_video(names, np.array([[video[name] for name in LABEL_NAMES] for video in scored]))
 
 
-def _share(part: float, whole: float) -> str:
+def _format_share(part: float, whole: float) -> str:
     return f"{part / whole:.1%}" if whole else "–"
 
 
-def _interval(bounds: Sequence[float]) -> str:
-    return " to ".join(map(in_digits, bounds))
+def _format_interval(bounds: Sequence[float]) -> str:
+    return " to ".join(map(format_ccc, bounds))
 
 
-def in_digits(ccc: float | None) -> str:
+def format_ccc(ccc: float | None) -> str:
     """A CCC as the page shows it."""
     return "–" if ccc is None else f"{ccc:.3f}".replace("-", "−")

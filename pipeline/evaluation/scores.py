@@ -11,23 +11,41 @@ from numpy.typing import NDArray
 
 from iaca_model.loss import concordance
 from iaca_model.metrics import ConcordanceMeter
+from pipeline.evaluation.alignment import Columns
 from pipeline.records import LABEL_NAMES, VideoRow
 
-Columns = dict[str, NDArray]
-Values = dict[str, float | None]
-Kind = Literal["pred", "smoothed"]  # the suffix of a column: as the model says, or smoothed
+CccValues = dict[str, float | None]  # by `valence`, `arousal` and `mean`; None where it is undefined
+Kind = Literal["pred", "smoothed"]  # the suffix of a column: predictions as the model makes them, or smoothed
 NUM_DRAWS, SEED, INTERVAL = 2000, 0, (0.025, 0.975)  # of the bootstrap
+_POWERS = ("sum", "squares")  # of the labels, as columns of videos.parquet
 
 
 def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
-    """The content of metrics.json from the rows of predictions.parquet and the split's rows of videos.parquet.
+    """The scores in metrics.json.
 
-    `pooled` concatenates the frames of all videos, the challenge's convention. `per_video` is the mean over the videos
-    that have a CCC (two scored frames at least), beside the number of those that have none.
-    `pooled_rejected_as_zero` also counts every labelled frame that was lost, in rejected videos and behind a damaged
-    place, as predicted 0; null where the dataset does not hold the sums of its labels. A constant prediction or
-    annotation has CCC 0 by definition; `constant` names the predictions that are. All of this is of predictions as
-    the model makes them; `ccc_smoothed` is what `ccc` is of the smoothed ones, null where there are none.
+    A constant prediction or annotation has CCC 0 by definition. A set of values is `{valence, arousal, mean}`, each a
+    number, or null where fewer than two frames are scored.
+
+    Args:
+        columns: of predictions.parquet.
+        videos: the split's rows of videos.parquet.
+
+    Returns:
+        `ccc`: of the predictions as the model makes them
+            `pooled`: values over the frames of all videos together, the convention of the challenge
+            `pooled_interval`: the bounds of each value, [2.5 %, 97.5 %]; null with fewer than two videos
+            `per_video`: values averaged over the videos that have them, and `undefined`, the number of the others
+            `pooled_rejected_as_zero`: values that also count every lost frame as predicted 0; null where the dataset
+                does not hold the sums of its labels
+        `ccc_smoothed`: the same of the smoothed predictions, null where there are none
+        `frames`: `labelled` frames = `scored` + `lost` (in rejected videos and where a video is damaged); and of the
+            scored ones how many have `face_ok`, `audio_ok`, or neither modality, so that the last prediction before
+            them, or 0, is `filled` in
+        `videos`: `total` = `ok` + `rejected`, and how many have a `scored` frame
+        `constant`: the names of the dimensions whose prediction never changes
+        `by_video`: for each video `video_id`, `person`, `status`, `stage`, `reason`, `detail`, the numbers of
+            `labelled` frames and of scored ones, `frames`, the fractions of these with `face_ok` and `audio_ok`, and
+            its values
     """
     rows = list(videos)
     by_video = [_video(columns, row) for row in rows]
@@ -41,7 +59,7 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
             "lost": labelled - scored,
             "face_ok": int(columns["face_ok"].sum()),
             "audio_ok": int(columns["audio_ok"].sum()),
-            "carried": int((~columns["valid"]).sum()),
+            "filled": int((~columns["valid"]).sum()),
         },
         "videos": {
             "total": len(rows),
@@ -54,7 +72,7 @@ def measure(columns: Columns, videos: Iterable[VideoRow]) -> dict[str, Any]:
     }
 
 
-def pooled_ccc(columns: Columns, kind: Kind) -> Values:
+def pooled_ccc(columns: Columns, kind: Kind) -> CccValues:
     """CCC over all frames of all videos, of raw or of smoothed predictions."""
     return _meter(columns, kind).compute()
 
@@ -70,13 +88,13 @@ def _ccc(columns: Columns, rows: Sequence[VideoRow], kind: Kind) -> dict[str, An
 
 
 def _of_video(columns: Columns, row: VideoRow) -> NDArray[np.bool_]:
-    of_video: NDArray[np.bool_] = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
-    return of_video
+    is_of_video: NDArray[np.bool_] = (columns["video_id"] == row.video_id) & (columns["person"] == row.person)
+    return is_of_video
 
 
-def _meter(columns: Columns, kind: Kind, chosen: NDArray[np.bool_] | slice = slice(None)) -> ConcordanceMeter:
+def _meter(columns: Columns, kind: Kind, selected: NDArray[np.bool_] | slice = slice(None)) -> ConcordanceMeter:
     predicted, true = (
-        np.stack([columns[name + suffix][chosen] for name in LABEL_NAMES], 1) for suffix in (f"_{kind}", "")
+        np.stack([columns[name + suffix][selected] for name in LABEL_NAMES], 1) for suffix in (f"_{kind}", "")
     )
     meter = ConcordanceMeter()
     meter.update(torch.from_numpy(predicted), torch.from_numpy(true), torch.ones(len(true), dtype=torch.bool))
@@ -96,8 +114,8 @@ def _interval(columns: Columns, kind: Kind) -> dict[str, list[float]] | None:
 
 
 def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
-    chosen = _of_video(columns, row)
-    count = int(chosen.sum())
+    is_of_video = _of_video(columns, row)
+    count = int(is_of_video.sum())
     return {
         "video_id": row.video_id,
         "person": row.person,
@@ -107,20 +125,20 @@ def _video(columns: Columns, row: VideoRow) -> dict[str, Any]:
         "detail": row.detail,
         "labelled": row.labelled_frames,
         "frames": count,
-        "face_ok": float(columns["face_ok"][chosen].mean()) if count else 0.0,
-        "audio_ok": float(columns["audio_ok"][chosen].mean()) if count else 0.0,
-        **_meter(columns, "pred", chosen).compute(),
+        "face_ok": float(columns["face_ok"][is_of_video].mean()) if count else 0.0,
+        "audio_ok": float(columns["audio_ok"][is_of_video].mean()) if count else 0.0,
+        **_meter(columns, "pred", is_of_video).compute(),
     }
 
 
-def _mean_over(by_video: Sequence[Values]) -> dict[str, Any]:
-    known = [video for video in by_video if video["mean"] is not None]
+def _mean_over(by_video: Sequence[CccValues]) -> dict[str, Any]:
+    defined = [video for video in by_video if video["mean"] is not None]
     names = (*LABEL_NAMES, "mean")
-    means = {name: float(np.mean([video[name] for video in known])) if known else None for name in names}
-    return {**means, "undefined": len(by_video) - len(known)}
+    means = {name: float(np.mean([video[name] for video in defined])) if defined else None for name in names}
+    return {**means, "undefined": len(by_video) - len(defined)}
 
 
-def _lost_as_zero(scored: ConcordanceMeter, rows: Sequence[VideoRow], lost: int) -> Values | None:
+def _lost_as_zero(scored: ConcordanceMeter, rows: Sequence[VideoRow], lost: int) -> CccValues | None:
     if lost <= 0:
         return scored.compute()
     sums = [[sum(getattr(row, f"{name}_{power}") for row in rows) for name in LABEL_NAMES] for power in _POWERS]
@@ -130,6 +148,3 @@ def _lost_as_zero(scored: ConcordanceMeter, rows: Sequence[VideoRow], lost: int)
     state_62[0] += lost
     state_62[2], state_62[4] = torch.tensor(sums, dtype=torch.float64)
     return ConcordanceMeter.from_state(state_62).compute()
-
-
-_POWERS = ("sum", "squares")

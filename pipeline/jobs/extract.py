@@ -17,6 +17,7 @@ from pipeline.records.features import FeatureOrigin
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
 from pipeline.training import run_record
+from pipeline.training.compatibility import config_for_dataset, run_config_for_dataset
 from pipeline.training.run_record import RunRecord
 
 NUM_RETRIES = 3  # of a shard whose worker died
@@ -64,14 +65,14 @@ def plan_extraction(config: Config, parent: DatasetInfo) -> ExtractionPlan:
         raise UsageError(f"{parent.uri} holds features already; extract those of its parent {parent.features.parent}")
     run_uri = config.extract.run
     if not run_uri:
-        from pipeline.training.feature_extraction import require_weights
+        from pipeline.training.backbone_features import require_published_weights
 
-        require_weights(config)
-        return _plan(config, run_record.on_dataset(config, parent.config), parent, None)
-    record = run_record.read_finished(run_uri)
+        require_published_weights(config)
+        return _plan(config, config_for_dataset(config, parent.config), parent, None)
+    record = run_record.require_record(run_uri)
     if record.features:
         raise UsageError(f"{run_uri} was trained on features and has no backbones; give the run that they came from")
-    trained = run_record.fitted_to(run_record.read_config(run_uri), parent, None)
+    trained = run_config_for_dataset(run_record.read_config(run_uri), None, parent)
     return _plan(config, trained, parent, record)
 
 
@@ -131,9 +132,9 @@ def extract_shards(parent: DatasetInfo, plan: ExtractionPlan, uri: str, pool: Wo
 
 
 def _load_backbones(plan: ExtractionPlan) -> None:
-    from pipeline.training.feature_extraction import backbones_of
+    from pipeline.training.backbone_features import load_backbones
 
-    backbones_of(plan.config, plan.origin, plan.run_uri, plan.step)
+    load_backbones(plan.config, plan.origin, plan.run_uri, plan.step)
 
 
 def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:

@@ -8,24 +8,36 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
+from pipeline.records import SampleRow
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 from pipeline.training import run_record, sampler
+from pipeline.training.compatibility import config_for_dataset, require_features_fit
 from pipeline.training.run_record import RunRecord
 
 if TYPE_CHECKING:
     from ray.train.v2.api.exceptions import TrainingFailedError
 
 POLL_S = 1.0
-PEER_DEATH_S = 3.0  # within which Ray notices that a worker has died
+CRASH_DETECTION_S = 3.0  # within which Ray notices that a worker has died
 NUM_HASHED_AT_ONCE = 8  # shards; on object storage one stream is slow
 RAY_SETTINGS = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainTask:
+    """What each worker of the group trains; Ray Train takes it as a dict."""
+
+    config_json: str
+    dataset_uri: str
+    run_uri: str
 
 
 def run(config: Config) -> JobResult:
@@ -41,78 +53,93 @@ def run(config: Config) -> JobResult:
     if not config.train.dataset:
         raise UsageError("train.dataset is empty; give the URI of a dataset that iaca preprocess made")
     dataset = read_dataset(config.train.dataset)
-    config = run_record.on_dataset(config, dataset.config)
-    run_record.require_features_fit(config, dataset.features)
-    uri = run_record.run_uri(config, dataset.digest)
-    if finished := run_record.read_record(uri):
-        return _result(uri, finished, time.monotonic() - started, skipped=True)
-    rows = read_index(dataset.uri)
-    chosen = {split: sampler.labelled(rows, split, dataset.uri) for split in ("train", "val")}
-    if not run_record.read_attempts(uri):
-        _require_undamaged(dataset, {row.shard for rows_of in chosen.values() for row in rows_of})
-    storage.publish_bytes(config.to_json().encode(), storage.join(uri, run_record.CONFIG))
-    _train_with_ray(config, dataset.uri, uri)
-    done = record_of(config, dataset, uri, {name: len(found) for name, found in chosen.items()})
-    run_record.write_record(uri, done)
-    return _result(uri, done, time.monotonic() - started, skipped=False)
+    config = config_for_dataset(config, dataset.config)
+    require_features_fit(config, dataset.features)
+    run_uri = run_record.run_uri(config, dataset.digest)
+    if finished := run_record.read_record(run_uri):
+        return _result(run_uri, finished, time.monotonic() - started, skipped=True)
+    rows_by_split = labelled_rows_by_split(dataset.uri)
+    if run_record.count_attempts(run_uri) == 0:
+        _require_undamaged(dataset, {row.shard for rows in rows_by_split.values() for row in rows})
+    run_record.write_config(run_uri, config)
+    _train_with_ray(config, TrainTask(config.to_json(), dataset.uri, run_uri))
+    num_segments = {split: len(rows) for split, rows in rows_by_split.items()}
+    record = record_of_trained(config, dataset, run_uri, num_segments)
+    run_record.write_record(run_uri, record)
+    return _result(run_uri, record, time.monotonic() - started, skipped=False)
+
+
+def labelled_rows_by_split(dataset_uri: str) -> dict[str, list[SampleRow]]:
+    """The labelled samples of the train and the val split of a dataset.
+
+    Raises:
+        UsageError: a split has none.
+    """
+    rows = read_index(dataset_uri)
+    return {split: sampler.labelled_rows(rows, split, dataset_uri) for split in ("train", "val")}
 
 
 def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
-    """Hash the shards that a new run is going to read: the loader's range reads cannot tell a flipped bit."""
+    """Hash the shards that a new run is going to read: the loader's range reads cannot notice a flipped bit."""
     used = [shard for shard in dataset.shards if f"{shard.name}.tar" in files]
     with ThreadPoolExecutor(NUM_HASHED_AT_ONCE) as threads:
-        found = threads.map(lambda shard: shards.sha256_of_uri(shards.shard_uri(dataset.uri, shard.name)), used)
-        for done, (shard, digest) in enumerate(zip(used, found, strict=True), start=1):
-            emit(Progress("check", done, len(used), "shards", shard.name))
-            if digest != shard.sha256:
+        hashes = threads.map(lambda shard: shards.sha256_of_uri(shards.shard_uri(dataset.uri, shard.name)), used)
+        for num_done, (shard, sha256) in enumerate(zip(used, hashes, strict=True), start=1):
+            emit(Progress("check", num_done, len(used), "shards", shard.name))
+            if sha256 != shard.sha256:
                 raise DatasetError(
-                    f"{shards.shard_uri(dataset.uri, shard.name)} has sha256 {digest}, dataset.json says "
+                    f"{shards.shard_uri(dataset.uri, shard.name)} has sha256 {sha256}, dataset.json says "
                     f"{shard.sha256}; iaca verify {dataset.uri} says what else is damaged"
                 )
 
 
-def _train_with_ray(config: Config, dataset_uri: str, uri: str) -> None:
+def _train_with_ray(config: Config, task: TrainTask) -> None:
     os.environ.update(RAY_SETTINGS)
     job_process.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
 
     try:
-        with _epochs_followed(uri, config.train.epochs):
-            _fit_until_done(config, dataset_uri, uri)
+        with report_epochs(task.run_uri, config.train.epochs):
+            _train_despite_crashes(config, task)
     finally:
         ray.shutdown()
 
 
-def _fit_until_done(config: Config, dataset_uri: str, uri: str) -> None:
-    """Trainer again after a worker died, up to `train.max_failures` times; what a worker raised would come again."""
+def _train_despite_crashes(config: Config, task: TrainTask) -> None:
+    """Train to the end, starting again up to `train.max_failures` times after a worker crashed.
+
+    An exception that a worker's own code raised ends the job: another attempt would raise it, too.
+    """
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    for num_left in reversed(range(config.train.max_failures + 1)):
+    num_crashes = 0
+    while True:
         try:
-            _fit(config, dataset_uri, uri)
+            _run_worker_group(config, task)
         except TrainingFailedError as error:
-            if not (num_left and _is_death(error)):
-                raise _explained(error) from error
-            print(f"{_why(error)}; going on from the newest checkpoint", flush=True)
+            if num_crashes == config.train.max_failures or not _is_worker_crash(error):
+                raise _error_of_job(error) from error
+            num_crashes += 1
+            print(f"{_message_of_worker(error)}; going on from the newest checkpoint", flush=True)
         else:
             return
 
 
-def _fit(config: Config, dataset_uri: str, uri: str) -> None:
+def _run_worker_group(config: Config, task: TrainTask) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    filesystem, path = storage.arrow_filesystem(uri)
+    filesystem, path = storage.arrow_filesystem(task.run_uri)
     TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.to_json(), "dataset_uri": dataset_uri, "run_uri": uri},
+        train_loop_config=asdict(task),
         scaling_config=ScalingConfig(num_workers=config.train.num_workers, use_gpu=config.train.use_gpu),
         run_config=RunConfig(name="ray", storage_path=path, storage_filesystem=filesystem),
     ).fit()
 
 
-def train_worker(settings: dict[str, str]) -> None:
-    """What each worker of the group does; Ray Train calls it."""
+def train_worker(task_fields: dict[str, str]) -> None:
+    """What each worker of the group does; Ray Train calls it with the fields of a TrainTask."""
     import ray.train
     import ray.train.torch
     import torch
@@ -120,85 +147,111 @@ def train_worker(settings: dict[str, str]) -> None:
     from pipeline.training.ranks import Ranks
     from pipeline.training.trainer import Trainer, TrainPlan
 
+    task = TrainTask(**task_fields)
     context = ray.train.get_context()
-    config = Config.model_validate_json(settings["config"])
     # The same number of threads gives the same sums.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     torch.use_deterministic_algorithms(True, warn_only=True)
-    rows = read_index(settings["dataset_uri"])
-    chosen = [sampler.labelled(rows, split, settings["dataset_uri"]) for split in ("train", "val")]
+    rows_by_split = labelled_rows_by_split(task.dataset_uri)
     ranks = Ranks(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    attempt = run_record.count_attempt(settings["run_uri"]) if ranks.rank == 0 else 0
-    features = read_dataset(settings["dataset_uri"]).features
-    plan = TrainPlan(config, settings["dataset_uri"], settings["run_uri"], chosen[0], chosen[1], features)
+    attempt = run_record.start_attempt(task.run_uri) if ranks.rank == 0 else 0
+    plan = TrainPlan(
+        config=Config.model_validate_json(task.config_json),
+        dataset_uri=task.dataset_uri,
+        run_uri=task.run_uri,
+        train_rows=rows_by_split["train"],
+        val_rows=rows_by_split["val"],
+        features=read_dataset(task.dataset_uri).features,
+    )
     try:
         Trainer(plan, ranks, wrap=ray.train.torch.prepare_model).run(attempt, after_epoch=ray.train.report)
     except RuntimeError:
-        if ranks.world_size > 1:  # perhaps the complaint of one whose peer died: let Ray see that first
-            time.sleep(PEER_DEATH_S)
+        if ranks.world_size > 1:  # perhaps because another worker crashed: let Ray notice that first
+            time.sleep(CRASH_DETECTION_S)
         raise
 
 
-def record_of(config: Config, dataset: DatasetInfo, uri: str, segments: dict[str, int]) -> RunRecord:
-    """What `run.json` says of the run at `uri`, whose last epoch is done; `segments` are counted by split."""
+def record_of_trained(config: Config, dataset: DatasetInfo, run_uri: str, num_segments: dict[str, int]) -> RunRecord:
+    """The record of the run at `run_uri`, whose last epoch is done.
+
+    Args:
+        config: of the run.
+        dataset: the one it was trained on.
+        run_uri: where its checkpoints are.
+        num_segments: by split.
+    """
     from pipeline.training import checkpoint
 
-    newest, _ = checkpoint.load_newest(uri)
-    assert newest is not None, f"{uri} has no checkpoint after training"
-    progress = newest.progress
-    assert progress.best_ccc is not None
+    newest, _ = checkpoint.load_newest(run_uri)
+    assert newest is not None, f"{run_uri} has no checkpoint after training"
+    state = newest.state
+    assert state.best_ccc is not None
     counts = {
-        **{f"{split}_segments": count for split, count in segments.items()},
+        **{f"{split}_segments": count for split, count in num_segments.items()},
         "parameters": sum(tensor.numel() for tensor in newest.model.values()),
-        "unreadable_samples": progress.num_bad,
+        "unreadable_samples": state.num_unreadable,
         "workers": config.train.num_workers,
     }
-    weights = checkpoint.weights_sha256(uri, progress.best_step)
-    done = (progress.best_step, progress.best_ccc, weights, progress.step, progress.epoch)
-    attempts = run_record.read_attempts(uri)
-    return RunRecord(config.name, dataset.uri, dataset.digest, *done, attempts, counts, dataset.features)
+    return RunRecord(
+        name=config.name,
+        dataset_uri=dataset.uri,
+        dataset_digest=dataset.digest,
+        best_step=state.best_step,
+        best_ccc=state.best_ccc,
+        weights_sha256=checkpoint.weights_sha256(run_uri, state.best_step),
+        num_steps=state.step,
+        num_epochs=state.epochs_done,
+        attempts=run_record.count_attempts(run_uri),
+        counts=counts,
+        features=dataset.features,
+    )
 
 
-def _result(uri: str, done: RunRecord, seconds: float, *, skipped: bool) -> JobResult:
-    counts = {"val_ccc_mean": done.best_ccc, "epochs": done.num_epochs, "steps": done.num_steps}
-    lines = [f"validation CCC {done.best_ccc:.3f} at step {done.best_step}, after {done.num_epochs} epochs"]
-    if bad := done.counts.get("unreadable_samples"):
-        lines.append(f"{bad} reads of samples failed; the workers' log names them")
-    if done.attempts > 1:
-        lines.append(f"it was started {done.attempts} times, each time from the newest checkpoint")
-    return JobResult("train", uri, skipped, seconds, {**counts, "attempts": done.attempts}, tuple(lines))
+def _result(run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -> JobResult:
+    counts = {
+        "val_ccc_mean": record.best_ccc,
+        "epochs": record.num_epochs,
+        "steps": record.num_steps,
+        "attempts": record.attempts,
+    }
+    lines = [f"validation CCC {record.best_ccc:.3f} at step {record.best_step}, after {record.num_epochs} epochs"]
+    if num_unreadable := record.counts.get("unreadable_samples"):
+        lines.append(f"{num_unreadable} reads of samples failed; the workers' log names them")
+    if record.attempts > 1:
+        lines.append(f"it was started {record.attempts} times, each time from the newest checkpoint")
+    return JobResult("train", run_uri, skipped, seconds, counts, tuple(lines))
 
 
-def _is_death(error: TrainingFailedError) -> bool:
-    """Whether a worker was lost: then Ray has words for it, while what a worker raised arrives as it was."""
+def _is_worker_crash(error: TrainingFailedError) -> bool:
+    """Whether a worker was lost: then the failure is one of Ray's errors, otherwise what the worker's code raised."""
     from ray.exceptions import RayError
     from ray.train.v2.api.exceptions import RayTrainError
 
     return any(isinstance(failure, RayError | RayTrainError) for failure in _failures(error).values())
 
 
-def _explained(error: TrainingFailedError) -> Exception:
-    usage = any(isinstance(failure, UsageError) for failure in _failures(error).values())
-    return (UsageError if usage else RuntimeError)(_why(error))
+def _error_of_job(error: TrainingFailedError) -> Exception:
+    is_usage = any(isinstance(failure, UsageError) for failure in _failures(error).values())
+    return (UsageError if is_usage else RuntimeError)(_message_of_worker(error))
 
 
-def _why(error: TrainingFailedError) -> str:
-    """The first worker's own words: Ray's message is its whole traceback."""
-    failures = _failures(error)
-    rank, first = min(failures.items())
-    return f"training failed on worker {rank}: {job_process.message_of(first)}"
+def _message_of_worker(error: TrainingFailedError) -> str:
+    """The first failed worker's message; that of `error` is its whole traceback."""
+    rank, failure = min(_failures(error).items())
+    return f"training failed on worker {rank}: {job_process.message_of(failure)}"
 
 
 def _failures(error: TrainingFailedError) -> dict[int, Exception]:
+    """Exceptions by rank."""
     return getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
 
 
 @contextmanager
-def _epochs_followed(uri: str, num_epochs: int) -> Iterator[None]:
+def report_epochs(run_uri: str, num_epochs: int) -> Iterator[None]:
     """Report each epoch while the body runs: the workers' own output does not reach this process."""
     over = threading.Event()
-    thread = threading.Thread(target=_follow, args=(uri, num_epochs, over), daemon=True)
+    thread = threading.Thread(target=_poll_history, args=(run_uri, num_epochs, over), daemon=True)
     thread.start()
     try:
         yield
@@ -207,22 +260,21 @@ def _epochs_followed(uri: str, num_epochs: int) -> Iterator[None]:
         thread.join()
 
 
-def _follow(uri: str, num_epochs: int, over: threading.Event) -> None:
+def _poll_history(run_uri: str, num_epochs: int, over: threading.Event) -> None:
     from pipeline.training.history import read_rows
 
-    told = 0
-    while True:
-        last_look = over.wait(POLL_S)
+    num_reported = 0
+    is_last = False
+    while not is_last:
+        is_last = over.wait(POLL_S)
         try:
-            epochs = [row for row in read_rows(uri) if "val_ccc_mean" in row]
-        except OSError:  # the next look may come through; training itself says so when its storage is gone
+            epochs = [row for row in read_rows(run_uri) if "val_ccc_mean" in row]
+        except OSError:  # the next poll may succeed; if storage is gone for good, training itself fails
             epochs = []
-        for row in epochs[told:]:
-            note = f"validation CCC {row['val_ccc_mean']:.3f}, loss {row['train_loss']:.3f}"
-            emit(Progress("train", row["epoch"], num_epochs, "epochs", note))
-        told = max(told, len(epochs))
-        if last_look:
-            return
+        for row in epochs[num_reported:]:
+            message = f"validation CCC {row['val_ccc_mean']:.3f}, loss {row['train_loss']:.3f}"
+            emit(Progress("train", row["epoch"], num_epochs, "epochs", message))
+        num_reported = max(num_reported, len(epochs))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-FRAME = Path(__file__).with_name("page.html")  # head, colours and look; pages fill its blocks
+FRAME = Path(__file__).with_name("page.html")  # head, colours and style; pages fill its blocks
 
 
 def render(template: Path, filters: dict[str, Callable[..., str]] | None = None, **values: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline import storage
 
 METRICS = "metrics.jsonl"
-Row = dict[str, Any]
+Row = dict[str, Any]  # `step`, and numbers by name
 
 
 def read_rows(run_uri: str) -> list[Row]:
@@ -22,21 +22,8 @@ def read_rows(run_uri: str) -> list[Row]:
         return []
 
 
-class NoHistory:
-    """What the ranks beside the first one note: nothing."""
-
-    def __enter__(self) -> NoHistory:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def add(self, row: Row) -> None:
-        """Forget the row."""
-
-
 class History:
-    """Rows with a `step` and numbers; what was noted after the step that a run resumes from is forgotten.
+    """The rows of a run, written by its first rank; a resumed run drops the rows after the step it resumes from.
 
     Both files are published whole, before the checkpoint of the same step, so that they never lag behind it.
     """
@@ -62,14 +49,14 @@ class History:
         self._folder.cleanup()
 
     def add(self, row: Row) -> None:
-        """Note one row; numbers other than the step and the epoch become TensorBoard curves."""
+        """Append one row; all its numbers but the step and the epoch become TensorBoard curves."""
         self._rows.append(row)
         for name, value in row.items():
             if name not in ("step", "epoch") and isinstance(value, int | float):
                 self._events.add_scalar(name, value, row["step"])
 
     def publish(self) -> None:
-        """Write both files as they stand."""
+        """Write both files with all rows so far."""
         lines = "".join(json.dumps(row) + "\n" for row in self._rows)
         storage.publish_bytes(lines.encode(), storage.join(self._run_uri, METRICS))
         self._events.flush()

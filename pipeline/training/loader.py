@@ -6,21 +6,18 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from itertools import islice
 
-import numpy as np
-import torch
-
-from iaca_model.batch import AnyBatch, Batch, FeatureBatch
+from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
 from pipeline.config.sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
-from pipeline.training import sequences
-from pipeline.training.sampler import SegmentSample, part
-from pipeline.training.sequences import FeatureSequences, Sequences
+from pipeline.training.ranks import Ranks
+from pipeline.training.sampler import SegmentSample, part_of_rank
+from pipeline.training.sequences import concatenate, cut, masked
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +26,7 @@ def read_segment(dataset_uri: str, row: SampleRow) -> Segment:
     """One sample by a range read of its shard.
 
     Raises:
-        SampleError: the bytes at that place are not the sample that the index promises.
+        SampleError: the bytes at that offset are not the sample that the index promises.
         OSError: they cannot be read.
     """
     shard_uri = storage.join(dataset_uri, "shards", row.shard)
@@ -42,20 +39,18 @@ def read_segment(dataset_uri: str, row: SampleRow) -> Segment:
     return segment
 
 
-Cut = Sequences | FeatureSequences
+@dataclass(frozen=True, slots=True)
+class _PendingBatch:
+    """A rank's part of a global batch whose samples are being read."""
 
-
-def to_batch(parts: Sequence[Cut]) -> AnyBatch:
-    """Sequences of one kind, one after another, as a batch of that kind."""
-    kind = type(parts[0])
-    joined = {field.name: np.concatenate([getattr(p, field.name) for p in parts]) for field in fields(kind)}
-    tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
-    return FeatureBatch(**tensors) if kind is FeatureSequences else Batch(**tensors)
+    samples: list[SegmentSample]
+    futures: list[Future[AnyBatch]]  # the sequences of each sample
+    num_padding: int  # masked sequences after them
 
 
 @dataclass
 class Loader:
-    """Batches of one rank, in the order they are asked for; counts what cannot be read.
+    """Batches of one rank, in the order of the global batches; counts what cannot be read.
 
     An unreadable sample becomes masked sequences, so that every rank takes the same number of steps.
     """
@@ -63,15 +58,14 @@ class Loader:
     dataset_uri: str
     view: SequenceConfig
     spec: InputSpec | FeatureSpec
-    rank: int = 0
-    world_size: int = 1
+    ranks: Ranks = field(default_factory=Ranks)
     num_threads: int = 2
     num_ahead: int = 2  # batches read ahead
     max_bad_samples: int = 20  # unreadable in a row before it stops
-    num_bad: int = 0
+    num_unreadable: int = field(default=0, init=False)  # samples so far; the caller may reset it
 
     def __post_init__(self) -> None:
-        self._bad_in_a_row = 0
+        self._num_unreadable_in_a_row = 0
 
     def read(self, global_batches: Iterable[Sequence[SegmentSample]]) -> Iterator[AnyBatch]:
         """This rank's part of each global batch, padded with masked sequences to the length of the longest part.
@@ -79,39 +73,43 @@ class Loader:
         Raises:
             RuntimeError: more than `max_bad_samples` samples in a row could not be read.
         """
-        waiting: deque[tuple[list[Future[Cut]], list[SegmentSample], int]] = deque()
+        pending: deque[_PendingBatch] = deque()
         remaining = iter(global_batches)
         with ThreadPoolExecutor(self.num_threads, thread_name_prefix="loader") as threads:
             try:
                 while True:
-                    for batch in islice(remaining, self.num_ahead + 1 - len(waiting)):
-                        samples, padding = part(batch, self.rank, self.world_size)
-                        waiting.append(([threads.submit(self._cut, sample) for sample in samples], samples, padding))
-                    if not waiting:
+                    for global_batch in islice(remaining, self.num_ahead + 1 - len(pending)):
+                        samples, num_padding = part_of_rank(global_batch, self.ranks.rank, self.ranks.world_size)
+                        futures = [threads.submit(self._read_sequences, sample) for sample in samples]
+                        pending.append(_PendingBatch(samples, futures, num_padding))
+                    if not pending:
                         return
-                    yield self._collect(*waiting.popleft())
+                    yield self._assemble(pending.popleft())
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
 
-    def _cut(self, sample: SegmentSample) -> Cut:
-        return sequences.cut(read_segment(self.dataset_uri, sample.row), sample.phases, self.view, self.spec)
+    def _read_sequences(self, sample: SegmentSample) -> AnyBatch:
+        return cut(read_segment(self.dataset_uri, sample.row), sample.phases, self.view, self.spec)
 
-    def _collect(self, futures: list[Future[Cut]], samples: list[SegmentSample], padding: int) -> AnyBatch:
-        parts = [self._result(future, sample) for future, sample in zip(futures, samples, strict=True)]
-        return to_batch([*parts, sequences.masked(padding, self.spec)])
+    def _assemble(self, pending: _PendingBatch) -> AnyBatch:
+        sequences = [
+            self._read_or_masked(sample, future)
+            for sample, future in zip(pending.samples, pending.futures, strict=True)
+        ]
+        return concatenate([*sequences, masked(pending.num_padding, self.spec)])
 
-    def _result(self, future: Future[Cut], sample: SegmentSample) -> Cut:
+    def _read_or_masked(self, sample: SegmentSample, future: Future[AnyBatch]) -> AnyBatch:
         try:
-            part = future.result()
+            sequences = future.result()
         except (SampleError, OSError) as error:
-            self.num_bad += 1
-            self._bad_in_a_row += 1
+            self.num_unreadable += 1
+            self._num_unreadable_in_a_row += 1
             log.warning("sample %s left out: %s", sample.row.key, error)
-            if self._bad_in_a_row > self.max_bad_samples:
+            if self._num_unreadable_in_a_row > self.max_bad_samples:
                 raise RuntimeError(
-                    f"{self._bad_in_a_row} samples in a row cannot be read (train.max_bad_samples is "
+                    f"{self._num_unreadable_in_a_row} samples in a row cannot be read (train.max_bad_samples is "
                     f"{self.max_bad_samples}); the last one, {sample.row.key}: {error}"
                 ) from error
-            return sequences.masked(len(sample.phases), self.spec)
-        self._bad_in_a_row = 0
-        return part
+            return masked(len(sample.phases), self.spec)
+        self._num_unreadable_in_a_row = 0
+        return sequences

@@ -1,4 +1,4 @@
-"""The processes that train together, as the loss and the metric need them."""
+"""The processes that train together, and the sums and copies that they exchange."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process among `world_size`; a single one needs no process group."""
+    """This process among `world_size`; a single one needs no process group, and gets its own tensors back."""
 
     rank: int = 0
     world_size: int = 1
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
 
-    def total(self, own: Tensor) -> Tensor:
-        """The sum of every rank's tensor, on the CPU, the same everywhere."""
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        """The sum of every rank's tensor, the same on every rank, on the device of `tensor`."""
         if self.world_size == 1:
-            return own
-        everyone = own.detach().to(self.device, copy=True)
-        torch.distributed.all_reduce(everyone)
-        return everyone.to(own.device)
+            return tensor
+        total = tensor.detach().to(self.device, copy=True)
+        torch.distributed.all_reduce(total)
+        return total.to(tensor.device)
 
-    def from_first(self, own: Tensor) -> Tensor:
-        """Rank 0's tensor, everywhere."""
+    def broadcast_from_first(self, tensor: Tensor) -> Tensor:
+        """Rank 0's tensor on every rank, on the device of `tensor`."""
         if self.world_size == 1:
-            return own
-        first = own.detach().to(self.device, copy=True)
+            return tensor
+        first = tensor.detach().to(self.device, copy=True)
         torch.distributed.broadcast(first, src=0)
-        return first.to(own.device)
+        return first.to(tensor.device)
 
-    def reduce(self, sums: Tensor) -> Tensor:
-        """The sum of every rank's sums that keeps this rank's gradient, as `concordance_loss` asks for it."""
+    def all_reduce_with_gradient(self, sums: Tensor) -> Tensor:
+        """The sum of every rank's sums that keeps this rank's gradient; the `reduce` of `concordance_loss`."""
         if self.world_size == 1:
             return sums
-        others = sums.detach().clone()
-        torch.distributed.all_reduce(others)
-        return sums + (others - sums.detach())
+        total = sums.detach().clone()
+        torch.distributed.all_reduce(total)
+        return sums + (total - sums.detach())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,64 +18,69 @@ from iaca_model.train_step import build_optimizer, cosine_schedule, evaluate, ma
 from pipeline.config import Config
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
-from pipeline.training import checkpoint, published_weights, run_record, sampler
-from pipeline.training.checkpoint import Checkpoint, Progress
-from pipeline.training.history import History, NoHistory
+from pipeline.training import checkpoint, run_record, sampler
+from pipeline.training.checkpoint import Checkpoint, TrainingState
+from pipeline.training.compatibility import spec_of
+from pipeline.training.history import History
 from pipeline.training.loader import Loader
+from pipeline.training.published_weights import load_published_weights
 from pipeline.training.ranks import Ranks
+from pipeline.training.sampler import SegmentSample
 
 
 @dataclass(frozen=True, slots=True)
 class TrainPlan:
     """What is trained on what; the same on every rank and in every attempt."""
 
-    config: Config  # with the dataset's own media, sound and segments
+    config: Config  # with the dataset's own media, faces, sound and segments
     dataset_uri: str
     run_uri: str
     train_rows: Sequence[SampleRow]
     val_rows: Sequence[SampleRow]
-    features: FeatureOrigin | None = None  # where the dataset holds features: then the backbones are no part of it
+    features: FeatureOrigin | None = None  # of a dataset of features; None: crops and sound
 
 
 class Trainer:
     """One rank's part in a run, from the newest checkpoint on.
 
-    Noise (dropout, hidden spans) is drawn anew for each step from (seed, step, rank), so that a resumed run equals an
+    Noise (dropout, masked spans) is drawn anew for each step from (seed, step, rank), so that a resumed run equals an
     undisturbed one without any generator's state in its checkpoints.
     """
 
     def __init__(self, plan: TrainPlan, ranks: Ranks, wrap: Callable[[nn.Module], nn.Module] | None = None) -> None:
-        self.plan, self.ranks, self.train = plan, ranks, plan.config.train
-        found, self.passed_over = checkpoint.load_newest(plan.run_uri)
-        torch.manual_seed(self.train.seed)
-        spec = run_record.spec_of(plan.config, plan.features)
-        self._bare = model_of(spec, plan.config.model)
-        if found:
-            self._bare.load_state_dict(found.model)
-        elif isinstance(self._bare, EmotionModel):
-            published_weights.start_from(self._bare, plan.config.weights)
-        self._model = wrap(self._bare) if wrap else self._bare
+        self.plan, self.ranks, self._settings = plan, ranks, plan.config.train
+        newest, self.damaged_checkpoints = checkpoint.load_newest(plan.run_uri)
+        torch.manual_seed(self._settings.seed)
+        spec = spec_of(plan.config, plan.features)
+        self._unwrapped = model_of(spec, plan.config.model)
+        if newest:
+            self._unwrapped.load_state_dict(newest.model)
+        elif isinstance(self._unwrapped, EmotionModel):
+            load_published_weights(self._unwrapped, plan.config.weights)
+        self._model = wrap(self._unwrapped) if wrap else self._unwrapped
         self._optimizer = build_optimizer(
-            self._model, learning_rate=self.train.learning_rate, weight_decay=self.train.weight_decay
+            self._model, learning_rate=self._settings.learning_rate, weight_decay=self._settings.weight_decay
         )
-        if found:
-            self._optimizer.load_state_dict(found.optimizer)
-        self.progress = found.progress if found else Progress()
+        if newest:
+            self._optimizer.load_state_dict(newest.optimizer)
+        self.state = newest.state if newest else TrainingState()
         self._attempt = 1
-        view, limits = plan.config.sequence, {"max_bad_samples": self.train.max_bad_samples}
-        self._loader = Loader(plan.dataset_uri, view, spec, ranks.rank, ranks.world_size, **limits)
-        self.num_steps = self.train.epochs * len(self._batches(epoch=0))
+        self._loader = Loader(
+            plan.dataset_uri, plan.config.sequence, spec, ranks, max_bad_samples=self._settings.max_bad_samples
+        )
+        self.num_steps = self._settings.epochs * len(self._training_batches(epoch=0))
 
     @property
     def is_over(self) -> bool:
-        """Whether every epoch is done, or `patience` of them brought nothing better."""
-        return self.progress.epoch >= self.train.epochs or self.progress.epochs_since_best >= self.train.patience
+        """Whether every epoch is done, or the last `patience` epochs were no better than the best one."""
+        state = self.state
+        return state.epochs_done >= self._settings.epochs or state.epochs_since_best >= self._settings.patience
 
-    def run(self, attempt: int = 1, after_epoch: Callable[[dict[str, float]], None] | None = None) -> Progress:
+    def run(self, attempt: int = 1, after_epoch: Callable[[dict[str, float]], None] | None = None) -> TrainingState:
         """Train to the end.
 
         Args:
-            attempt: noted in the history; a later one of the same run supersedes it.
+            attempt: its number, for the history; a later attempt of the same run supersedes it.
             after_epoch: called on every rank with the epoch's measurements, e.g. to report them.
 
         Raises:
@@ -82,94 +88,116 @@ class Trainer:
             SupersededError: training of this run was started again meanwhile.
             RuntimeError: too many samples in a row cannot be read, or validation has nothing to score.
         """
-        writes, self._attempt = self.ranks.rank == 0, attempt
-        with History(self.plan.run_uri, self.progress.step) if writes else NoHistory() as history:
-            history.add({"step": self.progress.step, "attempt": attempt, "passed_over": self.passed_over})
+        self._attempt = attempt
+        is_first_rank = self.ranks.rank == 0
+        with History(self.plan.run_uri, self.state.step) if is_first_rank else nullcontext() as history:
+            if history:
+                damaged = self.damaged_checkpoints
+                history.add({"step": self.state.step, "attempt": attempt, "damaged_checkpoints": damaged})
             while not self.is_over:
-                measured = self._epoch(history)
+                measurements = self._train_epoch(history)
                 if after_epoch:
-                    after_epoch(measured)
-            if writes:
-                self._publish_best()
-        return self.progress
+                    after_epoch(measurements)
+        if is_first_rank:
+            self._write_best()
+        return self.state
 
-    def _epoch(self, history: History | NoHistory) -> dict[str, float]:
+    def _train_epoch(self, history: History | None) -> dict[str, float]:
+        """One epoch, or the rest of it, then validation and a checkpoint; only the first rank has a history."""
         started = time.monotonic()
-        batches = self._batches(self.progress.epoch)
-        for batch in self._loader.read(batches[self.progress.batch :]):
-            self._step(batch, history)
-            if self.progress.step % self.train.checkpoint_every_steps == 0 and self.progress.batch < len(batches):
+        batches = self._training_batches(self.state.epochs_done)
+        for batch in self._loader.read(batches[self.state.batches_done :]):
+            self._train_batch(batch, history)
+            is_due = self.state.step % self._settings.checkpoint_every_steps == 0
+            if history and is_due and self.state.batches_done < len(batches):
                 self._save(history)
         ccc = self._validate()
-        num_bad = int(self.ranks.total(torch.tensor(self._loader.num_bad)).item())
-        self._loader.num_bad = 0
-        epoch, loss = self.progress.epoch + 1, self.progress.loss_sum / self.progress.batch
-        done = replace(self.progress, epoch=epoch, batch=0, loss_sum=0.0, num_bad=self.progress.num_bad + num_bad)
-        self.progress = checkpoint.with_best(done, ccc["mean"])
-        measured = {"epoch": epoch, "train_loss": loss, **{f"val_ccc_{name}": value for name, value in ccc.items()}}
-        history.add({"step": self.progress.step, **measured, "seconds": round(time.monotonic() - started, 3)})
-        self._save(history)
-        return measured
+        num_unreadable = int(self.ranks.all_reduce_sum(torch.tensor(self._loader.num_unreadable)).item())
+        self._loader.num_unreadable = 0
+        epoch, train_loss = self.state.epochs_done + 1, self.state.loss_sum / self.state.batches_done
+        self.state = replace(
+            self.state,
+            epochs_done=epoch,
+            batches_done=0,
+            loss_sum=0.0,
+            num_unreadable=self.state.num_unreadable + num_unreadable,
+        ).after_validation(ccc["mean"])
+        measurements = {
+            "epoch": epoch,
+            "train_loss": train_loss,
+            **{f"val_ccc_{name}": value for name, value in ccc.items()},
+        }
+        if history:
+            seconds = round(time.monotonic() - started, 3)
+            history.add({"step": self.state.step, **measurements, "seconds": seconds})
+            self._save(history)
+        return measurements
 
-    def _step(self, batch: AnyBatch, history: History | NoHistory) -> None:
-        step, train = self.progress.step, self.train
-        noise = np.random.SeedSequence([train.seed, step, self.ranks.rank]).generate_state(2)
-        torch.manual_seed(int(noise[0]))
-        generator = torch.Generator().manual_seed(int(noise[1]))
-        share = cosine_schedule(
-            step, num_steps=self.num_steps, num_warmup=round(train.warmup_fraction * self.num_steps)
+    def _train_batch(self, batch: AnyBatch, history: History | None) -> None:
+        settings, state = self._settings, self.state
+        seeds = np.random.SeedSequence([settings.seed, state.step, self.ranks.rank]).generate_state(2)
+        torch.manual_seed(int(seeds[0]))  # dropout
+        generator = torch.Generator().manual_seed(int(seeds[1]))
+        num_warmup = round(settings.warmup_fraction * self.num_steps)
+        learning_rate = settings.learning_rate * cosine_schedule(
+            state.step, num_steps=self.num_steps, num_warmup=num_warmup
         )
-        set_learning_rate(self._optimizer, train.learning_rate * share)
-        batch = mask_spans(batch, train.drop_modality, generator)
+        set_learning_rate(self._optimizer, learning_rate)
         loss = train_step(
             self._model,
-            batch,
+            mask_spans(batch, settings.drop_modality, generator),
             self._optimizer,
-            clip_norm=train.clip_norm,
-            precision=train.precision,
-            reduce=self.ranks.reduce,
+            clip_norm=settings.clip_norm,
+            precision=settings.precision,
+            reduce=self.ranks.all_reduce_with_gradient,
             world_size=self.ranks.world_size,
         )
-        now = self.progress
-        self.progress = replace(now, step=step + 1, batch=now.batch + 1, loss_sum=now.loss_sum + loss)
-        row = {"step": step + 1, "epoch": now.epoch + 1, "loss": loss, "learning_rate": train.learning_rate * share}
-        history.add(row)
+        self.state = replace(
+            state, step=state.step + 1, batches_done=state.batches_done + 1, loss_sum=state.loss_sum + loss
+        )
+        if history:
+            epoch = state.epochs_done + 1
+            history.add({"step": self.state.step, "epoch": epoch, "loss": loss, "learning_rate": learning_rate})
 
-    def _batches(self, epoch: int) -> list[list[sampler.SegmentSample]]:
-        train = self.train
-        stride = self.plan.config.sequence.subclip_stride
-        spread = {"stride": stride, "num_phases": train.phases_per_segment}
-        samples = sampler.training_samples(self.plan.train_rows, **spread, seed=train.seed, epoch=epoch)
-        return sampler.batches(samples, train.batch_size)
+    def _training_batches(self, epoch: int) -> list[list[SegmentSample]]:
+        samples = sampler.training_samples(
+            self.plan.train_rows,
+            stride=self.plan.config.sequence.subclip_stride,
+            num_phases=self._settings.phases_per_segment,
+            seed=self._settings.seed,
+            epoch=epoch,
+        )
+        return sampler.batches(samples, self._settings.batch_size)
 
     def _validate(self) -> dict[str, float]:
         """CCC over all ranks, at the same `phases_per_segment` evenly spaced phases of every segment each time."""
-        spread = {"stride": self.plan.config.sequence.subclip_stride, "num_phases": self.train.phases_per_segment}
-        batches = sampler.batches(sampler.validation_samples(self.plan.val_rows, **spread), self.train.batch_size)
-        for buffer in self._bare.buffers():  # batch statistics, of which each rank has its own until DDP's next forward
-            buffer.copy_(self.ranks.from_first(buffer))
-        # The bare model: with DDP's forward a rank with fewer batches would keep the others waiting.
-        meter = evaluate(self._bare, self._loader.read(batches))
-        ccc = ConcordanceMeter.from_state(self.ranks.total(meter.state())).compute()
+        samples = sampler.validation_samples(
+            self.plan.val_rows,
+            stride=self.plan.config.sequence.subclip_stride,
+            num_phases=self._settings.phases_per_segment,
+        )
+        for buffer in self._unwrapped.buffers():  # batch statistics: each rank has its own until DDP's next forward
+            buffer.copy_(self.ranks.broadcast_from_first(buffer))
+        # The unwrapped model: with DDP's forward a rank with fewer batches would keep the others waiting.
+        meter = evaluate(self._unwrapped, self._loader.read(sampler.batches(samples, self._settings.batch_size)))
+        ccc = ConcordanceMeter.from_state(self.ranks.all_reduce_sum(meter.state())).compute()
         if ccc["mean"] is None:
             raise RuntimeError(
                 f"none of the {len(self.plan.val_rows)} validation segments has a labelled step with a face or sound, "
-                f"so no epoch can be judged; change splits.val or splits.seed, or look at videos.parquet"
+                f"so no epoch can be judged; change splits.val or splits.seed, or see videos.parquet"
             )
         return {name: value for name, value in ccc.items() if value is not None}
 
-    def _save(self, history: History | NoHistory) -> None:
-        if isinstance(history, NoHistory):
-            return
-        run_record.require_newest(self.plan.run_uri, self._attempt)
+    def _save(self, history: History) -> None:
+        """Publish the history, then a checkpoint, then which one is the best."""
+        run_record.require_newest_attempt(self.plan.run_uri, self._attempt)
         history.publish()
-        state = self._optimizer.state_dict()
-        weights = {name: tensor.detach().cpu() for name, tensor in self._bare.state_dict().items()}
-        checkpoint.save(self.plan.run_uri, Checkpoint(self.progress, weights, state))
-        if self.progress.best_step == self.progress.step:
-            self._publish_best()
-        checkpoint.prune(self.plan.run_uri, self.train.keep_checkpoints, self.progress.best_step)
+        weights = {name: tensor.detach().cpu() for name, tensor in self._unwrapped.state_dict().items()}
+        checkpoint.save(self.plan.run_uri, Checkpoint(self.state, weights, self._optimizer.state_dict()))
+        if self.state.best_step == self.state.step:
+            self._write_best()
+        checkpoint.prune(self.plan.run_uri, self._settings.keep_checkpoints, self.state.best_step)
 
-    def _publish_best(self) -> None:
-        if self.progress.best_ccc is not None:
-            run_record.write_best(self.plan.run_uri, self.progress.best_step, self.progress.best_ccc)
+    def _write_best(self) -> None:
+        if self.state.best_ccc is not None:
+            run_record.write_best(self.plan.run_uri, self.state.best_step, self.state.best_ccc)

@@ -1,4 +1,4 @@
-"""A small dataset of features that tell of the labels, each with a number of its own in its first column."""
+"""A small dataset of features that follow the labels, each with a number of its own in its first column."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORIGIN = FeatureOrigin(
 
 
 def feature_segment(video_id: str, split: str, seed: int = 0, *, no_video=(), no_audio=(), **changes) -> Segment:
-    """Video features tell of valence, audio features of arousal; `no_*` are own frames."""
+    """Video features follow valence, audio features arousal; `no_*` are own frames."""
     segment = make_segment(video_id, split, NUM_FRAMES, NUM_PREROLL, seed=seed, **changes)
     own = np.nan_to_num(segment.labels[segment.num_preroll :])
     rng = np.random.default_rng(seed)

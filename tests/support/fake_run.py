@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from pipeline import storage
 from pipeline.config import Config
-from pipeline.dataset.format.dataset_info import read_index
-from pipeline.jobs.train import record_of
-from pipeline.training import run_record, sampler
+from pipeline.jobs.train import labelled_rows_by_split, record_of_trained
+from pipeline.training import run_record
+from pipeline.training.compatibility import config_for_dataset, require_features_fit
 from pipeline.training.ranks import Ranks
 from pipeline.training.trainer import Trainer, TrainPlan
 from tests.support.fake_dataset import CROP_PX, NUM_MELS, make_segment, write_dataset, write_shard
@@ -70,13 +69,13 @@ def small_dataset(directory, **splits):
 
 def finished_run(root, dataset, **train):
     """A run trained in this process and closed as the job does it; returns its URI."""
-    config = run_record.on_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
-    run_record.require_features_fit(config, dataset.features)
+    config = config_for_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
+    require_features_fit(config, dataset.features)
     uri = run_record.run_uri(config, dataset.digest)
-    rows = {split: sampler.labelled(read_index(dataset.uri), split, dataset.uri) for split in ("train", "val")}
-    storage.publish_bytes(config.to_json().encode(), storage.join(uri, run_record.CONFIG))
+    rows = labelled_rows_by_split(dataset.uri)
+    run_record.write_config(uri, config)
     plan = TrainPlan(config, dataset.uri, uri, rows["train"], rows["val"], dataset.features)
-    Trainer(plan, Ranks()).run(run_record.count_attempt(uri))
-    counts = {split: len(found) for split, found in rows.items()}
-    run_record.write_record(uri, record_of(config, dataset, uri, counts))
+    Trainer(plan, Ranks()).run(run_record.start_attempt(uri))
+    num_segments = {split: len(of_split) for split, of_split in rows.items()}
+    run_record.write_record(uri, record_of_trained(config, dataset, uri, num_segments))
     return uri

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = TypeVar("Row")
 
@@ -14,13 +19,17 @@ Row = TypeVar("Row")
 def to_parquet(rows: Sequence[Row], kind: type[Row]) -> bytes:
     """The file of all rows, a column for each field of `kind`: text, whole numbers, numbers, or tuples of records."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     schema = pa.schema(_fields(kind))
     columns = {name: [_storable(getattr(row, name)) for row in rows] for name in schema.names}
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema), buffer)
-    return buffer.getvalue()
+    return _write(pa.table(columns, schema))
+
+
+def columns_to_parquet(columns: Mapping[str, NDArray | Sequence[Any]]) -> bytes:
+    """The file of plain columns of one length, by name; their types are those of the arrays."""
+    import pyarrow as pa
+
+    return _write(pa.table(columns))
 
 
 def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
@@ -59,6 +68,14 @@ def _fields(kind: type) -> list[tuple[str, Any]]:
     types: dict[Any, Any] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     types |= {name: pa.list_(pa.struct(_fields(inner))) for name, inner in _nested(kind)}
     return [(name, types[name] if name in types else types[hint]) for name, hint in get_type_hints(kind).items()]
+
+
+def _write(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
+
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
 
 
 def _storable(value: Any) -> Any:

@@ -75,7 +75,7 @@ class FeatureExtractor:
     def __init__(self, plan: ExtractionPlan, dataset_uri: str) -> None:
         import torch
 
-        from pipeline.training.feature_extraction import backbones_of
+        from pipeline.training.backbone_features import load_backbones
 
         self.plan, self.dataset_uri = plan, dataset_uri
         use_gpu = plan.config.extract.use_gpu
@@ -88,7 +88,7 @@ class FeatureExtractor:
         torch.set_num_threads(1)
         torch.use_deterministic_algorithms(True, warn_only=True)
         self.parent = read_dataset(plan.parent_uri)
-        self.model = backbones_of(plan.config, plan.origin, plan.run_uri, plan.step).to("cuda" if use_gpu else "cpu")
+        self.model = load_backbones(plan.config, plan.origin, plan.run_uri, plan.step).to("cuda" if use_gpu else "cpu")
 
     def __call__(self, task: ExtractionTask) -> ShardResult:
         """Extract and publish one shard."""
@@ -130,9 +130,9 @@ class FeatureExtractor:
             return shards.write_shard(path, record, self.dataset_uri)
 
     def _segments(self, parent: ShardRecord) -> Iterator[Segment]:
-        from pipeline.training.feature_extraction import extract
+        from pipeline.training.backbone_features import extract_features
 
         config = self.plan.config
         for row in parent.samples:
             segment = read_segment(self.parent.uri, row)
-            yield extract(self.model, segment, config.sequence, config.input_spec)
+            yield extract_features(self.model, segment, config.sequence, config.input_spec)

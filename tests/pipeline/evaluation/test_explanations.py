@@ -1,4 +1,4 @@
-"""Heat maps of a real model's explanation: what is drawn is what the model said."""
+"""Heat maps of a real model's explanation: what is drawn is what the model predicted."""
 
 import io
 
@@ -56,7 +56,7 @@ def test_gates_with_more_options_are_numbered():
     assert weights[:3].sum(0) == pytest.approx(np.ones(STEPS), abs=1e-5)
 
 
-def test_nothing_to_show_and_wrong_times_are_said():
+def test_nothing_to_show_and_wrong_times_are_errors():
     with pytest.raises(ValueError, match="base concat explains nothing"):
         heat_map(predict("concat", "none"), 0)
     with pytest.raises(ValueError, match="there are 3 times for 6 steps"):

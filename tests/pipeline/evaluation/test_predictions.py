@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from iaca_model.model import Prediction
-from pipeline.evaluation import predictions
-from pipeline.evaluation.predictions import OnClock, Stream
+from pipeline.evaluation.alignment import align_streams, align_to_annotations
+from pipeline.evaluation.inference import predict_segment, predict_streams
+from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, with_invalid_filled
 from pipeline.records import ANNOTATION_DTYPE
 from tests.support.fake_dataset import make_segment, write_shard
 from tests.support.fake_run import small_config
@@ -17,7 +18,7 @@ VIEW, SPEC = CONFIG.sequence, CONFIG.input_spec
 
 
 class FakeModel(nn.Module):
-    """Says how bright the last crop of each step is and how loud its last hop; so a wrong place shows."""
+    """Predicts how bright the last crop of each step is and how loud its last hop, so that a wrong index shows."""
 
     def forward(self, batch):
         valence = (batch.frames_BLTHWC[:, :, -1].float().mean((-1, -2, -3)) - 128) / 100
@@ -28,7 +29,7 @@ class FakeModel(nn.Module):
 
 
 def clock_of(segment, masked_modality="none"):
-    return predictions.predict_segment(FakeModel(), segment, VIEW, SPEC, masked_modality)
+    return predict_segment(FakeModel(), segment, VIEW, SPEC, masked_modality)
 
 
 @pytest.mark.parametrize("num_frames", [32, 11, 3])
@@ -47,13 +48,13 @@ def test_gates_become_named_columns():
     assert (gates["modality_video"] == 1).all()
 
 
-def test_a_hidden_modality_is_masked_at_every_frame():
+def test_a_masked_modality_is_masked_at_every_frame():
     segment = make_segment()
     clock = clock_of(segment, masked_modality="video")
     assert not clock.gates["modality_video"].any()
     assert not clock.values[:, 0].any()
     assert np.abs(clock.values[:, 1] - segment.labels[7:, 1]).max() < 0.1
-    assert clock.face_ok.all()  # what is there does not change, only what the model is told
+    assert clock.face_ok.all()  # what is there does not change, only the model's input
 
 
 def test_predictions_are_clipped():
@@ -62,7 +63,7 @@ def test_predictions_are_clipped():
             prediction = super().forward(batch)
             return prediction._replace(values_BL2=prediction.values_BL2 * 100)
 
-    values = predictions.predict_segment(Loud(), make_segment(), VIEW, SPEC).values
+    values = predict_segment(Loud(), make_segment(), VIEW, SPEC).values
     assert values.min() == -1
     assert values.max() == 1
 
@@ -72,12 +73,14 @@ def clock(values, valid=None, rate_hz=10.0):
     both = np.stack([values, values], 1).astype(np.float32)
     ok = np.ones(count, bool)
     valid = ok if valid is None else np.array(valid)
-    return OnClock(np.arange(count) / rate_hz, both, valid, ok, ok, {"modality_video": np.arange(count) / count})
+    return ClockPredictions(
+        np.arange(count) / rate_hz, both, valid, ok, ok, {"modality_video": np.arange(count) / count}
+    )
 
 
-def test_missing_steps_carry_the_last_valid_prediction_and_zero_before_the_first():
-    carried = predictions.carried(clock([0.9, 0.8, 0.1, 0.7, 0.2], [False, True, False, False, True]))
-    assert np.allclose(carried.values[:, 0], [0, 0.8, 0.8, 0.8, 0.2])
+def test_missing_steps_repeat_the_last_valid_prediction_and_zero_before_the_first():
+    filled = with_invalid_filled(clock([0.9, 0.8, 0.1, 0.7, 0.2], [False, True, False, False, True]))
+    assert np.allclose(filled.values[:, 0], [0, 0.8, 0.8, 0.8, 0.2])
 
 
 def annotations(times_s):
@@ -87,26 +90,26 @@ def annotations(times_s):
 
 
 def test_predictions_are_interpolated_onto_the_annotations_and_held_at_the_ends():
-    stream = Stream("v", "left", clock([0.0, 1.0, 0.5]), annotations([-1, 0.0, 0.05, 0.125, 0.2, 9]))
-    columns = predictions.at_annotations(stream)
+    stream = StreamPredictions("v", "left", clock([0.0, 1.0, 0.5]), annotations([-1, 0.0, 0.05, 0.125, 0.2, 9]))
+    columns = align_to_annotations(stream)
     assert np.allclose(columns["valence_pred"], [0, 0, 0.5, 0.875, 0.5, 0.5])
     assert np.allclose(columns["gate_modality_video"], np.array([0, 0, 0, 1, 2, 2]) / 3)
     assert set(columns["person"]) == {"left"}
 
 
 def test_a_clock_of_one_frame_is_held_everywhere():
-    columns = predictions.at_annotations(Stream("v", "", clock([0.5]), annotations([0.0, 3.0])))
+    columns = align_to_annotations(StreamPredictions("v", "", clock([0.5]), annotations([0.0, 3.0])))
     assert columns["valence_pred"].tolist() == [0.5, 0.5]
 
 
 def test_streams_join_their_segments_in_time_whatever_the_order_of_the_index(tmp_path):
     segments = [make_segment("b", start_s=1.28), make_segment("a"), make_segment("b", start_s=0.0)]
     rows = write_shard(tmp_path, "test-00000", segments)
-    streams = list(predictions.predict(FakeModel(), str(tmp_path), rows, VIEW, SPEC, "none"))
+    streams = list(predict_streams(FakeModel(), str(tmp_path), rows, VIEW, SPEC, "none"))
     assert [stream.name for stream in streams] == ["a", "b"]
     assert np.allclose(np.diff(streams[1].clock.times_s), 0.04)
     assert len(streams[1].annotations) == 64
-    columns = predictions.joined_columns(streams)
+    columns = align_streams(streams)
     assert len(columns["time_s"]) == 96
     assert np.abs(columns["valence_pred"] - columns["valence"]).max() < 0.1
 
@@ -114,8 +117,4 @@ def test_streams_join_their_segments_in_time_whatever_the_order_of_the_index(tmp
 def test_a_sample_that_cannot_be_read_is_not_left_out(tmp_path):
     (row,) = write_shard(tmp_path, "test-00000", [make_segment("a")])
     with pytest.raises(ValueError, match=r"ends .* bytes before sample"):
-        list(
-            predictions.predict(
-                FakeModel(), str(tmp_path), [dataclasses.replace(row, offset=10**9)], VIEW, SPEC, "none"
-            )
-        )
+        list(predict_streams(FakeModel(), str(tmp_path), [dataclasses.replace(row, offset=10**9)], VIEW, SPEC, "none"))

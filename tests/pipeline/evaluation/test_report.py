@@ -6,18 +6,15 @@ import numpy as np
 import pytest
 
 from pipeline.evaluation import plots, report, scores
-from pipeline.evaluation.predictions import OnClock, Stream, joined_columns
-from pipeline.evaluation.smoothing import Windows, smoothed
+from pipeline.evaluation.alignment import align_streams
+from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions
+from pipeline.evaluation.smoothing import Windows, smooth
+from pipeline.evaluation.subject import EvaluationKey
 from pipeline.records import ANNOTATION_DTYPE, VideoRow
 
 VOID = {"meta", "link", "br"}
-FACTS = {
-    "run": "run-1",
-    "dataset": "data-1",
-    "split": "test",
-    "masked_modality": "none",
-    "settings": [("model", "jca")],
-}
+KEY = EvaluationKey("run-1", "data-1", "test", "none", "0" * 64, "1" * 64)
+SETTINGS = [("model", "jca")]
 
 
 class Balance(HTMLParser):
@@ -48,15 +45,17 @@ def stream(name, seed, gates=True, num_annotations=100):
     rows = np.zeros(num_annotations, ANNOTATION_DTYPE)
     rows["time_s"] = times[:num_annotations]
     rows["valence"], rows["arousal"] = rng.uniform(-1, 1, (2, num_annotations))
-    return Stream(name, "", OnClock(times, values, face_ok, face_ok, face_ok, weights), rows)
+    return StreamPredictions(name, "", ClockPredictions(times, values, face_ok, face_ok, face_ok, weights), rows)
 
 
-def page(streams, lost=(), **facts):
-    columns = joined_columns(streams)
+def page(streams, lost=(), **key):
+    columns = align_streams(streams)
     videos = [
         VideoRow(s.video_id, "", "", "", "test", "ok", "", "", "", labelled_frames=len(s.annotations)) for s in streams
     ]
-    return report.render({**FACTS, **facts}, scores.measure(columns, [*videos, *lost]), columns, streams)
+    return report.render(
+        dataclasses.replace(KEY, **key), SETTINGS, scores.measure(columns, [*videos, *lost]), columns, streams
+    )
 
 
 @pytest.mark.parametrize("num_videos", [1, 2, 5])
@@ -103,14 +102,14 @@ def test_raw_and_smoothed_scores_stand_side_by_side_and_windows_tuned_on_what_is
     split, tuned_on, flatters
 ):
     windows = Windows(0.4, 1.2, tuned_on)
-    streams = [smoothed(stream(f"v{i}", i), windows, 25.0) for i in range(2)]
-    metrics = scores.measure(joined_columns(streams), [])
-    raw, smooth = metrics["ccc"]["pooled"], metrics["ccc_smoothed"]["pooled"]
-    assert raw["mean"] != smooth["mean"]
+    streams = [smooth(stream(f"v{i}", i), windows, 25.0) for i in range(2)]
+    metrics = scores.measure(align_streams(streams), [])
+    raw, filtered = metrics["ccc"]["pooled"], metrics["ccc_smoothed"]["pooled"]
+    assert raw["mean"] != filtered["mean"]
     metrics["smoothing"] = dataclasses.asdict(windows)
-    text = report.render({**FACTS, "split": split}, metrics, joined_columns(streams), streams)
-    for name, ccc in (("raw", raw), ("smoothed", smooth)):
-        cells = "".join(f"<td>{report.in_digits(ccc[key])}</td>" for key in ("valence", "arousal", "mean"))
+    text = report.render(dataclasses.replace(KEY, split=split), SETTINGS, metrics, align_streams(streams), streams)
+    for name, ccc in (("raw", raw), ("smoothed", filtered)):
+        cells = "".join(f"<td>{report.format_ccc(ccc[key])}</td>" for key in ("valence", "arousal", "mean"))
         assert f"<tr><td>{name}</td>{cells}" in text
     assert "0.40 s for valence, 1.20 s for arousal" in text
     assert ("so the smoothed numbers flatter the model" in text) is flatters
@@ -130,7 +129,7 @@ def test_pictures_take_the_colours_of_the_page():
     assert not re.search(r"#[0-9a-f]{6}", picture)
 
 
-def test_spans_are_the_runs_of_chosen_frames():
+def test_spans_are_the_runs_of_selected_frames():
     times = np.arange(6) / 10
     found = plots.spans(times, np.array([True, True, False, False, True, True]))
     assert np.allclose(found, [(0.0, 0.2), (0.4, 0.6)])

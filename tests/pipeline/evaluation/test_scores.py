@@ -44,7 +44,7 @@ def test_pooled_and_per_video_are_what_numpy_says():
     assert pooled["mean"] == pytest.approx((pooled["valence"] + pooled["arousal"]) / 2)
     assert metrics["ccc"]["pooled_rejected_as_zero"] == pooled
     assert metrics["frames"]["face_ok"] == columns["face_ok"].sum()
-    assert metrics["frames"]["carried"] == (~columns["valid"]).sum()
+    assert metrics["frames"]["filled"] == (~columns["valid"]).sum()
 
 
 def test_the_interval_is_the_bootstrap_over_whole_videos():

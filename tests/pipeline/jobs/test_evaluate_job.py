@@ -86,7 +86,7 @@ def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(re
 
 
 @pytest.mark.parametrize("masked_modality", ["video", "audio"])
-def test_a_hidden_modality_makes_another_evaluation(result, run_uri, masked_modality):
+def test_a_masked_modality_makes_another_evaluation(result, run_uri, masked_modality):
     root = result.output_uri.split("/evaluations/")[0]
     other = evaluate.run(configured(run_uri, root, masked_modality=masked_modality))
     assert other.output_uri != result.output_uri
@@ -135,7 +135,7 @@ def test_rejected_videos_are_in_the_denominator_and_in_the_report(tmp_path, run_
     assert "http" not in page.replace("http://www.w3.org/", "")
 
 
-def test_what_cannot_be_evaluated_is_said_before_any_work(tmp_path, run_uri, dataset):
+def test_what_cannot_be_evaluated_is_an_error_before_any_work(tmp_path, run_uri, dataset):
     with pytest.raises(UsageError, match=r"evaluate\.run is empty"):
         evaluate.run(configured("", tmp_path))
     with pytest.raises(UsageError, match="is not a run"):

@@ -96,7 +96,7 @@ def test_it_is_a_dataset_like_any_other(raw, run_uri, features):
     assert found.features == features.features
     assert (found.features.parent, found.features.parent_digest) == ("talkers", raw.digest)
     assert found.features.run == Path(run_uri).name
-    assert found.features.run_weights_sha256 == run_record.read_finished(run_uri).weights_sha256
+    assert found.features.run_weights_sha256 == run_record.require_record(run_uri).weights_sha256
     assert [shard.name for shard in found.shards] == [shard.name for shard in raw.shards]
     before, after = (read_index(info.uri) for info in (raw, found))
     assert [dataclasses.replace(row, offset=0, size=0) for row in after] == [
@@ -129,7 +129,7 @@ def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, ru
 
 
 def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
-    done = run_record.read_finished(trained)
+    done = run_record.require_record(trained)
     assert done.features == features.features
     whole = evaluated(tmp_path, trained)
     metrics = json.loads(storage.read_bytes(storage.join(whole.output_uri, "metrics.json")))
@@ -202,7 +202,7 @@ def test_published_weights_serve_without_a_run(raw, tmp_path):
     clips = sequences.cut_clips(read_segment(raw.uri, before), (3,), config.sequence, config.input_spec)
     found = read_segment(str(tmp_path / "features"), made.samples[1]).features
     with torch.no_grad():
-        pictures = normalise_mel(torch.from_numpy(clips.mel_BLSM[0])).mT[:, None]
+        pictures = normalise_mel(clips.mel_BLSM[0]).mT[:, None]
         heard = body.eval()(pictures).mean((-2, -1)).numpy()
     assert found.ok_N2[3::8].tolist() == [[False, True]] * 4
     assert found.audio_ND[3::8] == pytest.approx(heard, rel=2e-3, abs=1e-3)

@@ -13,6 +13,7 @@ from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import train
 from pipeline.runtime.progress import parse, result_from_json
 from pipeline.training import checkpoint, run_record
+from pipeline.training.compatibility import config_for_dataset
 from pipeline.training.history import read_rows
 from tests.support.fake_dataset import make_segment, write_dataset
 from tests.support.fake_run import finished_run, small_config, small_dataset
@@ -58,8 +59,8 @@ def losses(run_uri):
 
 def test_two_workers_train_a_run_and_report_each_epoch(trained):
     result, output = trained
-    told = [progress for line in output.splitlines() if (progress := parse(line))]
-    assert [progress.done for progress in told if progress.stage == "train"] == list(range(1, EPOCHS + 1))
+    reports = [progress for line in output.splitlines() if (progress := parse(line))]
+    assert [progress.done for progress in reports if progress.stage == "train"] == list(range(1, EPOCHS + 1))
     found = run_record.read_record(result.output_uri)
     assert (found.num_epochs, found.attempts, found.num_steps) == (EPOCHS, 1, 2 * EPOCHS)
     assert found.weights_sha256 == checkpoint.weights_sha256(result.output_uri, found.best_step)
@@ -91,18 +92,18 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, trained, dataset):
 
 
 @pytest.mark.slow
-def test_what_a_worker_complains_of_is_not_tried_again(tmp_path):
+def test_what_a_worker_raises_is_not_tried_again(tmp_path):
     damaged = small_dataset(tmp_path / "damaged")
-    config = run_record.on_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
+    config = config_for_dataset(small_config(tmp_path, dataset=damaged.uri, max_bad_samples=2), damaged.config)
     run_uri = run_record.run_uri(config, damaged.digest)
-    assert run_record.count_attempt(run_uri) == 1  # the shards were sound when the run began
+    assert run_record.start_attempt(run_uri) == 1  # the shards were sound when the run began
     for shard in Path(damaged.uri, "shards").glob("train-*.tar"):
         shard.write_bytes(bytes(shard.stat().st_size))
     process = job(tmp_path / "job", config)
     assert process.wait(timeout=150) == 1
     last = (tmp_path / "job/output").read_text().splitlines()[-1]
     assert last.startswith("error: training failed on worker 0: 3 samples in a row cannot be read")
-    assert run_record.read_attempts(run_uri) == 2
+    assert run_record.count_attempts(run_uri) == 2
 
 
 def wait_until(condition, process, seconds):
@@ -132,11 +133,11 @@ def ancestors(pid, parents):
         yield pid
 
 
-def test_epochs_are_followed_past_a_storage_that_fails(tmp_path, monkeypatch, capsys):
+def test_epochs_are_reported_past_a_storage_that_fails(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "POLL_S", 0.01)
     metrics = tmp_path / "metrics.jsonl"
     metrics.mkdir()
-    with train._epochs_followed(str(tmp_path), 3):
+    with train.report_epochs(str(tmp_path), 3):
         time.sleep(0.1)
         metrics.rmdir()
         metrics.write_text('{"epoch": 1, "val_ccc_mean": 0.5, "train_loss": 0.25}\n')
@@ -160,20 +161,20 @@ def test_a_finished_run_is_not_trained_again(tmp_path, dataset):
     assert Path(uri, "run.json").stat().st_mtime_ns == before
 
 
-def test_what_cannot_be_trained_is_said_before_any_work(tmp_path, dataset):
-    def refused(message, uri):
+def test_what_cannot_be_trained_is_an_error_before_any_work(tmp_path, dataset):
+    def assert_usage_error(message, uri):
         with pytest.raises(UsageError, match=message):
             train.run(small_config(tmp_path, dataset=str(uri)))
 
-    refused(r"train\.dataset is empty", "")
-    refused("is not a finished dataset", tmp_path / "nothing")
-    refused("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
-    silent = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
-    refused("has no labels", write_dataset(tmp_path / "silent", small_config(), silent).uri)
+    assert_usage_error(r"train\.dataset is empty", "")
+    assert_usage_error("is not a finished dataset", tmp_path / "nothing")
+    assert_usage_error("the val split .* has no samples", small_dataset(tmp_path / "no_val", val=0).uri)
+    unlabelled = {split: [make_segment(split, split, labelled=False)] for split in ("train", "val")}
+    assert_usage_error("has no labels", write_dataset(tmp_path / "unlabelled", small_config(), unlabelled).uri)
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_flipped_bit_is_found_before_it_is_learnt(tmp_path):
+def test_a_flipped_bit_is_found_before_training(tmp_path):
     damaged = small_dataset(tmp_path / "talkers")
     shard = Path(damaged.uri, "shards/val-00000.tar")
     content = bytearray(shard.read_bytes())
@@ -184,7 +185,7 @@ def test_a_flipped_bit_is_found_before_it_is_learnt(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_view_that_does_not_fit_the_dataset_is_refused(tmp_path, dataset):
+def test_a_view_that_does_not_fit_the_dataset_is_assert_usage_error(tmp_path, dataset):
     values = small_config(tmp_path, dataset=dataset.uri).model_dump()
     values["sequence"]["num_subclips"] = 8
     values["segments"]["num_frames"] = 64

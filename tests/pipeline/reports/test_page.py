@@ -28,7 +28,7 @@ def test_names_are_text_and_our_own_markup_is_not(tmp_path):
     assert "<svg/> ***</p>" in text
 
 
-def test_the_look_is_within_the_page(tmp_path):
+def test_the_style_is_within_the_page(tmp_path):
     text = page(tmp_path, name="x", picture="")
     assert "--red:" in text
     assert text.index("--red:") < text.index(".own {") < text.index("</style>")
@@ -40,7 +40,7 @@ def test_a_value_that_is_forgotten_is_an_error(tmp_path):
         page(tmp_path, name="x")
 
 
-def test_both_rooms_use_the_frame():
+def test_all_pages_use_the_frame():
     for template in (quality.TEMPLATE, report.TEMPLATE):
         assert template.read_text().startswith(f'{{% extends "{FRAME.name}" %}}')
         assert "<style" not in template.read_text()

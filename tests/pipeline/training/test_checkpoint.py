@@ -5,13 +5,14 @@ import torch
 
 from pipeline import storage
 from pipeline.training import checkpoint
-from pipeline.training.checkpoint import Checkpoint, DamagedCheckpointError, Progress
+from pipeline.training.checkpoint import Checkpoint, DamagedCheckpointError, TrainingState
 
 
 def make(step, best_step=0):
     weights = {"head.weight": torch.full((2, 3), float(step)), "head.bias": torch.arange(2.0)}
     optimizer = {"state": {0: {"step": torch.tensor(float(step))}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    return Checkpoint(Progress(step=step, epoch=1, batch=step, best_ccc=0.25, best_step=best_step), weights, optimizer)
+    state = TrainingState(step=step, epochs_done=1, batches_done=step, best_ccc=0.25, best_step=best_step)
+    return Checkpoint(state, weights, optimizer)
 
 
 @pytest.fixture
@@ -22,9 +23,9 @@ def run_uri(tmp_path):
 
 
 def test_what_is_saved_is_loaded(run_uri):
-    loaded, passed_over = checkpoint.load_newest(run_uri)
-    assert passed_over == []
-    assert loaded.progress == make(10).progress
+    loaded, damaged = checkpoint.load_newest(run_uri)
+    assert damaged == []
+    assert loaded.state == make(10).state
     assert all(torch.equal(loaded.model[name], tensor) for name, tensor in make(10).model.items())
     assert loaded.optimizer["param_groups"] == make(10).optimizer["param_groups"]
     assert torch.equal(loaded.optimizer["state"][0]["step"], torch.tensor(10.0))
@@ -36,7 +37,7 @@ def test_a_new_run_has_none(tmp_path):
 
 @pytest.mark.parametrize("name", [checkpoint.WEIGHTS, checkpoint.OPTIMIZER, checkpoint.STATE])
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing"])
-def test_a_damaged_checkpoint_is_passed_over_and_named(run_uri, name, damage):
+def test_a_damaged_checkpoint_is_left_out_and_named(run_uri, name, damage):
     uri = storage.join(checkpoint.folder(run_uri, 10), name)
     data = storage.read_bytes(uri)
     if damage == "missing":
@@ -45,17 +46,17 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(run_uri, name, damage):
         middle = len(data) // 2
         flipped = data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
         storage.publish_bytes(data[:middle] if damage == "truncated" else flipped, uri)
-    loaded, passed_over = checkpoint.load_newest(run_uri)
-    assert loaded.progress.step == 5
-    assert len(passed_over) == 1
-    assert "checkpoint 10 is damaged" in passed_over[0]
-    assert name in passed_over[0]
+    loaded, damaged = checkpoint.load_newest(run_uri)
+    assert loaded.state.step == 5
+    assert len(damaged) == 1
+    assert "checkpoint 10 is damaged" in damaged[0]
+    assert name in damaged[0]
 
 
 def test_a_manifest_that_is_not_json_is_damage_and_one_that_is_absent_is_no_checkpoint(run_uri):
     manifest = storage.join(checkpoint.folder(run_uri, 10), checkpoint.MANIFEST)
     storage.publish_bytes(b"{", manifest)
-    assert checkpoint.load_newest(run_uri)[0].progress.step == 5
+    assert checkpoint.load_newest(run_uri)[0].state.step == 5
     storage.delete(manifest)
     assert checkpoint.steps(run_uri) == [5]
 
@@ -74,15 +75,15 @@ def test_a_checkpoint_that_would_run_code_is_refused_even_with_a_matching_digest
 
     canary = tmp_path / "canary"
 
-    class Poison:
+    class RunsCode:
         def __reduce__(self):
             return (canary.write_text, ("run",))
 
     folder = checkpoint.folder(run_uri, 10)
-    worker_crash = pickle.dumps(Poison())
-    storage.publish_bytes(worker_crash, storage.join(folder, checkpoint.OPTIMIZER))
+    malicious = pickle.dumps(RunsCode())
+    storage.publish_bytes(malicious, storage.join(folder, checkpoint.OPTIMIZER))
     manifest = json.loads(storage.read_bytes(storage.join(folder, checkpoint.MANIFEST)))
-    manifest["sha256"][checkpoint.OPTIMIZER] = hashlib.sha256(worker_crash).hexdigest()
+    manifest["sha256"][checkpoint.OPTIMIZER] = hashlib.sha256(malicious).hexdigest()
     storage.publish_bytes(json.dumps(manifest).encode(), storage.join(folder, checkpoint.MANIFEST))
     with pytest.raises(pickle.UnpicklingError):
         checkpoint.load(run_uri, 10)
@@ -98,8 +99,8 @@ def test_pruning_keeps_the_newest_and_the_best(run_uri):
     assert left == {"00000010", "00000020", "00000025"}
 
 
-def test_the_best_is_kept_in_mind_and_epochs_without_a_better_one_are_counted():
-    first = checkpoint.with_best(Progress(step=3), -0.1)
+def test_the_best_is_remembered_and_epochs_without_a_better_one_are_counted():
+    first = TrainingState(step=3).after_validation(-0.1)
     assert (first.best_ccc, first.best_step, first.epochs_since_best) == (-0.1, 3, 0)
-    assert checkpoint.with_best(first, -0.2).epochs_since_best == 1
-    assert checkpoint.with_best(first, 0.2).best_ccc == 0.2
+    assert first.after_validation(-0.2).epochs_since_best == 1
+    assert first.after_validation(0.2).best_ccc == 0.2

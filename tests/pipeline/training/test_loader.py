@@ -7,6 +7,7 @@ from iaca_model.config import FeatureSpec
 from pipeline.dataset.format.dataset_info import read_index
 from pipeline.training import sampler
 from pipeline.training.loader import Loader, read_segment
+from pipeline.training.ranks import Ranks
 from tests.support.fake_dataset import write_shard
 from tests.support.fake_features import AUDIO_DIM, VIDEO_DIM, small_features
 from tests.support.fake_run import small_config, small_segments
@@ -24,7 +25,7 @@ def dataset(tmp_path_factory):
 
 def load(dataset, rank=0, world_size=1, skip=0, **settings):
     uri, batches = dataset
-    loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec, rank, world_size, **settings)
+    loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec, Ranks(rank, world_size), **settings)
     return list(loader.read(batches[skip:]))
 
 
@@ -87,7 +88,7 @@ def test_an_unreadable_sample_is_masked_and_counted_and_its_neighbours_are_untou
     (batch,) = loader.read([[broken, *batches[0][1:]]])
     (whole,) = Loader(uri, CONFIG.sequence, CONFIG.input_spec).read([batches[0]])
     count = len(broken.phases)
-    assert loader.num_bad == 1
+    assert loader.num_unreadable == 1
     assert not batch.video_ok_BL[:count].any()
     assert not batch.target_ok_BL[:count].any()
     assert same(batch.slice(count, len(batch)), whole.slice(count, len(whole)))
@@ -99,14 +100,14 @@ def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_pa
     shifted = [dataclasses.replace(rows[0], offset=rows[0].offset + 512), *rows[1:]]
     batches = sampler.batches(sampler.validation_samples(shifted, stride=8, num_phases=2), 3)
     spec = FeatureSpec(CONFIG.sequence.num_subclips, VIDEO_DIM, AUDIO_DIM)
-    ranks = [Loader(info.uri, CONFIG.sequence, spec, rank, 2) for rank in range(2)]
+    ranks = [Loader(info.uri, CONFIG.sequence, spec, Ranks(rank, 2)) for rank in range(2)]
     parts = [list(loader.read(batches)) for loader in ranks]
     assert [[len(batch) for batch in part] for part in parts] == [[2, 2], [2, 2]]
-    assert sum(loader.num_bad for loader in ranks) == 2
+    assert sum(loader.num_unreadable for loader in ranks) == 2
     assert sum(int(batch.video_ok_BL.any(1).sum()) for part in parts for batch in part) == 4
     last = parts[1][1].slice(1, 2)
-    wanted = read_segment(info.uri, rows[2]).features
+    expected = read_segment(info.uri, rows[2]).features
     phase = sampler.validation_samples(rows, stride=8, num_phases=2)[2].phases[-1]
-    assert torch.equal(last.video_BLD[0], torch.from_numpy(wanted.video_ND[phase::8]).float())
-    assert torch.equal(last.audio_BLD[0], torch.from_numpy(wanted.audio_ND[phase::8]).float())
+    assert torch.equal(last.video_BLD[0], torch.from_numpy(expected.video_ND[phase::8]).float())
+    assert torch.equal(last.audio_BLD[0], torch.from_numpy(expected.audio_ND[phase::8]).float())
     assert last.target_ok_BL.all()

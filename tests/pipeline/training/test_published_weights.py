@@ -14,7 +14,7 @@ from iaca_model.config import InputSpec, ModelConfig
 from iaca_model.model import EmotionModel
 from pipeline.config import UsageError
 from pipeline.config.sections import WeightsConfig
-from pipeline.training.published_weights import start_from
+from pipeline.training.published_weights import load_published_weights
 
 SPEC = InputSpec(num_steps=2, num_frames=2, crop_px=16, num_hops=32, num_mels=32)
 
@@ -44,14 +44,14 @@ def stored(weights: dict[str, torch.Tensor], path: Path) -> WeightsConfig:
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
 def test_published_weights_are_taken_and_their_classifier_left(model, weights, tmp_path, name):
-    start_from(model, stored(weights, tmp_path / name))
+    load_published_weights(model, stored(weights, tmp_path / name))
     body = model.audio_backbone.body.state_dict()
     assert all(torch.equal(body[key], weights[key]) for key in body)
 
 
 def test_an_older_file_without_batch_counters_is_taken(model, weights, tmp_path):
     older = {name: tensor for name, tensor in weights.items() if "num_batches" not in name}
-    start_from(model, stored(older, tmp_path / "w.pth"))
+    load_published_weights(model, stored(older, tmp_path / "w.pth"))
 
 
 def test_what_does_not_match_is_named_and_nothing_is_loaded(model, weights, tmp_path):
@@ -60,7 +60,7 @@ def test_what_does_not_match_is_named_and_nothing_is_loaded(model, weights, tmp_
     del three_channels["bn1.bias"]
     expected = r"1 missing: bn1.bias; 1 unknown: extra; 1 of another shape: conv1.weight \(64, 3, 7, 7\) for \(64, 1, 7"
     with pytest.raises(UsageError, match=expected):
-        start_from(model, stored(three_channels, tmp_path / "w.pth"))
+        load_published_weights(model, stored(three_channels, tmp_path / "w.pth"))
     after = model.audio_backbone.body.state_dict()
     assert all(torch.equal(after[name], before[name]) for name in before)
 
@@ -68,11 +68,11 @@ def test_what_does_not_match_is_named_and_nothing_is_loaded(model, weights, tmp_
 def test_other_bytes_missing_files_and_other_backbones_are_refused(model, weights, tmp_path):
     settings = stored(weights, tmp_path / "w.pth")
     with pytest.raises(UsageError, match=r"weights\.audio .* has sha256 [0-9a-f]{64}, but .*_sha256 is abc"):
-        start_from(model, replace(settings, audio_sha256="abc"))
+        load_published_weights(model, replace(settings, audio_sha256="abc"))
     with pytest.raises(UsageError, match="cannot be read"):
-        start_from(model, WeightsConfig(audio=str(tmp_path / "nowhere.pth")))
+        load_published_weights(model, WeightsConfig(audio=str(tmp_path / "nowhere.pth")))
     with pytest.raises(UsageError, match="no residual video backbone"):
-        start_from(model, WeightsConfig(video=settings.audio))
+        load_published_weights(model, WeightsConfig(video=settings.audio))
 
 
 def test_a_file_that_is_no_weights_is_refused(model, tmp_path):
@@ -81,11 +81,11 @@ def test_a_file_that_is_no_weights_is_refused(model, tmp_path):
         path.write_bytes(b"not weights")
         settings = WeightsConfig(audio=str(path), audio_sha256=hashlib.sha256(b"not weights").hexdigest())
         with pytest.raises(UsageError, match="holds no weights"):
-            start_from(model, settings)
+            load_published_weights(model, settings)
 
 
 def test_a_frozen_backbone_needs_weights():
     frozen = EmotionModel(SPEC, ModelConfig(backbone="residual", feature_dim=8, modalities="audio", frozen="partly"))
     with pytest.raises(UsageError, match=r"model\.frozen is partly, but weights\.audio is empty"):
-        start_from(frozen, WeightsConfig())
-    start_from(EmotionModel(SPEC, ModelConfig(feature_dim=8)), WeightsConfig())
+        load_published_weights(frozen, WeightsConfig())
+    load_published_weights(EmotionModel(SPEC, ModelConfig(feature_dim=8)), WeightsConfig())

@@ -45,8 +45,8 @@ def train_on(world_size, plan, directory, last_epoch=0):
 def keep_statistics(rank, world_size, plan, store, directory):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-    fit = Trainer(plan, Ranks(rank, world_size), wrap=DistributedDataParallel)
-    fit.run(after_epoch=lambda _: torch.save(dict(fit._bare.named_buffers()), directory / f"{rank}.pt"))
+    trainer = Trainer(plan, Ranks(rank, world_size), wrap=DistributedDataParallel)
+    trainer.run(after_epoch=lambda _: torch.save(dict(trainer._unwrapped.named_buffers()), directory / f"{rank}.pt"))
     distributed.destroy_process_group()
 
 
@@ -76,7 +76,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
         Trainer(moving, Ranks()).run(after_epoch=until(1))
     train_on(2, plan, tmp_path, last_epoch=2)
     assert checkpoint.steps(moving.run_uri)[-1] == 6
-    assert Trainer(moving, Ranks()).run(attempt=3).epoch == 3
+    assert Trainer(moving, Ranks()).run(attempt=3).epochs_done == 3
     assert rows(moving.run_uri, "loss") == pytest.approx(rows(plan.run_uri, "loss"), abs=1e-5)
     moved = checkpoint.load_newest(moving.run_uri)[0]
     for name, tensor in alone.model.items():
@@ -101,6 +101,6 @@ def test_every_rank_judges_the_batch_statistics_that_are_saved(tmp_path):
 
 def test_a_single_rank_needs_no_process_group():
     sums = torch.ones(6, 2, requires_grad=True)
-    assert Ranks().reduce(sums) is sums
-    assert Ranks().total(sums) is sums
-    assert Ranks().from_first(sums) is sums
+    assert Ranks().all_reduce_with_gradient(sums) is sums
+    assert Ranks().all_reduce_sum(sums) is sums
+    assert Ranks().broadcast_from_first(sums) is sums

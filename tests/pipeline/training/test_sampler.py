@@ -10,32 +10,32 @@ def flat(samples):
     return [(sample.row.key, phase) for sample in samples for phase in sample.phases]
 
 
-def visits_of(epoch, rows=ROWS, seed=0):
+def samples_of(epoch, rows=ROWS, seed=0):
     return sampler.training_samples(rows, stride=8, num_phases=4, seed=seed, epoch=epoch)
 
 
 def test_the_order_depends_on_seed_and_epoch_and_on_nothing_else():
-    assert visits_of(1) == visits_of(1, rows=ROWS[::-1])
-    assert visits_of(1) != visits_of(2)
-    assert visits_of(1) != visits_of(1, seed=1)
+    assert samples_of(1) == samples_of(1, rows=ROWS[::-1])
+    assert samples_of(1) != samples_of(2)
+    assert samples_of(1) != samples_of(1, seed=1)
 
 
 def test_phases_are_distinct_and_a_segment_shorter_than_the_stride_has_only_its_own():
-    for sample in visits_of(3):
+    for sample in samples_of(3):
         assert len(set(sample.phases)) == len(sample.phases) == min(4, sample.row.num_frames)
         assert max(sample.phases) < min(8, sample.row.num_frames)
 
 
 def test_every_phase_comes_up_over_the_epochs():
     key = ROWS[1].key
-    seen = {phase for epoch in range(20) for name, phase in flat(visits_of(epoch)) if name == key}
+    seen = {phase for epoch in range(20) for name, phase in flat(samples_of(epoch)) if name == key}
     assert seen == set(range(8))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 100])
 def test_batches_lose_nothing_and_differ_by_one_at_most(batch_size):
-    batches = sampler.batches(visits_of(0), batch_size)
-    assert flat(sample for batch in batches for sample in batch) == flat(visits_of(0))
+    batches = sampler.batches(samples_of(0), batch_size)
+    assert flat(sample for batch in batches for sample in batch) == flat(samples_of(0))
     sizes = [len(flat(batch)) for batch in batches]
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
@@ -43,13 +43,13 @@ def test_batches_lose_nothing_and_differ_by_one_at_most(batch_size):
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_ranks_together_see_the_global_batch_in_its_order_with_equal_lengths(world_size):
-    for batch in sampler.batches(visits_of(0), 6):
-        parts = [sampler.part(batch, rank, world_size) for rank in range(world_size)]
+    for batch in sampler.batches(samples_of(0), 6):
+        parts = [sampler.part_of_rank(batch, rank, world_size) for rank in range(world_size)]
         assert flat(sample for samples, _ in parts for sample in samples) == flat(batch)
         assert len({len(flat(samples)) + padding for samples, padding in parts}) == 1
 
 
-def test_validation_visits_are_the_same_each_time_in_the_order_of_the_keys():
+def test_validation_samples_are_the_same_each_time_in_the_order_of_the_keys():
     samples = sampler.validation_samples(ROWS[::-1], stride=8, num_phases=4)
     assert [sample.row.key for sample in samples] == sorted(row.key for row in ROWS)
     assert samples[1].phases == (0, 2, 4, 6)

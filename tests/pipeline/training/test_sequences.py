@@ -16,7 +16,7 @@ ALL_PHASES = tuple(range(8))
 
 
 def brightness(pictures):
-    return pictures.mean((-3, -2, -1))
+    return pictures.float().mean((-3, -2, -1))
 
 
 def expected_brightness(segment, stored):
@@ -24,7 +24,7 @@ def expected_brightness(segment, stored):
 
 
 def test_each_own_frame_ends_exactly_one_subclip():
-    assert sorted(sequences.ends(ALL_PHASES, VIEW).ravel()) == list(range(32))
+    assert sorted(sequences.end_frames(ALL_PHASES, VIEW).ravel()) == list(range(32))
 
 
 def test_a_subclip_holds_every_second_frame_backwards_from_its_end():
@@ -50,9 +50,9 @@ def test_colours_arrive_as_red_green_blue():
 
 
 def test_a_missing_crop_takes_the_nearest_of_its_subclip_the_earlier_of_two():
-    last, seen = np.array([[7]]), np.ones(8, bool)
-    seen[[3]] = False
-    index, usable = sequences.subsampled(last, seen, VIEW)
+    last, has_crop = np.array([[7]]), np.ones(8, bool)
+    has_crop[[3]] = False
+    index, usable = sequences.subsampled(last, has_crop, VIEW)
     assert index.tolist() == [[[1, 1, 5, 7]]]
     assert usable.all()
 
@@ -60,10 +60,10 @@ def test_a_missing_crop_takes_the_nearest_of_its_subclip_the_earlier_of_two():
 @pytest.mark.parametrize(
     ("missing", "usable"), [((), True), ((1, 3), True), ((1, 3, 5), False), ((7,), False), ((6, 4, 2, 0), True)]
 )
-def test_a_subclip_needs_its_last_frame_and_half_of_its_thinned_frames(missing, usable):
-    seen = np.ones(8, bool)
-    seen[list(missing)] = False
-    assert sequences.subsampled(np.array([[7]]), seen, VIEW)[1].item() is usable
+def test_a_subclip_needs_its_last_frame_and_half_of_its_subsampled_frames(missing, usable):
+    has_crop = np.ones(8, bool)
+    has_crop[list(missing)] = False
+    assert sequences.subsampled(np.array([[7]]), has_crop, VIEW)[1].item() is usable
 
 
 def test_frames_before_the_segment_count_as_missing():
@@ -114,7 +114,7 @@ def test_frames_without_a_label_are_not_targets_and_hold_no_nan():
     assert found.video_ok_BL.all()
 
 
-def test_a_face_hidden_everywhere_decodes_nothing():
+def test_a_face_missing_everywhere_decodes_nothing():
     segment = make_segment(no_face=range(39))
     assert not sequences.cut(segment, ALL_PHASES, VIEW, SPEC).video_ok_BL.any()
 

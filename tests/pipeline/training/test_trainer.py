@@ -13,18 +13,18 @@ from pipeline.training.trainer import Trainer
 from tests.support.fake_run import in_folder, small_plan
 
 
-def stop_at(fit, step):
-    """Let `fit` train until `step` is done and its checkpoint is written, then break off."""
-    save = fit._save
+def stop_at(trainer, step):
+    """Let `trainer` train until `step` is done and its checkpoint is written, then break off."""
+    save = trainer._save
 
     def save_and_stop(history):
         save(history)
-        if fit.progress.step == step:
+        if trainer.state.step == step:
             raise KeyboardInterrupt
 
-    fit._save = save_and_stop
+    trainer._save = save_and_stop
     with pytest.raises(KeyboardInterrupt):
-        fit.run()
+        trainer.run()
 
 
 def weights(run_uri, step):
@@ -34,7 +34,7 @@ def weights(run_uri, step):
 def assert_equal_runs(one, other, step):
     ours, theirs = checkpoint.load(one, step), checkpoint.load(other, step)
     assert all(torch.equal(ours.model[name], theirs.model[name]) for name in theirs.model)
-    assert ours.progress == theirs.progress
+    assert ours.state == theirs.state
     losses = [[(row["step"], row["loss"]) for row in read_rows(uri) if "loss" in row] for uri in (one, other)]
     assert losses[0] == losses[1]
     assert [step for step, _ in losses[0]] == list(range(1, step + 1))
@@ -43,8 +43,8 @@ def assert_equal_runs(one, other, step):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     plan = small_plan(tmp_path_factory.mktemp("undisturbed"))
-    fit = Trainer(plan, Ranks())
-    assert fit.run().step == 4
+    trainer = Trainer(plan, Ranks())
+    assert trainer.run().step == 4
     return plan
 
 
@@ -53,7 +53,7 @@ def test_a_run_stopped_and_resumed_equals_an_undisturbed_one_to_the_bit(undistur
     plan = in_folder(undisturbed, tmp_path / "resumed")
     stop_at(Trainer(plan, Ranks()), stop)
     resumed = Trainer(plan, Ranks())
-    assert resumed.progress.step == stop
+    assert resumed.state.step == stop
     resumed.run(attempt=2)
     assert_equal_runs(plan.run_uri, undisturbed.run_uri, 4)
     assert [row["attempt"] for row in read_rows(plan.run_uri) if "attempt" in row] == [1, 2]
@@ -76,8 +76,8 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(undisturbe
     stop_at(Trainer(plan, Ranks()), 3)
     storage.publish_bytes(b"not weights", storage.join(checkpoint.folder(plan.run_uri, 3), checkpoint.WEIGHTS))
     resumed = Trainer(plan, Ranks())
-    assert resumed.progress.step == 2
-    assert "model.safetensors" in resumed.passed_over[0]
+    assert resumed.state.step == 2
+    assert "model.safetensors" in resumed.damaged_checkpoints[0]
     resumed.run(attempt=2)
     assert_equal_runs(plan.run_uri, undisturbed.run_uri, 4)
 
@@ -85,9 +85,9 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(undisturbe
 def test_of_two_at_once_the_later_one_goes_on(undisturbed, tmp_path):
     plan = in_folder(undisturbed, tmp_path / "raced")
     first = Trainer(plan, Ranks())
-    attempts = [run_record.count_attempt(plan.run_uri)]
+    attempts = [run_record.start_attempt(plan.run_uri)]
     with pytest.raises(SupersededError, match=r"was started again elsewhere.*\(attempt 1\) stops"):
-        first.run(attempts[0], after_epoch=lambda _: attempts.append(run_record.count_attempt(plan.run_uri)))
+        first.run(attempts[0], after_epoch=lambda _: attempts.append(run_record.start_attempt(plan.run_uri)))
     assert attempts == [1, 2]
     assert Trainer(plan, Ranks()).run(attempts[1]).step == 4
     assert_equal_runs(plan.run_uri, undisturbed.run_uri, 4)
@@ -95,12 +95,12 @@ def test_of_two_at_once_the_later_one_goes_on(undisturbed, tmp_path):
 
 def test_attempts_that_start_at_once_have_different_numbers(storage_root):
     with ThreadPoolExecutor(4) as threads:
-        claimed = list(threads.map(lambda _: run_record.count_attempt(storage_root), range(4)))
+        claimed = list(threads.map(lambda _: run_record.start_attempt(storage_root), range(4)))
     assert sorted(claimed) == [1, 2, 3, 4]
-    assert run_record.read_attempts(storage_root) == 4
-    run_record.require_newest(storage_root, 4)
+    assert run_record.count_attempts(storage_root) == 4
+    run_record.require_newest_attempt(storage_root, 4)
     with pytest.raises(SupersededError):
-        run_record.require_newest(storage_root, 3)
+        run_record.require_newest_attempt(storage_root, 3)
 
 
 def test_training_changes_the_weights_and_the_history_says_how(undisturbed):
@@ -117,15 +117,15 @@ def test_training_changes_the_weights_and_the_history_says_how(undisturbed):
 
 
 def test_a_finished_run_does_nothing_more(undisturbed):
-    fit = Trainer(undisturbed, Ranks())
-    assert fit.is_over
+    trainer = Trainer(undisturbed, Ranks())
+    assert trainer.is_over
 
 
 def test_it_stops_when_validation_gets_no_better(tmp_path):
     plan = small_plan(tmp_path, epochs=50, patience=2, learning_rate=1e-12)
-    progress = Trainer(plan, Ranks()).run()
-    assert progress.epoch < 50
-    assert progress.epochs_since_best == 2
+    state = Trainer(plan, Ranks()).run()
+    assert state.epochs_done < 50
+    assert state.epochs_since_best == 2
 
 
 def test_it_learns_what_the_pictures_and_the_sound_show(tmp_path):
@@ -140,7 +140,7 @@ def test_unreadable_samples_are_counted_and_a_row_of_them_stops_the_run(tmp_path
     row = plan.train_rows[1]
     data[row.offset : row.offset + row.size] = bytes(row.size)
     shard.write_bytes(data)
-    assert Trainer(plan, Ranks()).run().num_bad == 1
+    assert Trainer(plan, Ranks()).run().num_unreadable == 1
     shard.write_bytes(bytes(len(data)))
     with pytest.raises(RuntimeError, match=r"3 samples in a row cannot be read \(train.max_bad_samples is 2\)"):
         Trainer(small_plan_of(plan, tmp_path), Ranks()).run()

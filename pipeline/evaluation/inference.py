@@ -1,0 +1,107 @@
+"""A trained model over every frame of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from iaca_model.batch import AnyBatch
+from iaca_model.config import FeatureSpec, InputSpec
+from pipeline.config.sections import SequenceConfig
+from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, concatenate, with_invalid_filled
+from pipeline.records import SampleRow, Segment
+from pipeline.training.loader import read_segment
+from pipeline.training.sequences import cut, end_frames, phase_groups
+
+PHASES_AT_ONCE = 8
+MaskedModality = Literal["none", "video", "audio"]
+# own: self-attended (iaca) or unattended (dca); the options of other gates are numbered.
+GATE_COLUMNS = {"video": ("own", "cross"), "audio": ("own", "cross"), "modality": ("video", "audio")}
+
+
+def predict_streams(
+    model: nn.Module,
+    dataset_uri: str,
+    rows: Iterable[SampleRow],
+    view: SequenceConfig,
+    spec: InputSpec | FeatureSpec,
+    masked_modality: MaskedModality,
+) -> Iterator[StreamPredictions]:
+    """Every stream of `rows` in the order of its name, each frame predicted exactly once.
+
+    Raises:
+        SampleError, OSError: a sample cannot be read; an evaluation leaves none out.
+    """
+    ordered = sorted(rows, key=lambda row: (row.video_id, row.person, row.start_s))
+    for (video_id, person), stream_rows in groupby(ordered, key=lambda row: (row.video_id, row.person)):
+        segments = [read_segment(dataset_uri, row) for row in stream_rows]
+        clocks = [predict_segment(model, segment, view, spec, masked_modality) for segment in segments]
+        annotations = np.concatenate([segment.annotations for segment in segments])
+        yield StreamPredictions(video_id, person, with_invalid_filled(concatenate(clocks)), annotations)
+
+
+@torch.no_grad()
+def predict_segment(
+    model: nn.Module,
+    segment: Segment,
+    view: SequenceConfig,
+    spec: InputSpec | FeatureSpec,
+    masked_modality: MaskedModality = "none",
+) -> ClockPredictions:
+    """The segment's own frames, through all phases; invalid steps hold what the model predicts without any input."""
+    num_frames = segment.num_frames
+    values, valid = np.zeros((num_frames, 2), np.float32), np.zeros(num_frames, bool)
+    gates: dict[str, NDArray[np.float32]] = {}
+    for phases, batch in _cut_ahead(segment, view, spec):
+        prediction = model(mask_modality(batch, masked_modality))
+        own_BL = end_frames(phases, view)
+        inside_BL = own_BL < num_frames
+        values[own_BL[inside_BL]] = prediction.values_BL2.numpy()[inside_BL]
+        valid[own_BL[inside_BL]] = prediction.valid_BL.numpy()[inside_BL]
+        for name, weights_BL in _gate_columns(prediction.gates):
+            gates.setdefault(name, np.zeros(num_frames, np.float32))[own_BL[inside_BL]] = weights_BL[inside_BL]
+    frames = segment.frames[segment.num_preroll :]
+    face_ok = frames["face_ok"] & frames["video_ok"]
+    return ClockPredictions(frames["time_s"], np.clip(values, -1, 1), valid, face_ok, frames["audio_ok"], gates)
+
+
+def mask_modality(batch: AnyBatch, masked_modality: MaskedModality) -> AnyBatch:
+    """`batch` with one modality masked at every step."""
+    if masked_modality == "video":
+        return replace(batch, video_ok_BL=torch.zeros_like(batch.video_ok_BL))
+    if masked_modality == "audio":
+        return replace(batch, audio_ok_BL=torch.zeros_like(batch.audio_ok_BL))
+    return batch
+
+
+def _cut_ahead(
+    segment: Segment, view: SequenceConfig, spec: InputSpec | FeatureSpec
+) -> Iterator[tuple[tuple[int, ...], AnyBatch]]:
+    """All sequences of a segment, group after group; a thread cuts the next group while the caller uses the last."""
+    pending: tuple[tuple[int, ...], Future[AnyBatch]] | None = None
+    with ThreadPoolExecutor(1) as thread:
+        for phases in phase_groups(segment, view, PHASES_AT_ONCE):
+            upcoming = phases, thread.submit(cut, segment, phases, view, spec)
+            if pending:
+                yield pending[0], pending[1].result()
+            pending = upcoming
+        if pending:
+            yield pending[0], pending[1].result()
+
+
+def _gate_columns(gates: dict[str, torch.Tensor]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Each option of each gate as a named column (B, L) of weights."""
+    for gate, weights_BLN in gates.items():
+        num_options = weights_BLN.shape[-1]
+        known = GATE_COLUMNS.get(gate, ()) if f"{gate}_first" not in gates else ()
+        names = known if len(known) == num_options else tuple(str(i) for i in range(num_options))
+        for i, name in enumerate(names):
+            yield f"{gate}_{name}", weights_BLN[..., i].numpy()
