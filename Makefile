@@ -23,6 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/codespell iaca_model pipeline flows infra tests README.md CONTRIBUTING.md CHANGELOG.md
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 

@@ -1,20 +1,23 @@
-"""A job on a Ray cluster: submitted once under a name of its own, followed, and stopped with whoever asked for it."""
+"""A job on a Ray cluster: submitted once under its own name, followed, and stopped with the flow that submitted it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from flows import job_errors
-from flows.local_job import PRIVACY, job_package
+from flows.job_errors import JobLostError
+from flows.local_job import job_package
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
+from pipeline.config.fields import Stage
+from pipeline.config.uris import is_shared, uris_of, uris_read_by
+from pipeline.runtime import exit_codes
+from pipeline.runtime.environment import PRIVACY, VERBOSE, is_verbose
 
 if TYPE_CHECKING:
     from ray.dashboard.modules.job.pydantic_models import JobDetails
@@ -29,9 +32,9 @@ STOP_S = 60.0  # Ray asks a job to end and kills it 3 seconds later
 def run(kind: str, config: Config, config_uri: str, on_line: Callable[[str], None], owner: str = "") -> int:
     """Run a job on the cluster at `config.cluster.address`, hand over its output and return its exit code.
 
-    A pending or running job of the same name is followed instead of started twice; one that succeeded is taken as it
-    is if the same flow run (`owner`) submitted it, because for anybody else the inputs may have changed since. Whatever
-    interrupts this function stops the job.
+    A pending or running job of the same name is followed instead of started twice. One that succeeded is taken as it is
+    if the same flow run (`owner`) submitted it: for another one the inputs may have changed since. An interruption of
+    this function stops the job.
 
     Raises:
         JobLostError: the cluster cannot be reached or lost the job.
@@ -59,40 +62,24 @@ def stop(client: JobSubmissionClient, job_id: str) -> None:
 def stop_all(address: str, owner: str) -> list[str]:
     """Stop every job that the flow run `owner` has submitted and that has not ended; return their ids."""
     client = _connect(address)
-    mine = [job for job in client.list_jobs() if owner and (job.metadata or {}).get(OWNER) == owner]
-    stopped = [str(job.submission_id) for job in mine if not job.status.is_terminal()]
+    owned = [job for job in client.list_jobs() if owner and (job.metadata or {}).get(OWNER) == owner]
+    stopped = [str(job.submission_id) for job in owned if not job.status.is_terminal()]
     for job_id in stopped:
         stop(client, job_id)
     return stopped
 
 
-def require_shared_paths(kind: str, config: Config) -> None:
+def require_shared_uris(config: Config, stages: Collection[Stage]) -> None:
     """Raise UsageError for a path of this machine that a cluster's job is to use and that is not declared shared."""
-    outputs = {"storage.root": config.storage.root, "train.dataset": config.train.dataset}
-    outputs |= {"weights.video": config.weights.video, "weights.audio": config.weights.audio}
-    outputs |= {"extract.run": config.extract.run, "extract.dataset": config.extract.dataset}
-    outputs |= {"verify.dataset": config.verify.dataset}
-    outputs |= {"evaluate.run": config.evaluate.run, "evaluate.dataset": config.evaluate.dataset}
-    outputs |= {"ablate.dataset": config.ablate.dataset, "preprocess.extend": config.preprocess.extend}
-    source, model = config.source, {"faces.model_uri": config.faces.model_uri}
-    inputs = {
-        "source.videos": source.videos,
-        "source.labels": source.labels,
-        "source.crops": source.crops,
-        "source.manifest": source.manifest,
-        "source.lists": source.lists,
-        **model,
-    }
-    for fields, shared, switch in (
-        (outputs, config.storage.shared, "--storage.shared"),
-        (inputs if kind == "preprocess" else {}, source.shared, "--source.shared"),
-    ):
-        for field, uri in fields.items():
-            if uri and storage.is_local(uri) and not shared:
-                raise UsageError(
-                    f"{field} is {uri}, a path of this machine, which the cluster at {config.cluster.address} "
-                    f"may not see; use an s3:// address, or say {switch} if every node has it under this path"
-                )
+    used = {name for name, _, _ in uris_read_by(config, stages)}
+    for name, uri, declaration in uris_of(config):
+        is_used = name in used or declaration.kind == "root"
+        if uri and is_used and storage.is_local(uri) and not is_shared(config, declaration):
+            switch = "--source.shared" if declaration.kind == "source" else "--storage.shared"
+            raise UsageError(
+                f"{name} is {uri}, a path of this machine, which the cluster at {config.cluster.address} "
+                f"may not see; use an s3:// address, or say {switch} if every node has it under this path"
+            )
 
 
 def _connect(address: str) -> JobSubmissionClient:
@@ -102,7 +89,7 @@ def _connect(address: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError) as error:
-        raise job_errors.JobLostError(f"cannot reach a Ray cluster at cluster.address {address}: {error}") from error
+        raise JobLostError(f"cannot reach a Ray cluster at cluster.address {address}: {error}") from error
 
 
 def _find(client: JobSubmissionClient, name: str, owner: str) -> str | None:
@@ -124,9 +111,7 @@ def _attempts(client: JobSubmissionClient, name: str) -> dict[int, JobDetails]:
 def _submit(client: JobSubmissionClient, name: str, kind: str, config_uri: str, owner: str) -> str:
     job_id = f"{name}-a{max(_attempts(client, name), default=0) + 1}"
     storage.delete(config_uri.rsplit("/", 1)[0] + "/result.json")
-    variables = {key: value for key, value in PRIVACY.items() if not key.startswith("RAY_AUTH")}
-    if os.environ.get("IACA_VERBOSE"):
-        variables["IACA_VERBOSE"] = "1"
+    variables = {**PRIVACY, **({VERBOSE: "1"} if is_verbose() else {})}
     try:
         return client.submit_job(
             entrypoint=f"python -m {job_package()}.{kind} {shlex.quote(config_uri)}",
@@ -136,63 +121,66 @@ def _submit(client: JobSubmissionClient, name: str, kind: str, config_uri: str, 
         )
     except RuntimeError:
         if job_id in {job.submission_id for job in client.list_jobs()}:
-            return job_id  # somebody else has just submitted the same job
+            return job_id  # another flow run has just submitted the same job
         raise
 
 
 async def _follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None]) -> None:
-    """Hand over each line once, over as many connections as it takes, until the job has ended."""
+    """Hand over each line of the job's log once, over as many connections as it takes, until the job has ended."""
     import aiohttp
 
-    lines, reached_s = _Lines(on_line), time.monotonic()
+    lines, reached_s = _LogLines(on_line), time.monotonic()
     while True:
         try:
-            lines.rewind()
+            lines.start_again()
             async for chunk in client.tail_job_logs(job_id):
-                lines.feed(chunk)
+                lines.add(chunk)
             if client.get_job_status(job_id).is_terminal():
                 return lines.end()
             reached_s = time.monotonic()
         except (aiohttp.ClientError, OSError, RuntimeError) as error:  # requests' errors are OSErrors
             if time.monotonic() - reached_s > UNREACHABLE_S:
-                raise job_errors.JobLostError(f"the cluster does not answer about job {job_id}: {error}") from error
+                raise JobLostError(f"the cluster does not answer about job {job_id}: {error}") from error
         await asyncio.sleep(RETRY_S)
 
 
-class _Lines:
-    """Cuts chunks into lines; after `rewind` the chunks start again, and what was handed over is passed by."""
+class _LogLines:
+    """Cuts the chunks of a log into lines, and skips those it has handed over when the log starts again."""
 
     def __init__(self, on_line: Callable[[str], None]) -> None:
-        self.on_line, self.handed = on_line, 0
-        self.rewind()
+        self.on_line, self.num_handed_over = on_line, 0
+        self.start_again()
 
-    def rewind(self) -> None:
-        self.position, self.pending = 0, ""
+    def start_again(self) -> None:
+        """Expect the log from its beginning: every connection sends all of it."""
+        self.num_read, self.pending = 0, ""
 
-    def feed(self, chunk: str) -> None:
+    def add(self, chunk: str) -> None:
+        """Hand over the lines that the chunk completes."""
         *complete, self.pending = (self.pending + chunk).split("\n")
         for line in complete:
-            self._hand(line)
+            self._hand_over(line)
 
     def end(self) -> None:
+        """Hand over a last line without its end."""
         if self.pending:
-            self._hand(self.pending)
+            self._hand_over(self.pending)
 
-    def _hand(self, line: str) -> None:
-        self.position += 1
-        if self.position > self.handed:
-            self.handed = self.position
+    def _hand_over(self, line: str) -> None:
+        self.num_read += 1
+        if self.num_read > self.num_handed_over:
+            self.num_handed_over = self.num_read
             self.on_line(line)
 
 
 def _exit_code(client: JobSubmissionClient, job_id: str) -> int:
     info = client.get_job_info(job_id)
     if info.status == "SUCCEEDED":
-        return job_errors.DONE
+        return exit_codes.DONE
     if info.status == "STOPPED":
-        return job_errors.INTERRUPTED
+        return exit_codes.INTERRUPTED
     code = info.driver_exit_code
     if code is None:
-        raise job_errors.JobLostError(f"the cluster lost job {job_id}: {info.message}")
+        raise JobLostError(f"the cluster lost job {job_id}: {info.message}")
     # The entry point runs in a shell, which reports signal N as 128 + N; 130 is our own.
-    return code if code <= 128 or code == job_errors.INTERRUPTED else 128 - code
+    return code if code <= 128 or code == exit_codes.INTERRUPTED else 128 - code

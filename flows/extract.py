@@ -1,23 +1,23 @@
-"""What frozen backbones give, computed once for a whole dataset: the extract flow."""
+"""The extract flow: a dataset to the features that frozen backbones compute of it, once."""
 
 from __future__ import annotations
 
 from prefect import flow, task
 
-from flows.tracking import JOB, TRACKED, publish, run_tracked
+from flows.prefect_options import FLOW_OPTIONS, TASK_OPTIONS, publish_artifact, run_in_task
 from pipeline.config import Config
 from pipeline.runtime.progress import JobResult
 
 
-@task(name="extract", **JOB)
+@task(name="extract", **TASK_OPTIONS)
 def compute_features(config: Config) -> JobResult:
-    """Crops and sound of a dataset through the backbones of a run, or through published ones."""
-    return run_tracked("extract", config)
+    """Run crops and sound through the backbones of a run, or through published ones."""
+    return run_in_task("extract", config)
 
 
-@flow(name="extract", **TRACKED)
+@flow(name="extract", **FLOW_OPTIONS)
 def extract(config: Config) -> JobResult:
-    """Make a dataset of features from `config.extract.dataset`; shards that are already there are kept."""
+    """Compute a dataset of features from `config.extract.dataset`; shards that are already there are kept."""
     features = compute_features(config)
-    publish("extract", features)
+    publish_artifact(features)
     return features

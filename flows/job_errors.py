@@ -1,6 +1,4 @@
-"""How a job can end: exit codes of jobs and of the command line, and the errors that stand for them."""
-
-DONE, FAILED, USAGE, REJECTED, INTERRUPTED = 0, 1, 2, 3, 130
+"""Errors of jobs that ended without a result."""
 
 
 class JobError(RuntimeError):

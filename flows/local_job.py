@@ -1,4 +1,4 @@
-"""A local job: a child process in a session of its own, followed line by line and never left behind."""
+"""A local job: a child process in its own session, followed line by line and ended with its caller."""
 
 from __future__ import annotations
 
@@ -10,12 +10,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-PRIVACY = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "disabled",
-}
+from pipeline.runtime.environment import NO_RAY_AUTH, PRIVACY
+
 POLL_S = 0.2
 GRACE_S = 20.0  # between the request to stop and the kill
 
@@ -33,8 +29,8 @@ def job_package() -> str:
 def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float = GRACE_S) -> int:
     """Run `command`, hand over each line of its output as it comes, and return its exit code.
 
-    Whatever interrupts this function (Ctrl-C, a cancelled flow) interrupts the child first: SIGINT to it, then,
-    `grace_s` later or at a second interruption, SIGKILL to its whole process group.
+    An interruption of this function (Ctrl-C, a cancelled flow) interrupts the child: SIGINT to it and, `grace_s` later
+    or at a second interruption, SIGKILL to its whole process group.
 
     Returns:
         The exit code; -N when signal N ended the process.
@@ -44,7 +40,7 @@ def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float =
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **PRIVACY},
+        env={**os.environ, **PRIVACY, **NO_RAY_AUTH},
         start_new_session=True,
     )
     try:

@@ -1,27 +1,27 @@
-"""Raw videos to a dataset of shards: the preprocess flow."""
+"""The preprocess flow: raw videos to a dataset of shards."""
 
 from __future__ import annotations
 
 from prefect import flow, task
 
-from flows.tracking import JOB, TRACKED, publish, run_tracked
+from flows.prefect_options import FLOW_OPTIONS, TASK_OPTIONS, publish_artifact, run_in_task
 from pipeline.config import Config
 from pipeline.runtime.progress import JobResult
 
 
-@task(name="preprocess", **JOB)
+@task(name="preprocess", **TASK_OPTIONS)
 def build_dataset(config: Config) -> JobResult:
-    """Videos, sound and labels of the source, as shards."""
-    return run_tracked("preprocess", config)
+    """Build shards from the videos, sound and labels of the source."""
+    return run_in_task("preprocess", config)
 
 
-@flow(name="preprocess", **TRACKED)
+@flow(name="preprocess", **FLOW_OPTIONS)
 def preprocess(config: Config) -> JobResult:
-    """Turn the videos of `config.source` into a dataset; what is already there is kept.
+    """Turn the videos of `config.source` into a dataset; shards that are already there are kept.
 
     Returns:
         The result whose `output_uri` is the dataset's; with `config.preprocess.dry_run` only the plan, as lines.
     """
     dataset = build_dataset(config)
-    publish("preprocess", dataset)
+    publish_artifact(dataset)
     return dataset

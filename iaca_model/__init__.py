@@ -1,1 +1,1 @@
-"""The network and its mathematics: tensors in, tensors out, no knowledge of files or clusters."""
+"""The network and its mathematics: tensors in, tensors out, independent of files and clusters."""

@@ -1,4 +1,4 @@
-"""Batch, the one data format that the network reads, with crops and sound or with features made of them."""
+"""The network's input: Batch, of face crops and spectrograms, and FeatureBatch, of precomputed backbone features."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from iaca_model.config import InputSpec
 
+class _TensorBatch:
+    """Operations on B sequences of L steps that Batch and FeatureBatch share; every field is a tensor (B, L, ...)."""
 
-class _Sequences:
-    """What can be done with B sequences of L steps, whatever stands for their pictures and their sound."""
-
-    video_ok_BL: Tensor  # of the classes below
+    video_ok_BL: Tensor  # a field of both classes below
 
     def __len__(self) -> int:
         return len(self.video_ok_BL)
@@ -25,11 +23,11 @@ class _Sequences:
         return self.video_ok_BL.shape[1]
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
-        """The same batch on `device`."""
+        """Move the batch to `device`."""
         return type(self)(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
 
     def slice(self, start: int, stop: int) -> Self:
-        """Sequences `start` up to, not including, `stop`, as views."""
+        """Take the sequences from `start` up to, not including, `stop`, as views."""
         return type(self)(*(tensor[start:stop] for tensor in self.tensors()))
 
     def tensors(self) -> tuple[Tensor, ...]:
@@ -38,13 +36,13 @@ class _Sequences:
 
 
 @dataclass(frozen=True, eq=False)
-class Batch(_Sequences):
+class Batch(_TensorBatch):
     """B sequences of L steps; a step is one sub-clip that ends at the frame whose label is the target.
 
                        step 0        step 1                    step L-1
-        video   [T crops of H x W] [T crops ]    ...         [T crops ]    video_ok: True, real faces were seen
-        audio   [S hops of M mels] [S hops  ]    ...         [S hops  ]    audio_ok: True, real sound was there
-        target  (valence, arousal) ...                                     target_ok: True, somebody labelled it
+        video   [T crops of H x W] [T crops ]    ...         [T crops ]    video_ok: True, faces are visible
+        audio   [S hops of M mels] [S hops  ]    ...         [S hops  ]    audio_ok: True, real sound is present
+        target  (valence, arousal) ...                                     target_ok: True, there is a label
 
         field          dtype    shape               content
         frames_BLTHWC  uint8    (B, L, T, H, W, 3)  RGB crops of the face, the last is the labelled frame; 0 if absent
@@ -55,7 +53,7 @@ class Batch(_Sequences):
         target_ok_BL   bool     (B, L)
 
     The mel is neither clipped nor normalised here: the model clips each sub-clip at 80 dB below its own maximum and
-    maps x to (x + 14.8) / 19.895. What lies at a step whose mask is False is never looked at. A sequence shorter than
+    maps x to (x + 14.8) / 19.895. The content of a step whose mask is False has no influence. A sequence shorter than
     L is padded on the right with all masks False.
     """
 
@@ -68,8 +66,8 @@ class Batch(_Sequences):
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureBatch(_Sequences):
-    """A Batch after its backbones: what they gave for each sub-clip stands in place of its crops and its sound.
+class FeatureBatch(_TensorBatch):
+    """A Batch after its backbones: the features of each sub-clip take the place of its crops and its spectrogram.
 
     field         dtype    shape         content
     video_BLD     float32  (B, L, D_v)   features of the face, not normalised
@@ -87,23 +85,3 @@ class FeatureBatch(_Sequences):
 
 
 AnyBatch = Batch | FeatureBatch
-
-
-def fake_batch(spec: InputSpec, batch_size: int, seed: int = 0) -> Batch:
-    """Random data of the right form, with about one step in eight missing per modality and one label in ten."""
-    generator = torch.Generator().manual_seed(seed)
-    steps = (batch_size, spec.num_steps)
-    crop = (spec.num_frames, spec.crop_px, spec.crop_px, 3)
-    video_ok, audio_ok = (torch.rand(steps, generator=generator) > 1 / 8 for _ in range(2))
-    target_ok = torch.rand(steps, generator=generator) > 1 / 10
-    frames = torch.randint(0, 256, (*steps, *crop), dtype=torch.uint8, generator=generator)
-    mel = 15 * torch.randn(*steps, spec.num_hops, spec.num_mels, generator=generator) - 30
-    target = 2 * torch.rand(*steps, 2, generator=generator) - 1
-    return Batch(
-        frames_BLTHWC=frames * video_ok[..., None, None, None, None],
-        mel_BLSM=mel,
-        video_ok_BL=video_ok,
-        audio_ok_BL=audio_ok,
-        target_BL2=target * target_ok[..., None],
-        target_ok_BL=target_ok,
-    )

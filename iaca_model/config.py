@@ -1,10 +1,11 @@
-"""The sizes of the model's input and of its parts, as frozen dataclasses without torch."""
+"""The model's configuration: input sizes, fusion, whole network and named presets, as dataclasses without torch."""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 Base = Literal["concat", "ca", "jca", "jca_paper", "tca"]
 Gate = Literal["none", "dca", "iaca", "grjca", "hgrjca"]
@@ -21,10 +22,13 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What one sequence holds: L steps, each a sub-clip of T face crops and S mel hops.
+    """Sizes of one input sequence: L steps, each a sub-clip of T face crops and S mel hops.
 
-    Shape letters, used across the package: B batch, L steps, T frames of a sub-clip, H and W crop
-    height and width, M mel bands, S hops, D feature width, F fused width.
+    Shape letters, used across the package: B batch, L steps, T frames of a sub-clip, H and W crop height and width,
+    M mel bands, S hops, D feature width, F fused width.
+
+    Raises:
+        ValueError: a size is below 1.
     """
 
     num_steps: int = 16  # L
@@ -36,13 +40,12 @@ class InputSpec:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 1:
-                msg = f"InputSpec.{name} is {value}; it must be at least 1"
-                raise ValueError(msg)
+                raise ValueError(f"InputSpec.{name} is {value}; it must be at least 1")
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What one sequence holds where the backbones have run already: L steps of video and of audio features."""
+    """Sizes of one input sequence of precomputed backbone features: L steps of video and of audio features."""
 
     num_steps: int  # L
     video_dim: int  # D_v
@@ -51,14 +54,14 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """One base and one gate; see `iaca_model.fusion` for what each computes.
+    """Configuration of `iaca_model.fusion.Fusion`: one attention base and one gate.
 
-    Legal pairs: base concat with gate none; every other base with every gate. `num_recursions` None means the
-    papers' own: 2 for gated models, 1 for ungated. The defaults of the gates (zero init, no ReLU, stage 2
-    "concat") are the measured best; `preset("faithful")` is the literal form.
+    `iaca_model.attention` defines the bases, `iaca_model.gates` the gates. Base concat allows gate none only; every
+    other base goes with every gate. The defaults of the gates (zero init, no ReLU, stage 2 "concat") are the measured
+    best; the literal form of the papers is in `PRESETS["faithful"]`.
 
     Raises:
-        ValueError: the base and the gate, or the sizes they need, do not go together.
+        ValueError: a value is not allowed, or base, gate and sizes do not go together.
     """
 
     video_dim: int = 128  # D_v
@@ -66,14 +69,14 @@ class FusionConfig:
     num_steps: int = 16  # L
     base: Base = "jca"
     gate: Gate = "iaca"
-    num_recursions: int | None = None
+    num_recursions: int | None = None  # R; None: as in the papers, 2 with a gate and 1 without
     temperature: float | None = None  # of the gates; None: the measured best, 1 for base ca and .1 for the others
     attention_temperature: float = 1.0  # of the CA base's softmax
     dropout: float = 0.6
-    modality_gate: ModalityGate = "concat"  # stage 2 of IACA
-    gate_input: GateInput = "cross"  # of DCA and stage 1 of IACA: X_ca alone, or [X_sa ; X_ca]
-    modality_input: ModalityInput = "gated"  # of stage 2: [X_g,v ; X_g,a], or besides them how they agree
-    gate_relu: bool = False
+    modality_gate: ModalityGate = "concat"  # how stage 2 of IACA weighs the modalities; off: not at all
+    gate_input: GateInput = "cross"  # of DCA and stage 1 of IACA: X_ca alone, or both [X_sa ; X_ca]
+    modality_input: ModalityInput = "gated"  # of stage 2: [X_g,v ; X_g,a], or these and `iaca_model.agreement`
+    gate_relu: bool = False  # on the weighted sum
     gate_init: GateInit = "zero"
     gate_trainable: bool = True
     attention_dim: int = 32  # k, the hidden width of jca_paper
@@ -81,9 +84,10 @@ class FusionConfig:
 
     def __post_init__(self) -> None:
         check_pair(self.base, self.gate, self.num_recursions)
-        _positive(self, "video_dim", "audio_dim", "num_steps", "attention_temperature", "num_heads", "gate_temperature")
-        _choices(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
-        _choices(self, modality_input=ModalityInput)
+        _require_positive(self, "video_dim", "audio_dim", "num_steps", "num_heads")
+        _require_positive(self, "attention_temperature", "gate_temperature")
+        _require_choice(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
+        _require_choice(self, modality_input=ModalityInput)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; allowed: 0 up to, not including, 1")
         if self.gate == "iaca" and self.modality_gate == "sum" and self.video_dim != self.audio_dim:
@@ -99,7 +103,7 @@ class FusionConfig:
 
     @property
     def depth(self) -> int:
-        """Number of stacked attention layers: `num_recursions`, or the papers' own where it is None."""
+        """R, the number of stacked attention layers: `num_recursions`, or that of the papers where it is None."""
         if self.base == "concat":
             return 0
         if self.num_recursions is not None:
@@ -108,9 +112,9 @@ class FusionConfig:
 
     @property
     def gate_temperature(self) -> float:
-        """`temperature`, or the measured best of the base where it is None.
+        """T of the gates: `temperature`, or the measured best of the base where it is None.
 
-        CA's attended features are the longest, and sharp gates on them commit to one modality before they know which.
+        CA's attended features have the largest norm: at T = 0.1 its gates commit to one modality too early in training.
         """
         if self.temperature is not None:
             return self.temperature
@@ -119,38 +123,41 @@ class FusionConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Backbones, temporal blocks, fusion and heads of one network.
+    """Configuration of `iaca_model.model.EmotionModel`: backbones, temporal blocks, fusion and heads.
 
-    `modalities` "video" or "audio" hides the other one from the model by its mask.
+    With `modalities` "video" or "audio" the other modality has no backbone and is masked at every step.
 
     Raises:
-        ValueError: the base and the gate do not go together, as for FusionConfig.
+        ValueError: a value is not allowed, no preset has the name, or base, gate and sizes do not go together.
     """
 
-    backbone: Backbone = "tiny"
-    feature_dim: int = 64  # D_v = D_a of the backbones' output
-    temporal: Temporal = "none"
-    base: Base = "jca"
-    gate: Gate = "iaca"
-    num_recursions: int | None = None
-    temperature: float | None = None
-    fusion_dropout: float = 0.2
-    head_dim: int = 64
-    head_dropout: float = 0.2
-    modality_gate: ModalityGate = "concat"
-    modalities: Modality = "both"
-    gate_relu: bool = False
-    gate_init: GateInit = "zero"
-    gate_input: GateInput = "cross"
-    modality_input: ModalityInput = "gated"
-    gate_trainable: bool = True
-    attention_temperature: float = 1.0
-    joint_dim: int = 64  # width after the joint temporal block; unused without one
-    frozen: Frozen = "none"  # of the residual backbones: what is not trained; "partly": all but the last stage
+    preset: Annotated[str, "name of the preset that the other fields start from; it changes nothing by itself"] = ""
+    backbone: Annotated[Backbone, "one for each modality, trained from random or published weights"] = "tiny"
+    feature_dim: Annotated[int, "D_v = D_a of the backbones' output"] = 64
+    temporal: Annotated[Temporal, "block over the steps, before the fusion and after it"] = "none"
+    base: Annotated[Base, "attention between the modalities"] = "jca"
+    gate: Annotated[Gate, "weighs unattended, self-attended and cross-attended features"] = "iaca"
+    num_recursions: Annotated[int | None, "stacked attention layers; none: 2 with a gate, 1 without"] = None
+    temperature: Annotated[float | None, "of the gates; none: measured best, 1 for base ca and .1 for the others"] = None
+    fusion_dropout: Annotated[float, "of the attended features"] = 0.2
+    head_dim: Annotated[int, "hidden width of the two heads"] = 64
+    head_dropout: Annotated[float, "of the heads"] = 0.2
+    modality_gate: Annotated[ModalityGate, "stage 2 of IACA, which weighs the modalities against each other"] = "concat"
+    modalities: Annotated[Modality, "that the model has"] = "both"
+    gate_relu: Annotated[bool, "a ReLU on the features that a gate has weighed, as in the papers"] = False
+    gate_init: Annotated[GateInit, "of the gates' weights"] = "zero"
+    gate_input: Annotated[GateInput, "of DCA and stage 1 of IACA: X_ca alone, or [X_sa ; X_ca]"] = "cross"
+    modality_input: Annotated[ModalityInput, "of stage 2: [X_g,v ; X_g,a], or besides them how they agree"] = "gated"
+    gate_trainable: Annotated[bool, "otherwise the gates stay as they were initialised"] = True
+    attention_temperature: Annotated[float, "of the CA base's softmax"] = 1.0
+    joint_dim: Annotated[int, "width after the joint temporal block; unused without one"] = 64
+    frozen: Annotated[Frozen, "of the residual backbones: what is not trained; partly: all but the last stage"] = "none"
 
     def __post_init__(self) -> None:
-        _positive(self, "feature_dim", "head_dim", "joint_dim")
-        _choices(self, modalities=Modality, temporal=Temporal, backbone=Backbone, frozen=Frozen)
+        if self.preset:
+            _require_preset(self.preset)
+        _require_positive(self, "feature_dim", "head_dim", "joint_dim")
+        _require_choice(self, modalities=Modality, temporal=Temporal, backbone=Backbone, frozen=Frozen)
         if self.temporal == "blstm" and (self.feature_dim % 2 or self.joint_dim % 2):
             raise ValueError(
                 f"temporal blstm halves feature_dim {self.feature_dim} and joint_dim {self.joint_dim} over its two "
@@ -158,10 +165,10 @@ class ModelConfig:
             )
         if self.frozen != "none" and self.backbone != "residual":
             raise ValueError(f"frozen is {self.frozen} but backbone {self.backbone} is always trained; allowed: none")
-        self.fusion(num_steps=1)
+        self.fusion(num_steps=1)  # FusionConfig checks the fields that it takes over
 
     def fusion(self, num_steps: int) -> FusionConfig:
-        """The fusion of this model for sequences of `num_steps` steps."""
+        """Configuration of this model's fusion, for sequences of `num_steps` steps."""
         return FusionConfig(
             video_dim=self.feature_dim,
             audio_dim=self.feature_dim,
@@ -182,10 +189,10 @@ class ModelConfig:
 
 
 def check_pair(base: str, gate: str, num_recursions: int | None) -> None:
-    """Refuse a base, a gate or a number of recursions that do not go together.
+    """Check that base, gate and number of recursions exist and go together.
 
     Raises:
-        ValueError: with what is allowed.
+        ValueError: they do not; the message lists what is allowed.
     """
     bases, gates = get_args(Base), get_args(Gate)
     if base not in bases:
@@ -205,19 +212,20 @@ def check_pair(base: str, gate: str, num_recursions: int | None) -> None:
         )
 
 
-def _positive(config: Any, *names: str) -> None:
+def _require_positive(config: Any, *names: str) -> None:
     for name in names:
         if getattr(config, name) <= 0:
             raise ValueError(f"{name} is {getattr(config, name)}; it must be above 0")
 
 
-def _choices(config: Any, **allowed: Any) -> None:
+def _require_choice(config: Any, **allowed: Any) -> None:
     for name, choices in allowed.items():
         if getattr(config, name) not in get_args(choices):
             raise ValueError(f"{name} is {getattr(config, name)!r}; allowed: {', '.join(get_args(choices))}")
 
 
-_LITERAL_GATE: dict[str, Any] = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
+LITERAL_GATE: dict[str, Any] = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
+"""Fields of a gate as in the released modules (code of 2403.19554 and 2503.12261)."""
 
 PRESETS: dict[str, ModelConfig] = {
     "concat": ModelConfig(base="concat", gate="none"),
@@ -227,22 +235,30 @@ PRESETS: dict[str, ModelConfig] = {
     "jca": ModelConfig(base="jca", gate="none"),
     "tca": ModelConfig(base="tca", gate="none"),
     "rjca": ModelConfig(base="jca", gate="none", temporal="blstm"),
-    "dca": ModelConfig(base="jca", gate="dca", temporal="blstm", **_LITERAL_GATE),
+    "dca": ModelConfig(base="jca", gate="dca", temporal="blstm", **LITERAL_GATE),
     "iaca": ModelConfig(),
-    "grjca": ModelConfig(base="jca", gate="grjca", **_LITERAL_GATE),
-    "hgrjca": ModelConfig(base="jca", gate="hgrjca", **_LITERAL_GATE),
-    "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **_LITERAL_GATE),
+    "grjca": ModelConfig(base="jca", gate="grjca", **LITERAL_GATE),
+    "hgrjca": ModelConfig(base="jca", gate="hgrjca", **LITERAL_GATE),
+    "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **LITERAL_GATE),
 }
-"""Named models. dca, grjca and hgrjca are gated as released (ReLU, xavier, T = .1); iaca is the measured default
+"""Named models. dca, grjca and hgrjca have the gates as released (ReLU, xavier, T = .1); iaca is the measured default
 and faithful the literal form of the same gates on RJCA."""
 
 
-def preset(name: str, **changes: Any) -> ModelConfig:
-    """The named model with some fields changed.
+def preset_fields(name: str) -> dict[str, Any]:
+    """Fields of ModelConfig that a preset sets to another value than the default, by name.
 
     Raises:
         ValueError: no preset has this name; the message lists them.
     """
+    _require_preset(name)
+    default, model = ModelConfig(), PRESETS[name]
+    values = {field.name: getattr(model, field.name) for field in dataclasses.fields(ModelConfig)}
+    return {field: value for field, value in values.items() if value != getattr(default, field)}
+
+
+def _require_preset(name: str) -> None:
     if name not in PRESETS:
-        raise ValueError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}{hint}")

@@ -1,4 +1,7 @@
-"""Fusion: one attention base and one gate, from two modalities' features to one."""
+"""Fusion of video and audio features by one attention base and one gate.
+
+Shape letters: B batch, L steps, D feature width (D_v video, D_a audio), F fused width, N options of a gate.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,21 @@ from iaca_model.layers import at_least_float32, mask
 
 
 class FusionOutput(NamedTuple):
-    """What fusion gives; shape letters B batch, L steps, R recursions, F = `Fusion.output_dim`.
+    """Fused features, and the weights and attention maps that explain them; R recursions, F = `Fusion.output_dim`.
 
-    Weights in `gates` are float32 and sum to 1 in each row. `video`, `audio` (B, L, 2) = [self-attended (iaca) or
-    unattended (dca), cross-attended]; `modality` (B, L, 2) = [video, audio] (iaca). For grjca `video`, `audio`
-    (B, L, R + 1) over X^0 ... X^R; for hgrjca (B, L, 2) over the results of its first level, whose own weights are
-    `video_first`, `audio_first` (B, L, 2) and `video_second`, `audio_second` (B, L, 3). Empty without a gate.
+    `gates` holds weights by name, float32, each row of which sums to 1; it is empty without a gate.
 
-    `attention` has the last layer's maps over time, `video` and `audio`, (B, L, L) without gradient, row = the step
-    attended for, column = the step looked at: see `attention.Attended` for what they are of each base. Empty of concat.
+        gate    name                          shape          weight of
+        dca     video, audio                  (B, L, 2)      unattended, cross-attended features
+        iaca    video, audio                  (B, L, 2)      self-attended, cross-attended features
+                modality                      (B, L, 2)      video, audio
+        grjca   video, audio                  (B, L, R + 1)  X^0 ... X^R
+        hgrjca  video, audio                  (B, L, 2)      the results of the first level's two gates
+                video_first, audio_first      (B, L, 2)      X^0, X^1
+                video_second, audio_second    (B, L, 3)      X^0, X^1, X^2
+
+    `attention` holds the last layer's maps over time, `video` and `audio`, (B, L, L) without gradient, row = the step
+    attended for, column = the step attended to; `attention.Attended` defines them for each base. Empty for concat.
     """
 
     fused_BLF: Tensor  # zero where valid_BL is False
@@ -32,13 +41,19 @@ class FusionOutput(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """`config.depth` stacked layers of the base, each on what the last one attended, then the gate.
+    """Fusion of two modalities: `config.depth` layers of the base, each on the output of the last, then the gate.
 
-    Recursion after RJCA (2304.07958): the joint representation is computed anew in each layer, weights are separate.
-    Masked steps are zeroed before every layer and after the last, so that what lies there reaches no output and
-    gets no gradient; a missing modality's share of `fused_BLF` is zero.
+    (B, L, D_v), (B, L, D_a) -> (B, L, F). Recursion as in RJCA (2304.07958): each layer has its own weights and
+    computes the joint representation anew. Exact, Reconstructed or Ours by base and gate: see `iaca_model.attention`
+    and `iaca_model.gates`.
+
+    Masked steps are zeroed before every layer and after the last: their content reaches no output and gets no
+    gradient, and a missing modality's share of `fused_BLF` is zero.
 
     Float32 even under autocast: scores, softmax and gates amplify rounding, the gates tenfold at T = 0.1.
+
+    Args:
+        config: base, gate and sizes.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -55,21 +70,25 @@ class Fusion(nn.Module):
         video_ok_BL: Tensor | None = None,
         audio_ok_BL: Tensor | None = None,
     ) -> FusionOutput:
-        """Fuse (B, L, D_v) and (B, L, D_a); bool masks (B, L) are True where the modality is there, None: everywhere.
+        """Fuse the features of both modalities.
+
+        Args:
+            video_BLD: (B, L, D_v).
+            audio_BLD: (B, L, D_a).
+            video_ok_BL: bool (B, L), True where the modality is present; None: everywhere.
+            audio_ok_BL: likewise.
 
         Fewer than `num_steps` steps are padded on the right as missing, and the padding is cut off again.
 
         Raises:
             ValueError: shapes that do not fit the configuration or each other.
         """
-        self._check(video_BLD, audio_BLD)
-        video_ok_BL = _mask(video_BLD, video_ok_BL, "video_ok_BL")
-        audio_ok_BL = _mask(audio_BLD, audio_ok_BL, "audio_ok_BL")
+        self._check_shapes(video_BLD, audio_BLD)
+        video_ok_BL = _checked_mask(video_BLD, video_ok_BL, "video_ok_BL")
+        audio_ok_BL = _checked_mask(audio_BLD, audio_ok_BL, "audio_ok_BL")
         num_missing = self.config.num_steps - video_BLD.shape[1]
-        video_BLD, audio_BLD = (
-            mask(at_least_float32(video_BLD), video_ok_BL),
-            mask(at_least_float32(audio_BLD), audio_ok_BL),
-        )
+        video_BLD = mask(at_least_float32(video_BLD), video_ok_BL)
+        audio_BLD = mask(at_least_float32(audio_BLD), audio_ok_BL)
         pair = Pair(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
         with torch.autocast(video_BLD.device.type, enabled=False):
             output = self._fuse(_pad(pair, num_missing) if num_missing else pair)
@@ -84,7 +103,7 @@ class Fusion(nn.Module):
         fused_BLF, gates = self.gate(iterates)
         return FusionOutput(fused_BLF, pair.video_ok_BL | pair.audio_ok_BL, gates, attention)
 
-    def _check(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
+    def _check_shapes(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
         shapes = f"video has shape {tuple(video_BLD.shape)}, audio {tuple(audio_BLD.shape)}"
         dims, num_steps = (self.config.video_dim, self.config.audio_dim), self.config.num_steps
         if video_BLD.ndim != 3 or audio_BLD.ndim != 3 or (video_BLD.shape[-1], audio_BLD.shape[-1]) != dims:
@@ -95,7 +114,7 @@ class Fusion(nn.Module):
             raise ValueError(f"{shapes}, more than num_steps {num_steps}: cut the sequences or configure longer ones")
 
 
-def _mask(features_BLD: Tensor, ok_BL: Tensor | None, name: str) -> Tensor:
+def _checked_mask(features_BLD: Tensor, ok_BL: Tensor | None, name: str) -> Tensor:
     shape = features_BLD.shape[:2]
     if ok_BL is None:
         return torch.ones(shape, dtype=torch.bool, device=features_BLD.device)

@@ -1,8 +1,8 @@
 """The gates that weigh unattended, self-attended and cross-attended features: DCA, IACA, GRJCA, HGRJCA.
 
-Shape letters: B batch, L steps, D feature width, F fused width, N options. Each gate reads the iterates X^0 ... X^R
-of the cross-attention and gives the fused features (B, L, F) with its weights by name. Iterates are zero where their
-modality is missing, and so is what a gate makes of them.
+Shape letters: B batch, L steps, D feature width, F fused width, N options, R recursions. Each gate maps the iterates
+X^0 ... X^R, that is the features before attention and after each layer of it, to the fused features (B, L, F) and its
+weights by name. Iterates are zero where their modality is missing, and so are the features that a gate mixes of them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,22 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from iaca_model.agreement import HIDDEN_DIM, Agreement
+from iaca_model.agreement import AGREEMENT_DIM, Agreement
 from iaca_model.attention import Pair, self_layer
 from iaca_model.config import FusionConfig
 from iaca_model.layers import mask_finite
 
-Gated = tuple[Tensor, dict[str, Tensor]]
+GateOutput = tuple[Tensor, dict[str, Tensor]]  # fused features, and weights by name
 
 
 class SoftGate(nn.Module):
-    """softmax(Linear(x) / T) over `num_options`: the one gate formula of 2403.19554 (code). Exact."""
+    """The weights of all gates, softmax(Linear_{D->N}(X) / T): (B, L, D) -> (B, L, N). Exact: code of 2403.19554.
+
+    Args:
+        num_in: D.
+        num_options: N.
+        config: has T (`gate_temperature`), the initial weights and whether they are trained.
+    """
 
     def __init__(self, num_in: int, num_options: int, config: FusionConfig) -> None:
         super().__init__()
@@ -35,54 +41,58 @@ class SoftGate(nn.Module):
         self.requires_grad_(config.gate_trainable)
 
     def logits(self, features_BLD: Tensor) -> Tensor:
-        """Linear(x) / T, (B, L, N)."""
+        """Linear(X) / T, (B, L, N)."""
         scores: Tensor = self.linear(features_BLD)
         return scores / self.temperature
 
     def forward(self, features_BLD: Tensor) -> Tensor:
-        """Weights (B, L, N), rows sum to 1."""
+        """Weights (B, L, N), whose rows sum to 1."""
         return self.logits(features_BLD).softmax(-1)
 
 
 def mix(weights_BLN: Tensor, options: Sequence[Tensor], *, relu: bool) -> Tensor:
-    """The weighted sum of N options (B, L, D), with a ReLU on it where asked."""
-    first, *others = (w_BL[..., None] * x_BLD for w_BL, x_BLD in zip(weights_BLN.unbind(-1), options, strict=True))
-    mixed_BLD = sum(others, start=first)
+    """Sum N options (B, L, D) by their weights (B, L, N), with a ReLU on the sum if `relu`."""
+    weighted = [w_BL[..., None] * x_BLD for w_BL, x_BLD in zip(weights_BLN.unbind(-1), options, strict=True)]
+    mixed_BLD = sum(weighted[1:], start=weighted[0])
     return torch.relu(mixed_BLD) if relu else mixed_BLD
 
 
 class Ungated(nn.Module):
-    """[X^R_v ; X^R_a] as it is."""
+    """No gate: the attended features of both modalities, [X^R_v ; X^R_a]."""
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.output_dim = config.video_dim + config.audio_dim
 
-    def forward(self, iterates: Sequence[Pair]) -> Gated:
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
         """Fused features and no weights."""
         return iterates[-1].joined(), {}
 
 
 class CrossGate(nn.Module):
-    """Between features that did not meet the other modality and cross-attended ones: weights [plain, cross]."""
+    """A gate of one modality between features U without the other modality and cross-attended ones X_ca.
+
+    X_g = ReLU(G[0] U + G[1] X_ca), the ReLU if `gate_relu`, with G = SoftGate(X_ca), or SoftGate([U ; X_ca]) if
+    `gate_input` is both. U is X^0 in DCA and the self-attended features in stage 1 of IACA.
+    """
 
     def __init__(self, dim: int, config: FusionConfig) -> None:
         super().__init__()
-        self.see_both, self.relu = config.gate_input == "both", config.gate_relu
-        self.gate = SoftGate(2 * dim if self.see_both else dim, 2, config)
+        self.reads_both, self.relu = config.gate_input == "both", config.gate_relu
+        self.gate = SoftGate(2 * dim if self.reads_both else dim, 2, config)
 
-    def forward(self, plain_BLD: Tensor, cross_BLD: Tensor) -> tuple[Tensor, Tensor]:
-        """The mixed features and the weights (B, L, 2)."""
-        seen = torch.cat([plain_BLD, cross_BLD], dim=-1) if self.see_both else cross_BLD
-        weights_BL2 = self.gate(seen)
-        return mix(weights_BL2, [plain_BLD, cross_BLD], relu=self.relu), weights_BL2
+    def forward(self, unimodal_BLD: Tensor, cross_BLD: Tensor) -> tuple[Tensor, Tensor]:
+        """The mixed features (B, L, D) and the weights (B, L, 2) = [unimodal, cross-attended]."""
+        gate_input = torch.cat([unimodal_BLD, cross_BLD], dim=-1) if self.reads_both else cross_BLD
+        weights_BL2 = self.gate(gate_input)
+        return mix(weights_BL2, [unimodal_BLD, cross_BLD], relu=self.relu), weights_BL2
 
 
 class DCA(nn.Module):
-    """Dynamic cross-attention (2403.19554, code): per modality a gate between X^0 and X^R, driven by X^R.
+    """Dynamic cross-attention: per modality a gate between X^0 and X^R, computed from X^R.
 
-    X_g = ReLU(G[0] X^0 + G[1] X^R), then [video ; audio]. Exact with base jca, gate_relu True, gate_init xavier,
-    gate_input cross and temperature .1; other settings are ours.
+    X_g = ReLU(G[0] X^0 + G[1] X^R) with G = SoftGate(X^R); fused = [X_g,v ; X_g,a]. Exact (code of 2403.19554) with
+    base jca, gate_relu True, gate_init xavier, gate_input cross and temperature .1; other settings are ours.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -91,25 +101,27 @@ class DCA(nn.Module):
         self.audio = CrossGate(config.audio_dim, config)
         self.output_dim = config.video_dim + config.audio_dim
 
-    def forward(self, iterates: Sequence[Pair]) -> Gated:
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
         """Fused features, weights `video` and `audio` (B, L, 2) = [unattended, cross-attended]."""
-        plain, cross = iterates[0], iterates[-1]
-        video, video_gate = self.video(plain.video_BLD, cross.video_BLD)
-        audio, audio_gate = self.audio(plain.audio_BLD, cross.audio_BLD)
+        unattended, cross = iterates[0], iterates[-1]
+        video, video_gate = self.video(unattended.video_BLD, cross.video_BLD)
+        audio, audio_gate = self.audio(unattended.audio_BLD, cross.audio_BLD)
         return torch.cat([video, audio], dim=-1), {"video": video_gate, "audio": audio_gate}
 
 
 class IACA(nn.Module):
-    """Inconsistency-aware cross-attention (2405.12853): two gated stages around any base.
+    """Inconsistency-aware cross-attention: two stages of gates around any base.
 
-    Stage 1, per modality: between self-attended and cross-attended features, driven by the latter.
-    Stage 2, across modalities: G = softmax(Linear([X_g,v ; X_g,a]) / T) weighs the two. "concat": [G[0] X_g,v ;
-    G[1] X_g,a]; "sum": G[0] X_g,v + G[1] X_g,a, under the ReLU where there is one; "off": [X_g,v ; X_g,a].
-    A modality known to be missing gets stage-2 weight exactly 0; both missing, equal weights. With modality_input
-    "agreement" stage 2 reads `iaca_model.agreement` besides (ours).
+    Stage 1, per modality m: X_g,m = CrossGate(X_sa,m, X^R_m), between self-attended and cross-attended features.
+    Stage 2, across modalities: G = softmax(Linear([X_g,v ; X_g,a]) / T); fused by `modality_gate`
+        concat: [G[0] X_g,v ; G[1] X_g,a];
+        sum: G[0] X_g,v + G[1] X_g,a, under the ReLU if `gate_relu`;
+        off: [X_g,v ; X_g,a], without G.
+    A modality known to be missing gets weight exactly 0 in stage 2, and both missing get equal weights. With
+    modality_input agreement, stage 2 reads `iaca_model.agreement` as well (ours).
 
-    Reconstructed: beyond the abstract and a restatement the equations are not public; the gate is that of 2403.19554,
-    used twice.
+    Reconstructed: beyond the abstract of 2405.12853 and a restatement the equations are not public; the gate is that
+    of 2403.19554, used twice.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -120,53 +132,53 @@ class IACA(nn.Module):
         self.audio_self = nn.ModuleList(self_layer(config, config.audio_dim) for _ in range(config.depth))
         self.video = CrossGate(config.video_dim, config)
         self.audio = CrossGate(config.audio_dim, config)
-        sees_agreement = config.modality_input == "agreement" and self.stage2 != "off"
-        self.agreement = Agreement(config.video_dim, config.audio_dim) if sees_agreement else None
-        num_seen = joint_dim + (HIDDEN_DIM if sees_agreement else 0)
-        self.modality = None if self.stage2 == "off" else SoftGate(num_seen, 2, config)
+        reads_agreement = config.modality_input == "agreement" and self.stage2 != "off"
+        self.agreement = Agreement(config.video_dim, config.audio_dim) if reads_agreement else None
+        num_in = joint_dim + (AGREEMENT_DIM if reads_agreement else 0)
+        self.modality = None if self.stage2 == "off" else SoftGate(num_in, 2, config)
         self.output_dim = config.video_dim if self.stage2 == "sum" else joint_dim
 
-    def forward(self, iterates: Sequence[Pair]) -> Gated:
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
         """Fused features; weights `video`, `audio` = [self, cross] and `modality` = [video, audio], all (B, L, 2)."""
-        plain, cross = iterates[0], iterates[-1]
-        own_video_BLD = attend_self(self.video_self, plain.video_BLD, plain.video_ok_BL)
-        own_audio_BLD = attend_self(self.audio_self, plain.audio_BLD, plain.audio_ok_BL)
-        video, video_gate = self.video(own_video_BLD, cross.video_BLD)
-        audio, audio_gate = self.audio(own_audio_BLD, cross.audio_BLD)
+        unattended, cross = iterates[0], iterates[-1]
+        self_video_BLD = attend_self(self.video_self, unattended.video_BLD, unattended.video_ok_BL)
+        self_audio_BLD = attend_self(self.audio_self, unattended.audio_BLD, unattended.audio_ok_BL)
+        video, video_gate = self.video(self_video_BLD, cross.video_BLD)
+        audio, audio_gate = self.audio(self_audio_BLD, cross.audio_BLD)
         gates = {"video": video_gate, "audio": audio_gate}
-        pair = plain._replace(video_BLD=video, audio_BLD=audio)
+        gated = unattended._replace(video_BLD=video, audio_BLD=audio)
         if self.modality is None:
-            return pair.joined(), gates
-        gates["modality"] = self._weigh(self.modality, plain, pair)
+            return gated.joined(), gates
+        gates["modality"] = self._modality_weights(self.modality, unattended, gated)
         if self.stage2 == "sum":
-            return mix(gates["modality"], [pair.video_BLD, pair.audio_BLD], relu=self.relu), gates
+            return mix(gates["modality"], [gated.video_BLD, gated.audio_BLD], relu=self.relu), gates
         video_BL, audio_BL = gates["modality"].unbind(-1)
-        return torch.cat([video_BL[..., None] * pair.video_BLD, audio_BL[..., None] * pair.audio_BLD], dim=-1), gates
+        return torch.cat([video_BL[..., None] * gated.video_BLD, audio_BL[..., None] * gated.audio_BLD], dim=-1), gates
 
-    def _weigh(self, gate: SoftGate, plain: Pair, pair: Pair) -> Tensor:
-        seen = pair.joined()
+    def _modality_weights(self, gate: SoftGate, unattended: Pair, gated: Pair) -> Tensor:
+        gate_input = gated.joined()
         if self.agreement is not None:
-            seen = torch.cat([seen, self.agreement(plain)], dim=-1)
-        ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
-        return masked_softmax(gate.logits(seen), ok_BL2)
+            gate_input = torch.cat([gate_input, self.agreement(unattended)], dim=-1)
+        ok_BL2 = torch.stack([gated.video_ok_BL, gated.audio_ok_BL], dim=-1)
+        return masked_softmax(gate.logits(gate_input), ok_BL2)
 
 
-def attend_self(layers: nn.ModuleList, own_BLD: Tensor, ok_BL: Tensor) -> Tensor:
-    """Self-attended features after all layers, masked steps zeroed after each."""
+def attend_self(layers: nn.ModuleList, features_BLD: Tensor, ok_BL: Tensor) -> Tensor:
+    """Apply the self layers of one modality (B, L, D) one after another, masking the result of each."""
     for layer in layers:
-        own_BLD = mask_finite(layer(own_BLD, ok_BL), ok_BL)
-    return own_BLD
+        features_BLD = mask_finite(layer(features_BLD, ok_BL), ok_BL)
+    return features_BLD
 
 
 def masked_softmax(logits: Tensor, ok: Tensor) -> Tensor:
     """Softmax over the last axis with weight exactly 0 where `ok` is False; equal weights where all are False."""
     any_ok = ok.any(-1, keepdim=True)
-    shown = logits.masked_fill(~ok, -torch.inf)
-    return torch.where(any_ok, shown, logits.new_zeros(())).softmax(-1)
+    masked_logits = logits.masked_fill(~ok, -torch.inf)
+    return torch.where(any_ok, masked_logits, logits.new_zeros(())).softmax(-1)
 
 
 class RecursionGate(nn.Module):
-    """A gate over iterates of one modality, driven by the last of them."""
+    """A gate over N features of one modality: ReLU(sum_i G[i] X_i), G = SoftGate(driver), the ReLU if `gate_relu`."""
 
     def __init__(self, dim: int, num_options: int, config: FusionConfig) -> None:
         super().__init__()
@@ -179,9 +191,10 @@ class RecursionGate(nn.Module):
 
 
 class GRJCA(nn.Module):
-    """Gated recursive joint cross-attention (2503.12261, code): per modality a gate over X^0 ... X^R, driven by X^R.
+    """Gated recursive joint cross-attention: per modality a gate over X^0 ... X^R, computed from X^R.
 
-    Exact with base jca, R = 2, gate_relu True, gate_init xavier and temperature .1.
+    X_g = ReLU(sum_r G[r] X^r) with G = SoftGate(X^R); fused = [X_g,v ; X_g,a]. Exact (code of 2503.12261) with base
+    jca, R = 2, gate_relu True, gate_init xavier and temperature .1; other settings are ours.
     """
 
     def __init__(self, config: FusionConfig) -> None:
@@ -190,7 +203,7 @@ class GRJCA(nn.Module):
         self.audio = RecursionGate(config.audio_dim, config.depth + 1, config)
         self.output_dim = config.video_dim + config.audio_dim
 
-    def forward(self, iterates: Sequence[Pair]) -> Gated:
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
         """Fused features, weights `video` and `audio` (B, L, R + 1)."""
         last = iterates[-1]
         video, video_gate = self.video([pair.video_BLD for pair in iterates], last.video_BLD)
@@ -198,8 +211,8 @@ class GRJCA(nn.Module):
         return torch.cat([video, audio], dim=-1), {"video": video_gate, "audio": audio_gate}
 
 
-class Hierarchy(nn.Module):
-    """The two levels of HGRJCA for one modality."""
+class HierarchicalGate(nn.Module):
+    """The two levels of HGRJCA for one modality: gates `first` and `second` over its iterates, `last` over both."""
 
     def __init__(self, dim: int, config: FusionConfig) -> None:
         super().__init__()
@@ -207,34 +220,35 @@ class Hierarchy(nn.Module):
         self.second = RecursionGate(dim, 3, config)
         self.last = RecursionGate(dim, 2, config)
 
-    def forward(self, options: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, iterates: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The mixed features and the weights of the last (B, L, 2), first (B, L, 2) and second (B, L, 3) gate."""
-        first, first_gate = self.first(options[:2], options[1])
-        second, second_gate = self.second(options, options[2])
-        mixed, last_gate = self.last([first, second], options[2])
+        first, first_gate = self.first(iterates[:2], iterates[1])
+        second, second_gate = self.second(iterates, iterates[2])
+        mixed, last_gate = self.last([first, second], iterates[2])
         return mixed, last_gate, first_gate, second_gate
 
 
 class HGRJCA(nn.Module):
-    """Hierarchically gated recursive joint cross-attention (2503.12261, code), for R = 2.
+    """Hierarchically gated recursive joint cross-attention, for R = 2.
 
-    Per modality a gate over (X^0, X^1) driven by X^1, one over (X^0, X^1, X^2) driven by X^2, then one across these
-    two results driven by X^2, a ReLU after each. Exact as GRJCA is.
+    Per modality a gate over (X^0, X^1) computed from X^1, one over (X^0, X^1, X^2) computed from X^2, then one over
+    the results of these two computed from X^2, a ReLU after each; fused = [X_g,v ; X_g,a]. Exact (code of 2503.12261)
+    with the settings for which GRJCA is.
     """
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
-        self.video = Hierarchy(config.video_dim, config)
-        self.audio = Hierarchy(config.audio_dim, config)
+        self.video = HierarchicalGate(config.video_dim, config)
+        self.audio = HierarchicalGate(config.audio_dim, config)
         self.output_dim = config.video_dim + config.audio_dim
 
-    def forward(self, iterates: Sequence[Pair]) -> Gated:
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
         """Fused features; weights of the last gates `video`, `audio` and of the first level `*_first`, `*_second`."""
         video, *video_gates = self.video([pair.video_BLD for pair in iterates])
         audio, *audio_gates = self.audio([pair.audio_BLD for pair in iterates])
-        names = ("", "_first", "_second")
-        gates = {f"video{name}": weights for name, weights in zip(names, video_gates, strict=True)}
-        gates |= {f"audio{name}": weights for name, weights in zip(names, audio_gates, strict=True)}
+        gates = {}
+        for modality, weights in (("video", video_gates), ("audio", audio_gates)):
+            gates[modality], gates[f"{modality}_first"], gates[f"{modality}_second"] = weights
         return torch.cat([video, audio], dim=-1), gates
 
 
@@ -249,5 +263,5 @@ _GATES: dict[str, Callable[[FusionConfig], GateModule]] = {
 
 
 def build_gate(config: FusionConfig) -> GateModule:
-    """The module of `config.gate`: iterates -> (fused, weights by name); it knows its `output_dim`."""
+    """Build the gate `config.gate`: iterates -> (fused features, weights by name); `output_dim` is its F."""
     return _GATES[config.gate](config)

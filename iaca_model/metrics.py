@@ -1,4 +1,4 @@
-"""ConcordanceMeter: the concordance correlation coefficient over any number of batches and ranks."""
+"""The metric: the concordance correlation coefficient (CCC) over any number of batches and ranks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ _CONSTANT = 1e-12  # a variance below this share of the mean square is rounding
 
 
 class ConcordanceMeter:
-    """Adds up six float64 sums per dimension and divides once; population moments.
+    """CCC of valence and arousal over all rows added, with population moments (see `iaca_model.loss`).
 
-    Its state is additive: the sum of two states is the state of all rows of both.
+    It adds up six float64 sums per dimension and divides once, so that its state is additive: the sum of two states is
+    the state of all rows of both.
     """
 
     def __init__(self) -> None:
         self._sums_62 = torch.zeros(6, 2, dtype=torch.float64)
 
     def update(self, values_N2: Tensor, target_N2: Tensor, ok_N: Tensor) -> None:
-        """Add the rows whose `ok_N` is True; columns are valence, arousal. Any leading shape will do in place of N.
+        """Add the rows whose `ok_N` is True.
+
+        Args:
+            values_N2: predicted valence, arousal; any leading shape will do in place of N, here and below.
+            target_N2: true valence, arousal.
+            ok_N: bool, True at the valid rows.
 
         Raises:
             ValueError: a valid row holds NaN or infinity.
@@ -34,29 +40,29 @@ class ConcordanceMeter:
         self._sums_62 += sums_62
 
     def merge(self, other: ConcordanceMeter) -> None:
-        """Add what `other` has seen."""
+        """Add the rows that were added to `other`."""
         self._sums_62 += other._sums_62
 
     def state(self) -> Tensor:
-        """float64 (6, 2): n, sx, sy, sxx, syy, sxy by valence, arousal; x is predicted, y true. A copy."""
+        """Copy the sums, float64 (6, 2): n, sx, sy, sxx, syy, sxy by valence, arousal; x is predicted, y true."""
         return self._sums_62.clone()
 
     @classmethod
     def from_state(cls, state_62: Tensor) -> ConcordanceMeter:
-        """The meter whose `state` this is, e.g. after summing over ranks."""
+        """Build the meter that has this `state`, e.g. the sum of the states of all ranks."""
         meter = cls()
         meter._sums_62 += state_62.to("cpu", torch.float64)
         return meter
 
     @property
     def num_rows(self) -> int:
-        """How many valid rows were added."""
+        """Number of valid rows that were added."""
         return int(self._sums_62[0, 0])
 
     def compute(self) -> dict[str, float | None]:
-        """CCC of `valence` and `arousal` and their `mean`.
+        """Compute the CCC of `valence` and `arousal` and their `mean`.
 
-        0 where prediction or label is constant, by definition; None (undefined) with fewer than two valid rows.
+        It is 0 by definition where prediction or label is constant, and None with fewer than two valid rows.
         """
         if self.num_rows < 2:
             return {"valence": None, "arousal": None, "mean": None}

@@ -1,4 +1,7 @@
-"""The whole network: backbones, temporal blocks, fusion and two heads."""
+"""The whole network: backbones, temporal blocks, fusion and two heads.
+
+Shape letters as in `iaca_model.config`.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,27 @@ from iaca_model.temporal import temporal_block
 
 
 class Prediction(NamedTuple):
-    """What the network says of B sequences of L steps."""
+    """Output of the network for B sequences of L steps."""
 
     values_BL2: Tensor  # valence, arousal; not clipped to [-1, 1]; 0 where valid_BL is False
-    valid_BL: Tensor  # bool: at least one modality was there
-    gates: dict[str, Tensor]  # the explanation, as in `fusion.FusionOutput`
-    attention: dict[str, Tensor]  # which steps looked at which, as there
+    valid_BL: Tensor  # bool: at least one modality was present
+    gates: dict[str, Tensor]  # weights that explain the values, see `fusion.FusionOutput`
+    attention: dict[str, Tensor]  # attention maps over time, see `fusion.FusionOutput`
 
 
 class FeatureModel(nn.Module):
-    """From the backbones' features to valence and arousal; RJCA (2304.07958) with base jca, gate none and "blstm".
+    """From the backbones' features to valence and arousal: (B, L, D_v), (B, L, D_a) -> (B, L, 2).
 
-    L2-normalise -> temporal block per modality -> fusion -> joint temporal block -> two heads. Exact for RJCA and DCA
-    (2403.19554) with pooled video features, that is without the spatial attention over 7 x 7 maps.
+    L2-normalise -> temporal block per modality -> fusion -> joint temporal block -> two heads. With base jca, gate none
+    and temporal blstm it is RJCA. Exact for RJCA (2304.07958) and DCA (2403.19554) over pooled video features, that is
+    without their spatial attention over 7 x 7 maps; otherwise as exact as its fusion.
 
     Float32 even under autocast, which is for the backbones: little time is spent here, and the heads' rounding would
     reach the loss.
+
+    Args:
+        fusion: base, gate and sizes of the fusion.
+        config: temporal blocks and heads; its fields on the fusion are not read.
     """
 
     def __init__(self, fusion: FusionConfig, config: ModelConfig) -> None:
@@ -50,7 +58,7 @@ class FeatureModel(nn.Module):
         self.arousal = head(width, config.head_dim, config.head_dropout)
 
     def forward(self, video_BLD: Tensor, audio_BLD: Tensor, video_ok_BL: Tensor, audio_ok_BL: Tensor) -> Prediction:
-        """(B, L, D_v), (B, L, D_a) and bool masks (B, L) -> Prediction."""
+        """Predict every step from features (B, L, D_v), (B, L, D_a) and bool masks (B, L)."""
         with torch.autocast(video_BLD.device.type, enabled=False):
             return self._predict(at_least_float32(video_BLD), at_least_float32(audio_BLD), video_ok_BL, audio_ok_BL)
 
@@ -68,7 +76,7 @@ class FeatureModel(nn.Module):
 
 
 def head(num_in: int, num_hidden: int, dropout: float) -> nn.Sequential:
-    """Linear - ReLU - Dropout - Linear(1) without a tanh, as in the released code of 2304.07958."""
+    """Build a head: Linear - ReLU - Dropout - Linear(1), without a tanh. Exact: released code of 2304.07958."""
     return nn.Sequential(linear(num_in, num_hidden), nn.ReLU(), nn.Dropout(dropout), linear(num_hidden, 1))
 
 
@@ -85,7 +93,14 @@ def _audio_backbone(spec: InputSpec, config: ModelConfig) -> TinyAudio | Residua
 
 
 class EmotionModel(nn.Module):
-    """Backbones and FeatureModel; a modality that `config.modalities` leaves out has no backbone and is masked."""
+    """The whole network: Batch -> Prediction, by a backbone per modality and FeatureModel.
+
+    A modality that `config.modalities` leaves out has no backbone and is masked at every step.
+
+    Args:
+        spec: sizes of the input, which every batch must have.
+        config: of all parts.
+    """
 
     def __init__(self, spec: InputSpec, config: ModelConfig) -> None:
         super().__init__()
@@ -100,41 +115,51 @@ class EmotionModel(nn.Module):
         Raises:
             ValueError: the batch does not have the shapes of the model's InputSpec.
         """
-        self._check(batch)
-        video_BLD, video_ok_BL = self._video(batch)
-        audio_BLD, audio_ok_BL = self._audio(batch)
+        self._check_shapes(batch)
+        video_BLD, video_ok_BL = self._video_features(batch)
+        audio_BLD, audio_ok_BL = self._audio_features(batch)
         return self.features(video_BLD, audio_BLD, video_ok_BL, audio_ok_BL)
 
-    def _video(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _video_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.video_backbone is None:
-            return self._absent(batch)
-        seen = batch.video_ok_BL[..., None, None, None, None]  # hidden crops would reach the batch statistics
-        return self.video_backbone(batch.frames_BLTHWC.where(seen, 0)), batch.video_ok_BL
+            return self._no_features(batch)
+        # Crops of masked steps would reach the valid steps through batch statistics.
+        ok_BL1111 = batch.video_ok_BL[..., None, None, None, None]
+        return self.video_backbone(batch.frames_BLTHWC.where(ok_BL1111, 0)), batch.video_ok_BL
 
-    def _audio(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _audio_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.audio_backbone is None:
-            return self._absent(batch)
-        heard = batch.audio_ok_BL[..., None, None]  # a NaN in a masked step would reach the weights' gradients
-        return self.audio_backbone(batch.mel_BLSM.where(heard, 0.0)), batch.audio_ok_BL
+            return self._no_features(batch)
+        # A NaN in a masked step would reach the gradients of the weights.
+        ok_BL11 = batch.audio_ok_BL[..., None, None]
+        return self.audio_backbone(batch.mel_BLSM.where(ok_BL11, 0.0)), batch.audio_ok_BL
 
-    def _absent(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        zeros = batch.mel_BLSM.new_zeros((*batch.video_ok_BL.shape, self.config.feature_dim))
-        return zeros, torch.zeros_like(batch.video_ok_BL)
+    def _no_features(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Zeros (B, L, D) and a mask (B, L) that is False everywhere, for a modality without a backbone."""
+        zeros_BLD = batch.mel_BLSM.new_zeros((*batch.video_ok_BL.shape, self.config.feature_dim))
+        return zeros_BLD, torch.zeros_like(batch.video_ok_BL)
 
-    def _check(self, batch: Batch) -> None:
+    def _check_shapes(self, batch: Batch) -> None:
         spec = self.spec
-        frames = (spec.num_steps, spec.num_frames, spec.crop_px, spec.crop_px, 3)
-        mel = (spec.num_steps, spec.num_hops, spec.num_mels)
-        found = (tuple(batch.frames_BLTHWC.shape[1:]), tuple(batch.mel_BLSM.shape[1:]))
-        if found != (frames, mel):
+        frames, mel = tuple(batch.frames_BLTHWC.shape[1:]), tuple(batch.mel_BLSM.shape[1:])
+        expected_frames = (spec.num_steps, spec.num_frames, spec.crop_px, spec.crop_px, 3)
+        expected_mel = (spec.num_steps, spec.num_hops, spec.num_mels)
+        if (frames, mel) != (expected_frames, expected_mel):
             raise ValueError(
-                f"the batch has frames {found[0]} and mel {found[1]} per sequence, the model was made for {frames} and "
-                f"{mel}; pad a shorter sequence on the right with masks False"
+                f"the batch has frames {frames} and mel {mel} per sequence, the model was made for {expected_frames} "
+                f"and {expected_mel}; pad a shorter sequence on the right with masks False"
             )
 
 
 class PrecomputedModel(nn.Module):
-    """EmotionModel without its backbones, over features that they gave earlier; parameters are called as there."""
+    """EmotionModel without its backbones: FeatureBatch, of features that they computed earlier, -> Prediction.
+
+    Its parameters have the names that they have in EmotionModel.
+
+    Args:
+        spec: sizes of the features, which every batch must have.
+        config: of all parts but the backbones.
+    """
 
     def __init__(self, spec: FeatureSpec, config: ModelConfig) -> None:
         super().__init__()
@@ -150,12 +175,12 @@ class PrecomputedModel(nn.Module):
             ValueError: the batch does not have the shapes of the model's FeatureSpec.
         """
         spec = self.spec
-        wanted = ((spec.num_steps, spec.video_dim), (spec.num_steps, spec.audio_dim))
-        found = (tuple(batch.video_BLD.shape[1:]), tuple(batch.audio_BLD.shape[1:]))
-        if found != wanted:
+        video, audio = tuple(batch.video_BLD.shape[1:]), tuple(batch.audio_BLD.shape[1:])
+        expected_video, expected_audio = (spec.num_steps, spec.video_dim), (spec.num_steps, spec.audio_dim)
+        if (video, audio) != (expected_video, expected_audio):
             raise ValueError(
-                f"the batch has video features {found[0]} and audio features {found[1]} per sequence, the model was "
-                f"made for {wanted[0]} and {wanted[1]}"
+                f"the batch has video features {video} and audio features {audio} per sequence, the model was made "
+                f"for {expected_video} and {expected_audio}"
             )
         video_ok_BL = batch.video_ok_BL & (self.config.modalities != "audio")
         audio_ok_BL = batch.audio_ok_BL & (self.config.modalities != "video")
@@ -163,5 +188,5 @@ class PrecomputedModel(nn.Module):
 
 
 def model_of(spec: InputSpec | FeatureSpec, config: ModelConfig) -> EmotionModel | PrecomputedModel:
-    """The network for sequences of crops and sound, or for those of features."""
+    """Build the network for its input: EmotionModel for crops and spectrograms, PrecomputedModel for features."""
     return PrecomputedModel(spec, config) if isinstance(spec, FeatureSpec) else EmotionModel(spec, config)

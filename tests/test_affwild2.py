@@ -1,5 +1,6 @@
 """The papers' setting, `infra/runs/affwild2.toml`: what it says, and its whole path on talkers in that layout."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import safetensors.torch
 import torch
 
 from iaca_model.backbones.residual import r2plus1d_18, resnet_18
-from iaca_model.config import InputSpec, preset
+from iaca_model.config import PRESETS, InputSpec
 from pipeline.config import load, require_view
 from pipeline.dataset.format.dataset_info import read_index, read_videos
 from pipeline.media.ffmpeg_command import find_ffmpeg
@@ -47,7 +48,7 @@ def test_media_and_sequences_are_those_of_the_released_work():
 )
 def test_each_row_of_the_papers_table_is_the_literal_preset(gate, name):
     literal = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}  # of no effect on rjca, which has no gate
-    expected = preset(name, temporal="blstm", **RESIDUAL, **literal)
+    expected = dataclasses.replace(PRESETS[name], temporal="blstm", **RESIDUAL, **literal)
     assert load(RUN_FILE, {"model": {"gate": gate}}).model == expected
 
 

@@ -129,10 +129,10 @@ def test_training_and_evaluation_need_no_raw_videos(run_file, source, in_folder,
 
 
 def interrupted(words, is_under_way):
-    """Start the command, press Ctrl-C once `is_under_way`; its code, its output and whoever it left behind."""
+    """Start the command, press Ctrl-C once `is_under_way`; its code, its output and the processes it left behind."""
     # An orphan comes to us, where it is seen.
-    processes.adopt()
-    before = processes.below(os.getpid())
+    processes.adopt_orphans()
+    before = set(processes.descendants())
     command = [IACA, *map(str, words)]
     with subprocess.Popen(command, stdout=-1, stderr=-2, text=True, env=quiet(), start_new_session=True) as process:
         deadline = time.monotonic() + 120
@@ -140,11 +140,11 @@ def interrupted(words, is_under_way):
             assert process.poll() is None, process.stdout.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert len(processes.below(process.pid)) > 5, "Ray is not running"
+        assert len(processes.descendants(process.pid)) > 5, "Ray is not running"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and to Prefect's server
         said, _ = process.communicate(timeout=60)
     deadline = time.monotonic() + 10
-    while (left := processes.below(os.getpid()) - before) and time.monotonic() < deadline:
+    while (left := set(processes.descendants()) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     return process.returncode, said, left
 

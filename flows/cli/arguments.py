@@ -1,181 +1,198 @@
-"""The grammar of the command line: `--section.field value` on top of a run file, and the help that lists them."""
+"""The grammar of the command line: tyro reads any setting as `--section.field value`, on top of a run file.
+
+tyro gets the settings as TypedDicts, so that it returns what was given and nothing else: `load` puts that on top of the
+run file, which may be incomplete without it, and checks all values in one place, with the same messages for both.
+
+By hand is what tyro has otherwise: `--flag true` beside `--flag` and `--no-flag`; errors in one line, an unknown option
+with the nearest known one; and an argument that may stand with or without its name (tyro takes an unknown option for a
+positional argument that is missing).
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
+import contextlib
+import io
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypedDict, get_origin
 
+import tyro
+from tyro.conf import Positional, arg
+from tyro.constructors import PrimitiveConstructorSpec
+
+from flows.cli.commands import COMMANDS, Command
 from pipeline.config import Config, UsageError, load
+from pipeline.config.fields import Setting
+from pipeline.config.loading import did_you_mean
+from pipeline.config.settings import all_settings, section_descriptions
 
-FLAGS = {"strict": "strict", "verbose": "verbose", "v": "verbose", "help": "help", "h": "help"}
-SHORT = ("-v", "-h")
-TOP = {
-    "name": "the outputs' folders begin with it",
-    "limit": "only the first N videos; 0: all",
-    "dry_run": "print the plan and stop",
-    "extend": "URI of a dataset: make a new version of it for the source as it is now",
-    "retry_rejected": "build the shards that hold rejected videos once more",
-    "repair": "build damaged shards again from the source, with the bytes they had",
+RUN_FILE = Annotated[
+    str, arg(metavar="FILE.toml", help="run file: what differs from the defaults", help_behavior_hint="")
+]
+STRICT = Annotated[bool, arg(help="exit with 3 when inputs were rejected", help_behavior_hint="")]
+VERBOSE = Annotated[bool, arg(aliases=["-v"], help="tracebacks, and the whole output of jobs", help_behavior_hint="")]
+OWN_FLAGS = ("strict", "verbose")
+COMMON_SHORTCUTS = {
+    name: setting
+    for command in COMMANDS.values()
+    for name, setting in command.shortcuts.items()
+    if name not in ("dataset", "run")  # whose setting depends on the command
 }
-OF_VERIFY = ("repair",)  # shown only by that command
-OF_VIDEOS = ("limit", "dry_run", "extend", "retry_rejected")  # shown only by commands that read raw videos
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One word after `iaca`."""
-
-    name: str
-    summary: str
-    sections: tuple[str, ...]  # of the configuration that its help shows; all of them are accepted
-    shortcuts: Mapping[str, str] = dataclasses.field(default_factory=dict)  # e.g. --dataset for --train.dataset
-    required: tuple[str, ...] = ()  # fields that must not be empty
-    inputs: Mapping[str, str] = dataclasses.field(default_factory=dict)  # fields that must exist, and the file in them
-    made: tuple[str, ...] = ()  # fields that the command fills in by itself
-    strict: bool = True  # whether inputs can turn out to be rejected
-    positional: str = ""  # the shortcut that may stand without its name
-    run_file: str = ""  # when no --config is given
-
-    @property
-    def reads_videos(self) -> bool:
-        """Whether it preprocesses."""
-        return "source" in self.sections
-
-    def takes(self, name: str) -> bool:
-        """Whether a field that stands in no section means something to this command."""
-        if name in OF_VERIFY:
-            return self.name == "verify"
-        return self.reads_videos or name not in OF_VIDEOS
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """What the user asked for."""
 
-    overrides: dict[str, Any]  # nested, in the form of a run file
-    run_file: str
-    flags: frozenset[str]  # of strict, verbose, help
-
-    def config(self) -> Config:
-        """Defaults < run file < command line."""
-        return load(self.run_file or None, self.overrides)
+    config: Config
+    strict: bool
+    verbose: bool
 
 
 def parse(command: Command, words: Sequence[str]) -> Request:
-    """Read the words after the command's name.
+    """Read the words after the command's name: defaults < run file < command line.
 
     Raises:
-        UsageError: an option is unknown (with the nearest known one), lacks its value or stands where none may.
+        UsageError: an option is unknown, lacks its value or stands where none may, or the configuration is not allowed.
     """
-    options, queue = option_defaults(), deque(words)
-    overrides: dict[str, Any] = {}
-    run_file, flags, positional = command.run_file, set(), command.positional
-    while queue:
-        bare = not queue[0].startswith("-")
-        name, value = _next_option(queue, command.name, positional)
-        positional = "" if bare else positional
-        if name in FLAGS and value is None:
-            flags.add(FLAGS[name])
-        elif name == "config":
-            run_file = _value(name, value, queue)
-        else:
-            field, negated = _field(name, command, options)
-            default = options[field]
-            text = _truth(value, queue, negated) if isinstance(default, bool) else _value(name, value, queue)
-            _set(overrides, field, None if default is None and text == "None" else text)
-    return Request(overrides, run_file, frozenset(flags))
-
-
-def option_defaults() -> dict[str, Any]:
-    """Every field of the configuration by its dotted name, with its default."""
-    fields: dict[str, Any] = {}
-    for name in Config.model_fields:
-        value = getattr(Config(), name)
-        if dataclasses.is_dataclass(value):
-            fields |= {f"{name}.{field.name}": getattr(value, field.name) for field in dataclasses.fields(value)}
-        else:
-            fields[name] = value
-    return fields
-
-
-def _next_option(queue: deque[str], command: str, positional: str) -> tuple[str, str | None]:
-    word = queue.popleft()
-    if word.startswith("--") or word in SHORT:
-        name, equals, value = word.lstrip("-").partition("=")
-        return name.replace("-", "_"), value if equals else None
-    if positional and not word.startswith("-"):
-        return positional, word
-    raise UsageError(f"unexpected argument {word!r}; options start with -- (iaca {command} --help)")
-
-
-def _field(name: str, command: Command, options: Mapping[str, Any]) -> tuple[str, bool]:
-    field = command.shortcuts.get(name, name)
-    if field in options:
-        return field, False
-    section, dot, last = field.rpartition(".")
-    positive = f"{section}{dot}{last.removeprefix('no_')}"
-    if last.startswith("no_") and isinstance(options.get(positive), bool):
-        return positive, True
-    close = difflib.get_close_matches(name, [*options, *command.shortcuts, "config", *FLAGS], n=1)
-    hint = f"did you mean --{close[0]}?" if close else f"iaca {command.name} --help lists them"
-    raise UsageError(f"unknown option --{name}; {hint}")
-
-
-def _value(name: str, value: str | None, queue: deque[str]) -> str:
-    if value is None and (not queue or queue[0].startswith("--")):
-        raise UsageError(f"option --{name} needs a value")
-    return queue.popleft() if value is None else value
-
-
-def _truth(value: str | None, queue: deque[str], negated: bool) -> str | bool:
-    if value is None and queue and queue[0].lower() in ("true", "false"):
-        value = queue.popleft()
-    if value is None:
-        return not negated
-    return str(value.lower() != "true") if negated else value.lower()
-
-
-def _set(overrides: dict[str, Any], field: str, value: Any) -> None:
-    section, dot, name = field.rpartition(".")
-    (overrides.setdefault(section, {}) if dot else overrides)[name] = value
+    shortcuts = {**COMMON_SHORTCUTS, **command.shortcuts}
+    options = {"config": RUN_FILE, "strict": STRICT, "verbose": VERBOSE, **_shortcut_options(shortcuts)}
+    form = TypedDict("form", {**options, **_section_options(Config.model_fields)}, total=False)  # type: ignore[misc]
+    values, unknown = _read(form, f"iaca {command.name}", _without_flag_values(words, _flags(shortcuts)))
+    if command.positional and unknown and not unknown[0].startswith("-"):
+        values[command.positional] = unknown.pop(0)
+    if unknown:
+        raise UsageError(_unknown_message(unknown[0], command, shortcuts))
+    overrides = {name: values[name] for name in Config.model_fields if values.get(name)}
+    for name in shortcuts.keys() & values.keys():
+        section, _, field = shortcuts[name].partition(".")
+        overrides.setdefault(section, {})[field] = values[name]
+    config = load(values.get("config", command.run_file) or None, overrides)
+    return Request(config, values.get("strict", False), values.get("verbose", False))
 
 
 def print_help(command: Command) -> None:
-    """Print the command's options with their defaults and what they mean."""
-    import tyro
-
-    form = dataclasses.make_dataclass(
-        "Form",
-        [(name, kind, dataclasses.field(default=default)) for name, kind, default in _form(command)],
-        frozen=True,
-    )
+    """Print the command's options with their defaults, bounds and meanings."""
+    options: dict[str, Any] = {"config": RUN_FILE}
+    if command.can_reject:
+        options["strict"] = STRICT
+    options |= {"verbose": VERBOSE, **_shortcut_options(command.shortcuts)}
+    if command.positional:
+        description = arg(metavar="URI", help=f"the same as --{command.positional}", help_behavior_hint="")
+        options["uri"] = Annotated[str, Positional, description]
+    sections = [name for name in Config.model_fields if name == "name" or name in command.sections]
+    form = TypedDict("form", {**options, **_section_options(sections)}, total=False)  # type: ignore[misc]
     tyro.cli(
         form,
         prog=f"iaca {command.name}",
         description=f"{command.summary} In names, dashes and underscores are the same.",
         args=["--help"],
         use_underscores=True,
-        config=(tyro.conf.FlagCreatePairsOff,),
     )
 
 
-def _form(command: Command) -> Iterator[tuple[str, Any, Any]]:
-    """Name, type and default of what the help lists: the command's own options, then its share of the fields."""
-    from tyro.conf import arg
+def _read(form: Any, prog: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What tyro reads, nested like a run file, and the words that it does not know."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(form, prog=prog, args=words, use_underscores=True, add_help=False, return_unknown_args=True)
+    except SystemExit as error:
+        raise UsageError(_one_line(errors.getvalue())) from error
 
-    run_file = arg(metavar="FILE.toml", help="run file: what differs from the defaults")
-    yield "config", Annotated[str, run_file], command.run_file
-    if command.strict:
-        yield "strict", Annotated[bool, arg(help="exit with 3 when inputs were rejected")], False
-    yield "verbose", Annotated[bool, arg(aliases=["-v"], help="tracebacks, and the whole output of jobs")], False
-    for name, field in command.shortcuts.items():
-        yield name, Annotated[str, arg(metavar="URI", help=f"short for --{field}")], ""
-    for name, info in Config.model_fields.items():
-        if name in TOP and command.takes(name):
-            yield name, Annotated[info.annotation, arg(help=TOP[name])], info.default
-        elif name in command.sections:
-            yield name, info.annotation, info.default
+
+def _one_line(box: str) -> str:
+    """The message of an error that tyro has drawn a box around: what stands between its title and its first rule."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
+    rule = next((number for number, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+    return " ".join(lines[:rule])
+
+
+def _section_options(names: Iterable[str]) -> dict[str, Any]:
+    """The settings of these sections (or fields that stand in none) as tyro's options, nested like a run file."""
+    fields: dict[str, Any] = {name: {} for name in names}
+    for setting in all_settings().values():
+        if setting.section in fields:
+            fields[setting.section][setting.field] = _option(setting)
+        elif setting.name in fields:
+            fields[setting.name] = _option(setting)
+    return {name: _section(name, of) if isinstance(of, dict) else of for name, of in fields.items()}
+
+
+def _section(name: str, fields: dict[str, Any]) -> Any:
+    section = TypedDict(name, fields, total=False)  # type: ignore[misc]
+    # With a help given, tyro does not look for one in our source, which would take .2 s.
+    return Annotated[section, arg(help=section_descriptions()[name])]
+
+
+def _shortcut_options(shortcuts: Mapping[str, str]) -> dict[str, Any]:
+    return {name: _option(all_settings()[target], f"short for --{target}: ") for name, target in shortcuts.items()}
+
+
+def _option(setting: Setting, prefix: str = "") -> Any:
+    """A setting as tyro's option: a flag, or text that the configuration checks as it checks a run file's values."""
+    default = "none" if setting.default in (None, "") else setting.default
+    hint = f"({setting.bounds}; default: {default})" if setting.bounds else f"(default: {default})"
+    description = arg(help=prefix + setting.description, help_behavior_hint=hint)
+    if setting.type is bool:
+        return Annotated[bool, description]
+    text = PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=_metavar(setting),
+        instance_from_str=lambda words: None if (setting.default, words[0].lower()) == (None, "none") else words[0],
+        is_instance=lambda _: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+    return Annotated[str, text, description]
+
+
+def _metavar(setting: Setting) -> str:
+    if setting.uri:
+        return "URI"
+    if get_origin(setting.type) is Literal:
+        return f"{{{setting.values.replace(', ', ',')}}}"
+    return setting.values.replace(" or ", "|").upper()
+
+
+def _flags(shortcuts: Mapping[str, str]) -> set[str]:
+    """The names of all options that are true or false."""
+    settings = {name: setting.name for name, setting in all_settings().items()} | dict(shortcuts)
+    return {*OWN_FLAGS, *(name for name, target in settings.items() if all_settings()[target].type is bool)}
+
+
+def _without_flag_values(words: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The words with `--flag true`, `--flag=true` and the like as tyro's `--flag` or `--no-flag`."""
+    queue, result = deque(words), []
+    while queue:
+        word = queue.popleft()
+        option, equals, value = word.partition("=")
+        name, is_negated = _flag(option, flags)
+        if name not in flags:
+            result.append(word)
+            continue
+        if not equals:
+            value = queue.popleft() if queue and queue[0].lower() in ("true", "false") else "true"
+        if value.lower() not in ("true", "false"):
+            raise UsageError(f"{option} is {value!r}; allowed: true, false, or no value at all")
+        section, dot, field = name.rpartition(".")
+        is_true = (value.lower() == "true") != is_negated
+        result.append(f"--{section}{dot}{'' if is_true else 'no_'}{field}")
+    return result
+
+
+def _flag(option: str, flags: Collection[str]) -> tuple[str, bool]:
+    """The name that an option stands for, and whether it is the negation of that flag."""
+    name = option.removeprefix("--").replace("-", "_")
+    section, dot, field = name.rpartition(".")
+    positive = f"{section}{dot}{field.removeprefix('no_')}"
+    return (positive, True) if positive in flags and positive != name else (name, False)
+
+
+def _unknown_message(word: str, command: Command, shortcuts: Collection[str]) -> str:
+    if not word.startswith("--"):
+        return f"unexpected argument {word!r}; options start with -- (iaca {command.name} --help)"
+    name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+    close = did_you_mean(name, [*all_settings(), *shortcuts, *OWN_FLAGS, "config", "help"])
+    hint = f"did you mean --{close}?" if close else f"iaca {command.name} --help lists them"
+    return f"unknown option --{name}; {hint}"

@@ -1,8 +1,7 @@
-"""What people see while a job runs: bars on a terminal, heartbeat lines elsewhere."""
+"""The display of a running job: bars on a terminal, heartbeat lines elsewhere."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from pipeline.runtime.environment import is_verbose
 from pipeline.runtime.progress import Progress
 
 HEARTBEAT_S = 10.0
@@ -20,11 +20,11 @@ HEARTBEAT_S = 10.0
 class Screen(Protocol):
     """Where a job's progress and other output go."""
 
-    def progress(self, progress: Progress) -> None:
-        """One step forward."""
+    def show_progress(self, progress: Progress) -> None:
+        """Show one step forward."""
 
-    def line(self, line: str) -> None:
-        """One line of ordinary output."""
+    def show_line(self, line: str) -> None:
+        """Show one line of ordinary output."""
 
 
 @contextmanager
@@ -40,29 +40,29 @@ def follow(log: Callable[[str], None] | None = None) -> Iterator[Screen]:
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("[dim]{task.fields[message]}"),
             console=console,
         ) as bars:
             yield BarScreen(bars, beat)
     else:
-        yield PlainScreen(Heartbeat(_say), beat)
+        yield PlainScreen(Heartbeat(_print), beat)
 
 
 class Heartbeat:
     """Turns a stream of progress into few lines: the first and last of a stage, and one every ten seconds."""
 
-    def __init__(self, say: Callable[[str], None], every_s: float = HEARTBEAT_S) -> None:
-        self.say, self.every_s = say, every_s
+    def __init__(self, write: Callable[[str], None], every_s: float = HEARTBEAT_S) -> None:
+        self.write, self.every_s = write, every_s
         self.stage, self.last_s = "", float("-inf")
 
     def __call__(self, progress: Progress) -> None:
-        """Say this step when it is time."""
+        """Write this step when it is time."""
         now_s = time.monotonic()
         due = progress.stage != self.stage or progress.done >= progress.total or now_s - self.last_s >= self.every_s
         if due:
             self.stage, self.last_s = progress.stage, now_s
-            note = f"  {progress.note}" if progress.note else ""
-            self.say(f"{progress.stage}: {progress.done}/{progress.total} {progress.unit}{note}")
+            message = f"  {progress.message}" if progress.message else ""
+            self.write(f"{progress.stage}: {progress.done}/{progress.total} {progress.unit}{message}")
 
 
 class BarScreen:
@@ -72,22 +72,22 @@ class BarScreen:
         self.bars, self.beat = bars, beat
         self.tasks: dict[str, TaskID] = {}
 
-    def progress(self, progress: Progress) -> None:
+    def show_progress(self, progress: Progress) -> None:
         """Move the stage's bar."""
         self.beat(progress)
         if progress.stage not in self.tasks:
-            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=None, unit="", note="")
+            self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=None, unit="", message="")
         self.bars.update(
             self.tasks[progress.stage],
             completed=progress.done,
             total=progress.total,
             unit=progress.unit,
-            note=progress.note,
+            message=progress.message,
         )
 
-    def line(self, line: str) -> None:
+    def show_line(self, line: str) -> None:
         """Print above the bars when verbose."""
-        if verbose():
+        if is_verbose():
             self.bars.console.print(line, markup=False, highlight=False)
 
 
@@ -97,21 +97,16 @@ class PlainScreen:
     def __init__(self, *beats: Heartbeat) -> None:
         self.beats = beats
 
-    def progress(self, progress: Progress) -> None:
-        """Say it when it is time."""
+    def show_progress(self, progress: Progress) -> None:
+        """Write it when it is time."""
         for beat in self.beats:
             beat(progress)
 
-    def line(self, line: str) -> None:
+    def show_line(self, line: str) -> None:
         """Print when verbose."""
-        if verbose():
-            _say(line)
+        if is_verbose():
+            _print(line)
 
 
-def verbose() -> bool:
-    """True when `-v` was given: tracebacks, and the whole output of jobs."""
-    return bool(os.environ.get("IACA_VERBOSE"))
-
-
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)

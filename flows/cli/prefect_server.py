@@ -6,12 +6,12 @@ import signal
 from threading import Thread
 
 
-def reach() -> None:
+def start_if_needed() -> None:
     """Start Prefect's temporary server where none is configured.
 
-    A terminal sends Ctrl-C to every process of its foreground group. The server must outlast the flow that it is to
-    tell about; and the flow stops its job by itself. A signal that is blocked where a process is started stays blocked
-    in it, hence a thread of its own, beside which this one can still be interrupted.
+    A terminal sends Ctrl-C to every process of its foreground group. The server must outlast the flow, which reports to
+    it and stops its job by itself. A signal that is blocked where a process is started stays blocked in it, hence a
+    thread of its own, beside which this one can still be interrupted.
     """
     thread = Thread(target=_connect, daemon=True)
     thread.start()

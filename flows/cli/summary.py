@@ -1,4 +1,4 @@
-"""The closing summary: what was done, how it turned out, where it lies and what to do next."""
+"""The closing summary: each result with its URI and counts, a table of the evaluations, and the next step."""
 
 from __future__ import annotations
 
@@ -34,40 +34,40 @@ NEXT = {
 }
 
 
-def summarise(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
+def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
     """Print one block per job, one table for all evaluations, and the next step."""
     out = console or Console()
     for result in results:
-        _block(result, dry_run, out)
+        _print_result(result, dry_run, out)
     evaluations = [result for result in results if result.kind == "evaluate"]
     if evaluations:
         out.print(_scores(evaluations))
-    follows = NEXT.get(results[-1].kind)
-    if follows and not dry_run:
+    next_step = NEXT.get(results[-1].kind)
+    if next_step and not dry_run:
         first = evaluations[0] if evaluations else results[-1]
-        _say(out, f"\nNext: {follows.format(uri=first.output_uri)}")
+        _print_line(out, f"\nNext: {next_step.format(uri=first.output_uri)}")
 
 
-def _block(result: JobResult, dry_run: bool, out: Console) -> None:
-    done = "found complete, nothing computed" if result.skipped else f"done in {result.seconds:.0f} s"
-    planned = dry_run and not result.skipped
-    out.print(
-        f"\n[bold]{TITLES[result.kind]}[/bold]: {'a plan, nothing written' if planned else done}", highlight=False
-    )
-    _say(out, f"  {result.output_uri}")
-    if result.kind == "preprocess" and not planned:
-        _say(out, f"  {_counts(result)}")
+def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
+    state = "found complete, nothing computed" if result.skipped else f"done in {result.seconds:.0f} s"
+    is_plan = dry_run and not result.skipped
+    if is_plan:
+        state = "a plan, nothing written"
+    out.print(f"\n[bold]{TITLES[result.kind]}[/bold]: {state}", highlight=False)
+    _print_line(out, f"  {result.output_uri}")
+    if result.kind == "preprocess" and not is_plan:
+        _print_line(out, f"  {_counts(result)}")
         out.print(_outcomes(result.output_uri))
         return
     for line in result.lines:
-        _say(out, f"  {line}")
+        _print_line(out, f"  {line}")
     if result.kind == "evaluate":
-        _say(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
+        _print_line(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
     elif result.counts:
-        _say(out, f"  {_counts(result)}")
+        _print_line(out, f"  {_counts(result)}")
 
 
-def _say(out: Console, line: str) -> None:
+def _print_line(out: Console, line: str) -> None:
     out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -94,11 +94,11 @@ def _scores(evaluations: Sequence[JobResult]) -> Table:
         metrics = json.loads(storage.read_text(storage.join(result.output_uri, "metrics.json")))
         pooled = metrics["ccc"]["pooled"]
         values = (pooled["valence"], pooled["arousal"], pooled["mean"], metrics["ccc"]["per_video"]["mean"])
-        table.add_row(_seen(metrics), *("-" if value is None else f"{value:.3f}" for value in values))
+        table.add_row(_inputs(metrics), *("-" if value is None else f"{value:.3f}" for value in values))
     return table
 
 
-def _seen(metrics: dict[str, Any]) -> str:
+def _inputs(metrics: dict[str, Any]) -> str:
     return {"audio": "sound masked", "video": "picture masked"}.get(
         metrics.get("masked_modality", ""), "sound and picture"
     )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from iaca_model.config import FeatureSpec, FusionConfig, ModelConfig
 from iaca_model.loss import concordance_loss, supervised_gate_loss
 from iaca_model.model import FeatureModel, Prediction
-from iaca_model.train_step import build_optimizer, cosine_schedule, set_learning_rate
+from iaca_model.train_step import build_optimizer, optimizer_step, schedule_learning_rate
 from pipeline.ablation import benchmark, measures, recordings
 from pipeline.ablation.corruption import corrupt
 from pipeline.ablation.feature_sequences import HEALTHY, Sequences, Source, TrialData, joined
@@ -168,17 +168,15 @@ def fit(model: Encoded, trial_data: TrialData, trial: Trial) -> int:
     optimizer = build_optimizer(model, learning_rate=settings.learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     order = torch.Generator().manual_seed(trial.seed)
     corruption_rng = torch.Generator().manual_seed(AUGMENTATION_SEED + trial.seed)
-    num_warmup = round(WARMUP * settings.updates)
     choice = Choice(settings.updates, trial_data.choosing)
     for step in range(settings.updates):
-        share = cosine_schedule(step, num_steps=settings.updates, num_warmup=num_warmup)
-        set_learning_rate(optimizer, settings.learning_rate * share)
+        schedule_learning_rate(
+            optimizer, step, peak=settings.learning_rate, num_steps=settings.updates, warmup_fraction=WARMUP
+        )
         batch = trial_data.train.take(torch.randint(len(trial_data.train), (settings.batch_size,), generator=order))
         loss = loss_of(model.train(), batch, trial.variant, corruption_rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
+        ok_NL = batch.labelled_NL & batch.ok_NL2.any(-1)
+        optimizer_step(model, optimizer, loss, ok_NL, clip_norm=CLIP_NORM)
         choice.consider(model, step + 1)
     return choice.restore(model)
 

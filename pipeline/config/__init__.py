@@ -1,17 +1,15 @@
 """The configuration of a whole experiment: its sections, loading, and the fingerprints of what depends on it."""
 
-from pipeline.config.root import (
+from pipeline.config.errors import UsageError
+from pipeline.config.experiment import Config, require_detector, require_view
+from pipeline.config.fingerprints import (
     FORMAT_VERSION,
-    Config,
-    UsageError,
     dataset_fingerprint,
     evaluation_fingerprint,
     fingerprint,
-    load,
-    require_detector,
-    require_view,
     run_fingerprint,
 )
+from pipeline.config.loading import load
 
 __all__ = [
     "FORMAT_VERSION",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import storage
 from pipeline.ablation.variants import Variant, variants
 from pipeline.config import Config, UsageError, fingerprint
+from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 
@@ -91,7 +92,7 @@ def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
     """Run the trials through Ray Tune, one CPU each, and with `ablate.use_gpu` a share of a GPU."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1
-    job_process.start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
+    start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
     import ray
     from ray import tune
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
+from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
@@ -37,7 +37,7 @@ def run(config: Config) -> JobResult:
     require_detector(config)
     _check_exclusive_options(config)
     toolchain = find_toolchain()
-    config = config.model_copy(update={"faces": _absolute_model(config)})
+    config = absolute(config)
     listing = list_videos(config)
     if config.preprocess.extend:
         with WorkerPool(config) as pool:
@@ -79,11 +79,6 @@ def _check_exclusive_options(config: Config) -> None:
         if config.preprocess.retry_rejected and getattr(config.preprocess, name):
             option = name.replace("_", "-")
             raise UsageError(f"--retry-rejected builds what is rejected in a dataset again; leave --{option} out")
-
-
-def _absolute_model(config: Config) -> object:
-    uri = config.faces.model_uri
-    return replace(config.faces, model_uri=storage.normalise(uri)) if uri else config.faces
 
 
 if __name__ == "__main__":

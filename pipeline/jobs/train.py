@@ -15,6 +15,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
+from pipeline.jobs.ray_session import start_ray
 from pipeline.records import SampleRow
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -95,7 +96,7 @@ def _require_undamaged(dataset: DatasetInfo, files: set[str]) -> None:
 
 def _train_with_ray(config: Config, task: TrainTask) -> None:
     os.environ.update(RAY_SETTINGS)
-    job_process.start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
+    start_ray(num_cpus=max(os.cpu_count() or 1, config.train.num_workers))
     import ray
 
     try:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.config.uris import uris_read_by, with_uris
 from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, ShardEntry, read_dataset, read_index
@@ -113,13 +114,9 @@ def _require_videos(info: DatasetInfo) -> None:
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
-    """The settings that the dataset was built with, with the URIs and the cluster of this call."""
-    model_uri = config.faces.model_uri or info.config.faces.model_uri
-    faces = replace(info.config.faces, model_uri=model_uri)
-    now, built = config.source, info.config.source
-    uris = {name: getattr(now, name) or getattr(built, name) for name in ("videos", "labels", "crops")}
-    source = replace(built, **uris)
-    return info.config.model_copy(update={"faces": faces, "source": source, "cluster": config.cluster})
+    """The settings that the dataset was built with, with the URIs of this call where they are given."""
+    uris = {name: uri for name, uri, _ in uris_read_by(config, ["repair"]) if uri}
+    return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
 
 
 def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:

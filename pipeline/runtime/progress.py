@@ -1,4 +1,4 @@
-"""What a job tells whoever started it: progress lines on its output and a result file."""
+"""What a job reports to its caller: progress lines on its output and a result file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Progress:
     done: int
     total: int
     unit: str
-    note: str = ""
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
     """What a job leaves in `result.json` beside its configuration."""
 
-    kind: str  # synthesize, shard, train, evaluate, verify
+    kind: str  # synthesize, preprocess, train, evaluate, extract, ablate, verify
     output_uri: str
     skipped: bool  # True when a finished output was found and nothing was computed
     seconds: float
@@ -47,7 +47,7 @@ def parse(line: str) -> Progress | None:
 
 
 def result_to_json(result: JobResult) -> bytes:
-    """The content of `result.json`; what is not Unicode in the name of a file is spelt out."""
+    """The content of `result.json`; what is not Unicode in the name of a file is escaped."""
     lines = [line.encode("utf-8", "backslashreplace").decode() for line in result.lines]
     return json.dumps(asdict(result) | {"lines": lines}, indent=2).encode()
 

@@ -14,7 +14,7 @@ from torch import nn
 from iaca_model.batch import AnyBatch
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import EmotionModel, model_of
-from iaca_model.train_step import build_optimizer, cosine_schedule, evaluate, mask_spans, set_learning_rate, train_step
+from iaca_model.train_step import build_optimizer, evaluate, mask_spans, schedule_learning_rate, train_step
 from pipeline.config import Config
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
@@ -138,11 +138,13 @@ class Trainer:
         seeds = np.random.SeedSequence([settings.seed, state.step, self.ranks.rank]).generate_state(2)
         torch.manual_seed(int(seeds[0]))  # dropout
         generator = torch.Generator().manual_seed(int(seeds[1]))
-        num_warmup = round(settings.warmup_fraction * self.num_steps)
-        learning_rate = settings.learning_rate * cosine_schedule(
-            state.step, num_steps=self.num_steps, num_warmup=num_warmup
+        learning_rate = schedule_learning_rate(
+            self._optimizer,
+            state.step,
+            peak=settings.learning_rate,
+            num_steps=self.num_steps,
+            warmup_fraction=settings.warmup_fraction,
         )
-        set_learning_rate(self._optimizer, learning_rate)
         loss = train_step(
             self._model,
             mask_spans(batch, settings.drop_modality, generator),

@@ -3,13 +3,14 @@
 Every number is processor time on one thread, the rivals turn by turn; ratios are medians over the turns.
 """
 
+import dataclasses
 import statistics
 import time
 
 import pytest
 import torch
 
-from iaca_model.config import preset
+from iaca_model.config import PRESETS
 from iaca_model.model import FeatureModel
 from tests.benchmarks.transcription import Transcription
 
@@ -42,7 +43,8 @@ def ms(taken):
 
 def feature_model(name, width, num_steps):
     torch.manual_seed(0)
-    config = preset(name, feature_dim=width, joint_dim=width, head_dim=min(width, 128), fusion_dropout=0.6)
+    sizes = {"feature_dim": width, "joint_dim": width, "head_dim": min(width, 128)}
+    config = dataclasses.replace(PRESETS[name], **sizes, fusion_dropout=0.6)
     return FeatureModel(config.fusion(num_steps), config).train()
 
 

@@ -3,16 +3,18 @@
 Every number is processor time on one thread, the rivals turn by turn; ratios are medians over the turns.
 """
 
+import dataclasses
+
 import pytest
 import torch
 
 from iaca_model.backbones.residual import ResidualAudio, ResidualVideo
 from iaca_model.backbones.tiny import TinyAudio, TinyVideo
-from iaca_model.batch import fake_batch
-from iaca_model.config import InputSpec, preset
+from iaca_model.config import PRESETS, InputSpec
 from iaca_model.model import EmotionModel
 from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.test_fusion_speed import NAMES, features, learning, ms, ratio, turns
+from tests.support.fake_batch import fake_batch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
 SPEC = InputSpec()
@@ -26,7 +28,7 @@ def test_share_of_the_step_in_fusion(backbone, table):
     num_sequences, num_turns = (1, 1) if backbone == "residual" else (4, 5)
     batch = fake_batch(SPEC, num_sequences)
     for name in NAMES:
-        model = EmotionModel(SPEC, preset(name, backbone=backbone, **changes)).train()
+        model = EmotionModel(SPEC, dataclasses.replace(PRESETS[name], backbone=backbone, **changes)).train()
         optimizer = build_optimizer(model, learning_rate=1e-4, weight_decay=0.0)
         inputs = features(model.config.feature_dim, SPEC.num_steps, num_sequences)
         step = lambda model=model, optimizer=optimizer: train_step(model, batch, optimizer, clip_norm=1.0)  # noqa: E731

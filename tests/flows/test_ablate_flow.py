@@ -1,4 +1,4 @@
-"""The ablate flow with jobs that only pretend: what it makes first, and what it asks for."""
+"""The ablate flow with fake jobs: what it makes first, and what it needs."""
 
 import json
 
@@ -33,9 +33,8 @@ def test_features_of_the_source_are_made_first(fake_jobs, config, tmp_path):
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config):
     from flows.ablate import ablate
 
-    assert [
-        result.kind for result in ablate(config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)}))
-    ] == ["preprocess"]
+    dry = config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)})
+    assert [result.kind for result in ablate(dry)] == ["preprocess"]
 
 
 @pytest.mark.parametrize("changes", [{"data": "benchmark"}, {"data": "source", "dataset": "/features"}])
@@ -47,18 +46,18 @@ def test_nothing_is_made_where_nothing_is_missing(fake_jobs, config, changes):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         ([], "iaca ablate needs --source.videos URI"),
         (["--source.videos", "."], "iaca ablate needs --weights.video URI"),
-        (["--source.videos", ".", "--evaluate.run", "r"], "/r does not exist"),
-        (["--source.videos", ".", "--evaluate.run", ".", "--train.dataset", "d"], "makes its own train.dataset"),
-        (["--source.videos", ".", "--evaluate.run", ".", "--segments.num_frames", "64"], "must equal"),
+        (["--source.videos", ".", "--extract.run", "r"], "extract.run {}/r does not exist"),
+        (["--source.videos", ".", "--extract.run", ".", "--extract.dataset", "d"], "makes its own extract.dataset"),
+        (["--source.videos", ".", "--extract.run", ".", "--segments.num_frames", "64"], "must equal"),
         (["--dataset", "d"], "ablate.dataset"),
         (["--dataset", "d", "--dry-run"], "iaca ablate has no plan to print"),
     ],
 )
-def test_what_it_needs_is_told_at_a_glance(words, says, tmp_path):
+def test_what_it_needs_is_reported_at_once(words, message, tmp_path):
     result = iaca("ablate", "--ablate.data", "source", *words, cwd=tmp_path)
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
-    assert says in result.stderr
+    assert message.format(tmp_path) in result.stderr

@@ -98,11 +98,11 @@ def test_a_second_run_follows_the_job_of_the_first(behave, config, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "error", "says"), [("usage", UsageError, "source is empty"), ("kill", JobLostError, "by signal 9")]
+    ("behaviour", "error", "message"), [("usage", UsageError, "source is empty"), ("kill", JobLostError, "by signal 9")]
 )
-def test_failures_keep_their_kind(behave, config, behaviour, error, says):
+def test_failures_keep_their_kind(behave, config, behaviour, error, message):
     behave(verify=behaviour)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         run_job("verify", config)
 
 
@@ -110,8 +110,8 @@ def test_a_cancelled_flow_stops_its_jobs_and_no_others(behave, config, tmp_path)
     from prefect.client.schemas.objects import FlowRun
     from prefect.states import Cancelling
 
-    from flows.experiment import train
-    from flows.tracking import stop_jobs
+    from flows.prefect_options import stop_jobs
+    from flows.train import train
 
     behave(train="sleep", evaluate="release")
     ended, mine = [], uuid4()

@@ -41,9 +41,8 @@ def test_each_stage_is_given_what_the_one_before_made(fake_jobs, config, jobs, t
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config, jobs):
     from flows.experiment import experiment
 
-    assert [
-        result.kind for result in experiment(config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)}))
-    ] == ["preprocess"]
+    dry = config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)})
+    assert [result.kind for result in experiment(dry)] == ["preprocess"]
     assert set(jobs()) == {"preprocess"}
 
 
@@ -69,7 +68,7 @@ def test_what_prefect_keeps_of_a_run(fake_jobs, config, tmp_path):
 
 
 def test_a_job_killed_from_outside_is_started_again(fake_jobs, config, tmp_path):
-    from flows.experiment import train
+    from flows.train import train
 
     fake_jobs(train="die")
     assert train(config).kind == "train"
@@ -77,19 +76,19 @@ def test_a_job_killed_from_outside_is_started_again(fake_jobs, config, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "error", "says"),
+    ("behaviour", "error", "message"),
     [("usage", UsageError, "the source is empty"), ("fail", JobError, "the disk is full")],
 )
-def test_what_would_fail_again_is_not_tried_again(fake_jobs, config, tmp_path, behaviour, error, says):
-    from flows.experiment import train
+def test_what_would_fail_again_is_not_tried_again(fake_jobs, config, tmp_path, behaviour, error, message):
+    from flows.train import train
 
     fake_jobs(train=behaviour)
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=message):
         train(config)
     assert len(list((tmp_path / "train").glob("attempt-*"))) == 1
 
 
-def test_the_command_line_tells_the_whole_story(fake_jobs, tmp_path):
+def test_the_command_line_runs_the_whole_story(fake_jobs, tmp_path):
     """Also: Prefect itself is silent, on a first start too."""
     run_file = tmp_path / "run.toml"
     run_file.write_text('name = "fake"\n')
@@ -98,8 +97,8 @@ def test_the_command_line_tells_the_whole_story(fake_jobs, tmp_path):
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     for line in (
         "sound and picture 0.750 0.750 0.750 -",
-        "sound hidden 0.500 0.500 0.500 -",
-        "picture hidden 0.250 0.250 0.250 -",
+        "sound masked 0.500 0.500 0.500 -",
+        "picture masked 0.250 0.250 0.250 -",
         "1 rejected probe no_video",
         "1 ok decode partial",
         f"Next: open {tmp_path}/evaluate-none/report.html",

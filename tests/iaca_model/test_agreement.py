@@ -1,4 +1,4 @@
-"""Ours beyond the paper: a modality gate that sees how the modalities agree, and the loss that supervises it."""
+"""Ours beyond the paper: a modality gate that reads how the modalities agree, and the loss that supervises it."""
 
 import pytest
 import torch
@@ -33,8 +33,8 @@ def test_every_base_trains_with_it_and_masks_hold(base, modality_gate):
     assert not output.gates["modality"][~inputs.audio_ok_BL][:, 1].any()
     output.fused_BLF.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in fusion.parameters())
-    hidden = inputs._replace(audio_BLD=inputs.audio_BLD.masked_fill(~inputs.audio_ok_BL[..., None], float("nan")))
-    assert torch.equal(fusion(*hidden).fused_BLF, output.fused_BLF)
+    masked = inputs._replace(audio_BLD=inputs.audio_BLD.masked_fill(~inputs.audio_ok_BL[..., None], float("nan")))
+    assert torch.equal(fusion(*masked).fused_BLF, output.fused_BLF)
 
 
 def test_it_starts_undecided_and_off_means_off():
@@ -47,11 +47,11 @@ def test_it_starts_undecided_and_off_means_off():
 @torch.no_grad()
 def test_a_step_is_read_with_the_other_modality_and_with_its_own_sequence():
     torch.manual_seed(0)
-    agreement, plain = Agreement(DIM, DIM), pair()
-    seen = agreement(plain)
-    changed = plain.audio_BLD.clone()
+    agreement, features = Agreement(DIM, DIM), pair()
+    before = agreement(features)
+    changed = features.audio_BLD.clone()
     changed[0, 0] += 1
-    moved_BL = (agreement(plain._replace(audio_BLD=changed)) != seen).any(-1)
+    moved_BL = (agreement(features._replace(audio_BLD=changed)) != before).any(-1)
     assert moved_BL[0].all(), "another step changes what the whole sequence is compared with"
     assert not moved_BL[1:].any(), "another sequence changes nothing"
 
@@ -62,18 +62,18 @@ def test_the_choice_reaches_the_fusion_and_is_checked():
         FusionConfig(modality_input="seen")
 
 
-def test_the_lesson_counts_steps_with_one_spoilt_modality_alone():
+def test_supervision_counts_steps_with_exactly_one_corrupted_modality():
     weights = torch.tensor([[[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.3, 0.7]]])
-    spoilt = torch.tensor([[[False, True], [False, True], [False, False], [True, True]]])
+    corrupted = torch.tensor([[[False, True], [False, True], [False, False], [True, True]]])
     expected = -(torch.tensor([0.9, 0.2]).log()).mean()
-    assert supervised_gate_loss(weights, spoilt) == pytest.approx(expected.item())
-    nothing = supervised_gate_loss(weights.requires_grad_(), torch.zeros_like(spoilt))
+    assert supervised_gate_loss(weights, corrupted) == pytest.approx(expected.item())
+    nothing = supervised_gate_loss(weights.requires_grad_(), torch.zeros_like(corrupted))
     nothing.backward()
     assert nothing == 0
     assert not weights.grad.any()
 
 
-def test_a_sure_and_wrong_gate_gives_a_finite_lesson():
+def test_a_sure_and_wrong_gate_gives_a_finite_loss():
     weights = torch.tensor([[[0.0, 1.0]]], requires_grad=True)
     loss = supervised_gate_loss(weights, torch.tensor([[[False, True]]]))
     loss.backward()

@@ -51,7 +51,7 @@ def test_shapes_gates_and_gradients(base, gate):
 
 
 @every_pair
-def test_masked_content_is_never_seen_and_gets_no_gradient(base, gate):
+def test_masked_content_has_no_influence_and_gets_no_gradient(base, gate):
     fusion, (video_ok, audio_ok) = make(base, gate), masks()
     video, audio = (tensor.requires_grad_() for tensor in features())
     output = fusion(video, audio, video_ok, audio_ok)
@@ -192,15 +192,15 @@ def test_depth_is_the_papers_own_unless_given():
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_attention_maps_say_which_steps_were_looked_at(base):
+def test_attention_maps_show_which_steps_were_attended_to(base):
     fusion, (video_ok, audio_ok) = make(base, "iaca"), masks()
     output = fusion(*(tensor.requires_grad_() for tensor in features()), video_ok, audio_ok)
-    for name, looked_at in (("video", video_ok), ("audio", audio_ok)):
+    for name, own_ok in (("video", video_ok), ("audio", audio_ok)):
         map_BLL = output.attention[name]
         assert map_BLL.shape == (NUM, STEPS, STEPS)
         assert not map_BLL.requires_grad
         if base in ("ca", "tca"):
-            source_BL = looked_at if base == "ca" else {"video": audio_ok, "audio": video_ok}[name]
+            source_BL = own_ok if base == "ca" else {"video": audio_ok, "audio": video_ok}[name]
             torch.testing.assert_close(map_BLL.sum(-1), source_BL.any(-1)[:, None].expand(-1, STEPS).float())
             assert not map_BLL[~source_BL[:, None].expand_as(map_BLL)].any()
     half = fusion(*(tensor[:, : STEPS // 2] for tensor in features())).attention

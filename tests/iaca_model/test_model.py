@@ -5,17 +5,18 @@ import dataclasses
 import pytest
 import torch
 
-from iaca_model.batch import Batch, fake_batch
-from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
+from iaca_model.batch import Batch
+from iaca_model.config import PRESETS, InputSpec, ModelConfig
 from iaca_model.model import EmotionModel, FeatureModel
 from iaca_model.train_step import build_optimizer, train_step
+from tests.support.fake_batch import fake_batch
 
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
 
 
 def make(name: str = "iaca", **changes) -> EmotionModel:
     torch.manual_seed(0)
-    return EmotionModel(SPEC, preset(name, feature_dim=16, head_dim=8, joint_dim=16, **changes))
+    return EmotionModel(SPEC, dataclasses.replace(PRESETS[name], feature_dim=16, head_dim=8, joint_dim=16, **changes))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -31,10 +32,10 @@ def test_every_preset_predicts_and_every_trainable_parameter_gets_a_gradient(nam
 @pytest.mark.parametrize("name", PRESETS)
 def test_content_of_masked_steps_changes_nothing(name):
     model, batch = make(name).eval(), fake_batch(SPEC, 3)
-    hidden = ~batch.video_ok_BL[..., None, None, None, None]
+    masked = ~batch.video_ok_BL[..., None, None, None, None]
     other = dataclasses.replace(
         batch,
-        frames_BLTHWC=torch.where(hidden, 255, batch.frames_BLTHWC).to(torch.uint8),
+        frames_BLTHWC=torch.where(masked, 255, batch.frames_BLTHWC).to(torch.uint8),
         mel_BLSM=batch.mel_BLSM.masked_fill(~batch.audio_ok_BL[..., None, None], float("nan")),
     )
     assert not batch.video_ok_BL.all()
@@ -45,13 +46,13 @@ def test_content_of_masked_steps_changes_nothing(name):
 
 
 @pytest.mark.parametrize("temporal", ["none", "blstm", "tcn"])
-@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
-def test_features_of_masked_steps_get_zero_gradient_whatever_lies_there(temporal, spoilt):
+@pytest.mark.parametrize("content", [float("nan"), float("inf")])
+def test_features_of_masked_steps_get_zero_gradient_whatever_lies_there(temporal, content):
     torch.manual_seed(0)
     config = ModelConfig(feature_dim=8, head_dim=8, joint_dim=8, temporal=temporal)
     model = FeatureModel(config.fusion(num_steps=4), config)
     ok = torch.rand(2, 3, 4) > 0.3
-    video, audio = (torch.randn(3, 4, 8).masked_fill(~ok_BL[..., None], spoilt).requires_grad_() for ok_BL in ok)
+    video, audio = (torch.randn(3, 4, 8).masked_fill(~ok_BL[..., None], content).requires_grad_() for ok_BL in ok)
     assert not ok.all()
     model(video, audio, *ok).values_BL2.square().sum().backward()
     for features, ok_BL in zip((video, audio), ok, strict=True):
@@ -60,17 +61,17 @@ def test_features_of_masked_steps_get_zero_gradient_whatever_lies_there(temporal
         assert torch.equal(features.grad[~ok_BL], torch.zeros_like(features.grad[~ok_BL]))
 
 
-@pytest.mark.parametrize(("name", "seen"), [("video_only", "video"), ("audio_only", "audio")])
-def test_a_single_modality_model_never_sees_the_other(name, seen):
+@pytest.mark.parametrize(("name", "modality"), [("video_only", "video"), ("audio_only", "audio")])
+def test_a_single_modality_model_never_reads_the_other(name, modality):
     model, batch = make(name).eval(), fake_batch(SPEC, 3)
     blank = {
         "video": {"mel_BLSM": torch.zeros_like(batch.mel_BLSM)},
         "audio": {"frames_BLTHWC": torch.zeros_like(batch.frames_BLTHWC)},
     }
-    other = dataclasses.replace(batch, **blank[seen])
+    other = dataclasses.replace(batch, **blank[modality])
     prediction = model(batch)
     torch.testing.assert_close(model(other).values_BL2, prediction.values_BL2, rtol=0, atol=0)
-    assert torch.equal(prediction.valid_BL, batch.video_ok_BL if seen == "video" else batch.audio_ok_BL)
+    assert torch.equal(prediction.valid_BL, batch.video_ok_BL if modality == "video" else batch.audio_ok_BL)
 
 
 def test_steps_with_neither_modality_are_invalid_and_zero():
@@ -104,7 +105,7 @@ def brightness_and_loudness_batch(seed: int) -> Batch:
     return dataclasses.replace(batch, frames_BLTHWC=frames, mel_BLSM=mel)
 
 
-def test_it_learns_what_is_seen_and_heard():
+def test_it_learns_from_pictures_and_sound():
     model = EmotionModel(SPEC, ModelConfig(feature_dim=16, head_dim=16))
     optimizer = build_optimizer(model, learning_rate=3e-3, weight_decay=0.0)
     losses = [train_step(model, brightness_and_loudness_batch(seed), optimizer, clip_norm=1.0) for seed in range(80)]
@@ -113,7 +114,8 @@ def test_it_learns_what_is_seen_and_heard():
 
 def preset_on(name: str, spec: InputSpec) -> tuple[EmotionModel, Batch]:
     torch.manual_seed(0)
-    return EmotionModel(spec, preset(name, feature_dim=16, head_dim=8, joint_dim=8)).eval(), fake_batch(spec, 2)
+    config = dataclasses.replace(PRESETS[name], feature_dim=16, head_dim=8, joint_dim=8)
+    return EmotionModel(spec, config).eval(), fake_batch(spec, 2)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -124,8 +126,8 @@ def test_every_whole_preset_is_one_graph(name):
     # A recurrent network is left to its own kernel: dynamo goes around it.
     whole = model.config.temporal != "blstm"
     with torch.no_grad():
-        found = torch.compile(model, fullgraph=whole, backend="eager")(batch)
-        torch.testing.assert_close(found.values_BL2, model(batch).values_BL2)
+        compiled_output = torch.compile(model, fullgraph=whole, backend="eager")(batch)
+        torch.testing.assert_close(compiled_output.values_BL2, model(batch).values_BL2)
 
 
 @pytest.mark.slow

@@ -1,11 +1,12 @@
 """Presets and the checks of the model's configuration; none of it needs torch."""
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
-from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset
+from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset_fields
 
 NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "concat", "video_only", "audio_only", "faithful"]
 
@@ -13,25 +14,35 @@ NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "concat",
 def test_every_name_is_there_and_unknown_ones_are_refused_with_the_list():
     assert sorted(PRESETS) == sorted(NAMES)
     with pytest.raises(ValueError, match=r"no preset is called 'ica'; there are concat, .*faithful"):
-        preset("ica")
+        preset_fields("ica")
+    with pytest.raises(ValueError, match=r"no preset is called 'faithfull'; there are .*; did you mean faithful\?"):
+        ModelConfig(preset="faithfull")
 
 
 def test_iaca_is_the_default_and_faithful_the_literal_form():
-    assert preset("iaca") == ModelConfig()
-    literal = preset("faithful").fusion(num_steps=16)
+    assert PRESETS["iaca"] == ModelConfig()
+    literal = PRESETS["faithful"].fusion(num_steps=16)
     assert (literal.gate, literal.gate_relu, literal.gate_init, literal.temperature) == ("iaca", True, "xavier", 0.1)
     default = ModelConfig().fusion(num_steps=16)
     assert (default.gate_relu, default.gate_init, default.modality_gate) == (False, "zero", "concat")
 
 
 def test_presets_recur_as_often_as_the_papers():
-    depths = {name: preset(name).fusion(num_steps=16).depth for name in NAMES}
+    depths = {name: PRESETS[name].fusion(num_steps=16).depth for name in NAMES}
     assert {name for name, depth in depths.items() if depth == 2} == {"dca", "iaca", "faithful", "grjca", "hgrjca"}
     assert depths["rjca"] == depths["jca"] == 1
 
 
 def test_changes_are_taken_over():
-    assert preset("ca", feature_dim=32).fusion(num_steps=4).video_dim == 32
+    assert dataclasses.replace(PRESETS["ca"], feature_dim=32).fusion(num_steps=4).video_dim == 32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fields_of_a_preset_make_it_of_the_defaults(name):
+    fields = preset_fields(name)
+    assert ModelConfig(**fields) == PRESETS[name]
+    assert all(value != getattr(ModelConfig(), field) for field, value in fields.items())
+    assert dataclasses.replace(ModelConfig(preset=name), preset="") == ModelConfig()
 
 
 @pytest.mark.parametrize(

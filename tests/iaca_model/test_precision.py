@@ -1,14 +1,16 @@
 """What bfloat16 may touch and what it may not, and that what was rearranged for speed is what the papers say."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from iaca_model.batch import fake_batch
-from iaca_model.config import InputSpec, preset
+from iaca_model.config import PRESETS, InputSpec, ModelConfig
 from iaca_model.model import EmotionModel, FeatureModel
 from iaca_model.temporal import temporal_block
 from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.transcription import Transcription
+from tests.support.fake_batch import fake_batch
 
 NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca")
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
@@ -17,7 +19,7 @@ NUM, STEPS, DIM = 3, 6, 16
 
 def make(name):
     torch.manual_seed(0)
-    config = preset(name, feature_dim=DIM, head_dim=8, joint_dim=16, gate_init="xavier")
+    config = dataclasses.replace(PRESETS[name], feature_dim=DIM, head_dim=8, joint_dim=16, gate_init="xavier")
     return FeatureModel(config.fusion(STEPS), config).eval()
 
 
@@ -72,7 +74,8 @@ def test_a_step_in_bfloat16_is_close_to_one_in_float32_and_leaves_float32_weight
     losses, batch = {}, fake_batch(SPEC, 3)
     for precision in ("float32", "bfloat16"):
         torch.manual_seed(0)
-        model = EmotionModel(SPEC, preset("iaca", backbone=backbone, feature_dim=16, fusion_dropout=0, head_dropout=0))
+        config = ModelConfig(backbone=backbone, feature_dim=16, fusion_dropout=0, head_dropout=0)
+        model = EmotionModel(SPEC, config)
         optimizer = build_optimizer(model, learning_rate=1e-3, weight_decay=0)
         losses[precision] = train_step(model, batch, optimizer, clip_norm=1.0, precision=precision)
         assert all(p.dtype == torch.float32 and p.isfinite().all() for p in model.parameters())

@@ -1,4 +1,4 @@
-"""Optimiser, schedule, one step, evaluation and the hiding of spans."""
+"""Optimiser, schedule, one step, evaluation and the masking of spans."""
 
 import dataclasses
 
@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from iaca_model.batch import fake_batch
 from iaca_model.config import InputSpec, ModelConfig
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import EmotionModel
-from iaca_model.train_step import build_optimizer, cosine_schedule, evaluate, mask_spans, set_learning_rate, train_step
+from iaca_model.train_step import (
+    build_optimizer,
+    cosine_schedule,
+    evaluate,
+    mask_spans,
+    schedule_learning_rate,
+    train_step,
+)
+from tests.support.fake_batch import fake_batch
 
 SPEC = InputSpec(num_steps=6, num_frames=2, crop_px=16, num_mels=8, num_hops=12)
 
@@ -22,15 +29,15 @@ def make_model() -> EmotionModel:
 
 def test_only_matrices_decay():
     model = make_model()
-    decayed, kept = build_optimizer(model, learning_rate=1e-3, weight_decay=0.1).param_groups
-    assert (decayed["weight_decay"], kept["weight_decay"]) == (0.1, 0.0)
+    decayed, undecayed = build_optimizer(model, learning_rate=1e-3, weight_decay=0.1).param_groups
+    assert (decayed["weight_decay"], undecayed["weight_decay"]) == (0.1, 0.0)
     assert all(parameter.ndim >= 2 for parameter in decayed["params"])
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert all(
         "bias" in names[id(p)] or isinstance(_owner(model, names[id(p)]), nn.GroupNorm | nn.LayerNorm)
-        for p in kept["params"]
+        for p in undecayed["params"]
     )
-    assert len(decayed["params"]) + len(kept["params"]) == len(names)
+    assert len(decayed["params"]) + len(undecayed["params"]) == len(names)
 
 
 def _owner(model: nn.Module, name: str) -> nn.Module:
@@ -47,9 +54,9 @@ def test_schedule_rises_to_one_then_falls_to_zero():
     assert cosine_schedule(0, num_steps=5, num_warmup=0) == 1.0
 
 
-def test_set_learning_rate_reaches_every_group():
+def test_the_scheduled_learning_rate_reaches_every_group():
     optimizer = build_optimizer(make_model(), learning_rate=1e-3, weight_decay=0.1)
-    set_learning_rate(optimizer, 5e-4)
+    assert schedule_learning_rate(optimizer, 1, peak=1e-3, num_steps=20, warmup_fraction=0.2) == 5e-4
     assert {group["lr"] for group in optimizer.param_groups} == {5e-4}
 
 
@@ -84,14 +91,14 @@ def test_an_unstable_step_raises_and_leaves_the_model_alone():
 
 
 def test_the_loss_takes_the_sums_of_all_ranks():
-    model, batch, seen = make_model(), fake_batch(SPEC, 2), []
+    model, batch, shapes = make_model(), fake_batch(SPEC, 2), []
 
     def reduce(sums: torch.Tensor) -> torch.Tensor:
-        seen.append(sums.shape)
+        shapes.append(sums.shape)
         return sums
 
     train_step(model, batch, build_optimizer(model, learning_rate=0.0, weight_decay=0.0), clip_norm=1.0, reduce=reduce)
-    assert seen == [(6, 2)]
+    assert shapes == [(6, 2)]
 
 
 def test_evaluation_is_the_ccc_of_clipped_predictions_and_restores_the_mode():
@@ -108,12 +115,12 @@ def test_evaluation_is_the_ccc_of_clipped_predictions_and_restores_the_mode():
     assert meter.num_rows == expected.num_rows > 0
 
 
-def test_hidden_spans_are_contiguous_single_modality_and_repeatable():
+def test_masked_spans_are_contiguous_single_modality_and_repeatable():
     batch = fake_batch(InputSpec(num_steps=12, num_frames=1, crop_px=4, num_mels=2, num_hops=2), 400)
     everything = torch.ones_like(batch.video_ok_BL)
     batch = dataclasses.replace(batch, video_ok_BL=everything, audio_ok_BL=everything)
-    hidden = mask_spans(batch, 0.5, torch.Generator().manual_seed(3))
-    video, audio = ~hidden.video_ok_BL, ~hidden.audio_ok_BL
+    masked = mask_spans(batch, 0.5, torch.Generator().manual_seed(3))
+    video, audio = ~masked.video_ok_BL, ~masked.audio_ok_BL
     touched = (video | audio).any(1)
     assert 150 < int(touched.sum()) < 250
     assert not (video.any(1) & audio.any(1)).any()
@@ -126,16 +133,16 @@ def test_hidden_spans_are_contiguous_single_modality_and_repeatable():
     assert torch.equal((edges == 1).sum(1), touched.int())
     assert set((video | audio).sum(1).tolist()) == set(range(13))
     again = mask_spans(batch, 0.5, torch.Generator().manual_seed(3))
-    assert torch.equal(again.video_ok_BL, hidden.video_ok_BL)
-    assert hidden.frames_BLTHWC is batch.frames_BLTHWC
+    assert torch.equal(again.video_ok_BL, masked.video_ok_BL)
+    assert masked.frames_BLTHWC is batch.frames_BLTHWC
 
 
-def test_hiding_never_takes_the_only_modality_and_chance_zero_hides_nothing():
+def test_masking_never_takes_the_only_modality_and_chance_zero_masks_nothing():
     batch = fake_batch(SPEC, 200)
     valid = batch.video_ok_BL | batch.audio_ok_BL
-    hidden = mask_spans(batch, 1.0, torch.Generator().manual_seed(0))
-    assert torch.equal(hidden.video_ok_BL | hidden.audio_ok_BL, valid)
-    assert not torch.equal(hidden.video_ok_BL, batch.video_ok_BL)
+    masked = mask_spans(batch, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(masked.video_ok_BL | masked.audio_ok_BL, valid)
+    assert not torch.equal(masked.video_ok_BL, batch.video_ok_BL)
     untouched = mask_spans(batch, 0.0, torch.Generator().manual_seed(0))
     assert torch.equal(untouched.video_ok_BL, batch.video_ok_BL)
     assert torch.equal(untouched.audio_ok_BL, batch.audio_ok_BL)

@@ -7,6 +7,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 IACA = Path(sys.executable).with_name("iaca")
 
 
@@ -53,10 +55,9 @@ def gone(pid, within_s=5.0):
     until_s = time.monotonic() + within_s
     while time.monotonic() < until_s:
         try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
+            if psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False

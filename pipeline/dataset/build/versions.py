@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
+from pipeline.config.uris import uri_settings
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
@@ -104,8 +105,8 @@ def _settings(config: Config) -> dict[str, object]:
         for section in SHARED_SECTIONS
         for name, value in vars(getattr(config, section)).items()
     }
-    locations = {f"source.{name}" for name in ("videos", "labels", "manifest", "lists", "crops", "shared")}
-    return {name: value for name, value in settings.items() if name not in locations | {"faces.model_uri"}}
+    locations = {*uri_settings(), "source.shared"}
+    return {name: value for name, value in settings.items() if name not in locations}
 
 
 def read_records(info: DatasetInfo) -> list[ShardRecord]:

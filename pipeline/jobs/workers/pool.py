@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from pipeline.config import Config, UsageError
+from pipeline.jobs.ray_session import start_ray
 from pipeline.records.serialize import from_json, to_json
 from pipeline.runtime import job_process
+from pipeline.runtime.environment import is_verbose
 from pipeline.storage.scratch import remove_abandoned
 
 CALLS_PER_CPU = 4  # submitted ahead of their results
@@ -183,13 +185,13 @@ class WorkerPool:
 
     def _connect(self) -> Any:
         """The ray module, connected to a cluster or to a private Ray of this job."""
-        if not os.environ.get("IACA_VERBOSE"):
+        if not is_verbose():
             os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
         import ray
 
         if not ray.is_initialized():
             self._started_ray = True
-            job_process.start_ray(self.num_workers or None)
+            start_ray(self.num_workers or None)
         return ray
 
 

@@ -1,13 +1,16 @@
-"""The grammar: overrides, short names, flags and what is said about mistakes."""
+"""The grammar: overrides, short names, flags, and the messages about mistakes."""
+
+import pkgutil
 
 import pytest
 
-from flows.cli.arguments import Command, parse
-from flows.cli.main import COMMANDS, run
+from flows.cli.arguments import parse
+from flows.cli.commands import COMMANDS
+from flows.cli.main import run
 from pipeline.config import UsageError
 
 TRAIN, VERIFY = COMMANDS["train"], COMMANDS["verify"]
-ANY = Command("any", "", ())
+ANY = COMMANDS["experiment"]
 
 
 @pytest.mark.parametrize(
@@ -20,7 +23,7 @@ ANY = Command("any", "", ())
     ],
 )
 def test_underscores_dashes_and_equals_are_the_same(words):
-    assert parse(ANY, words).config().train.num_workers == 4
+    assert parse(ANY, words).config.train.num_workers == 4
 
 
 @pytest.mark.parametrize(
@@ -31,47 +34,67 @@ def test_underscores_dashes_and_equals_are_the_same(words):
         (["--dry_run", "true", "--source.shared=TRUE"], True, True),
         (["--dry-run", "--no-dry-run", "--source.no-shared"], False, False),
         (["--source.shared", "false", "--dry-run"], True, False),
+        (["--no-dry-run", "false", "--source.no_shared=true"], True, False),
+        (["--preprocess.dry-run", "--source.shared", "--source.shared", "false"], True, False),
     ],
 )
 def test_switches(words, dry_run, shared):
-    config = parse(ANY, words).config()
+    config = parse(ANY, words).config
     assert (config.preprocess.dry_run, config.source.shared) == (dry_run, shared)
 
 
 def test_values_have_the_types_of_their_fields():
     config = parse(
         ANY, ["--source.valence_delay_s", "-1e-3", "--name", "x", "--limit", "7", "--model.num_recursions", "2"]
-    ).config()
+    ).config
     assert (config.source.valence_delay_s, config.name, config.preprocess.limit, config.model.num_recursions) == (
         -1e-3,
         "x",
         7,
         2,
     )
-    assert parse(ANY, ["--model.num_recursions", "None"]).config().model.num_recursions is None
+    assert parse(ANY, ["--model.num_recursions", "None"]).config.model.num_recursions is None
 
 
 def test_the_command_line_wins_over_the_run_file_and_may_complete_it(tmp_path):
     run_file = tmp_path / "yunet.toml"
     run_file.write_text('name = "filed"\n[faces]\ndetector = "yunet"\n[train]\nepochs = 3\n')
     completed = ["--faces.model_uri", "a.onnx", "--faces.model_sha256", "00", "--train.epochs", "5"]
-    config = parse(ANY, ["--config", str(run_file), *completed]).config()
+    config = parse(ANY, ["--config", str(run_file), *completed]).config
     assert (config.name, config.faces.model_uri, config.train.epochs) == ("filed", "a.onnx", 5)
 
 
+def test_the_command_line_may_complete_a_run_file_that_is_not_allowed_alone(tmp_path):
+    run_file = tmp_path / "half.toml"
+    run_file.write_text("[sequence]\nsubclip_frames = 30\n")
+    with pytest.raises(UsageError, match=r"half\.toml: sequence\.subclip_frames 30 must be a multiple"):
+        parse(ANY, ["--config", str(run_file)])
+    assert parse(ANY, ["--config", str(run_file), "--sequence.subclip_dilation", "3"]).config.sequence.num_subsampled
+
+
+def test_a_preset_of_the_model_is_its_default():
+    model = parse(ANY, ["--model.preset", "faithful", "--model.gate_relu", "false"]).config.model
+    assert (model.preset, model.temporal, model.gate_init, model.gate_relu) == ("faithful", "blstm", "xavier", False)
+
+
 def test_short_names_of_commands():
-    assert parse(TRAIN, ["--dataset", "s3://b/d"]).config().train.dataset == "s3://b/d"
-    assert parse(VERIFY, ["s3://b/d", "-v"]).config().evaluate.dataset == "s3://b/d"
-    assert parse(COMMANDS["evaluate"], ["--run", "r"]).config().evaluate.run == "r"
+    assert parse(TRAIN, ["--dataset", "s3://b/d"]).config.train.dataset == "s3://b/d"
+    assert parse(VERIFY, ["s3://b/d", "-v"]).config.verify.dataset == "s3://b/d"
+    assert parse(VERIFY, ["--repair", "s3://b/d"]).config.verify.dataset == "s3://b/d"
+    assert parse(VERIFY, ["--dataset", "s3://b/d"]).config.verify.dataset == "s3://b/d"
+    assert parse(COMMANDS["extract"], ["--dataset", "d", "--run=r"]).config.extract.run == "r"
+    assert parse(COMMANDS["evaluate"], ["--run", "r"]).config.evaluate.run == "r"
 
 
 def test_flags_of_the_command_line_itself():
-    assert parse(TRAIN, ["--strict", "-v"]).flags == {"strict", "verbose"}
-    assert parse(TRAIN, ["-h"]).flags == {"help"}
+    request = parse(TRAIN, ["--strict", "-v"])
+    assert (request.strict, request.verbose) == (True, True)
+    request = parse(TRAIN, ["--verbose"])
+    assert (request.strict, request.verbose) == (False, True)
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
         (["--datasett", "x"], "did you mean --dataset?"),
@@ -79,28 +102,35 @@ def test_flags_of_the_command_line_itself():
         (["--train.no-epochs"], "did you mean --train.epochs?"),
         (["data"], "unexpected argument 'data'"),
         (["-x"], "unexpected argument '-x'"),
-        (["--train.epochs"], "option --train.epochs needs a value"),
-        (["--train.epochs", "--strict"], "option --train.epochs needs a value"),
+        (["--train.epochs"], "Missing value for argument '--train.epochs'"),
+        (["--train.epochs", "--strict"], "Missing value for argument '--train.epochs'"),
         (["--train.epochs", "x3"], "train.epochs: Input should be a valid integer"),
         (["--model.gate", "boo"], "model.gate: Input should be 'none', 'dca', 'iaca'"),
-        (["--train.use_gpu=maybe"], "train.use_gpu: Input should be a valid boolean"),
+        (["--train.use_gpu=maybe"], "--train.use_gpu is 'maybe'; allowed: true, false, or no value"),
         (["--media.crop_px", "3"], "media.crop_px is 3; allowed: 16 to 512"),
     ],
 )
-def test_mistakes_are_named(words, says):
+def test_mistakes_are_named(words, message):
     with pytest.raises(UsageError) as caught:
-        parse(TRAIN, words).config()
-    assert says in str(caught.value)
+        parse(TRAIN, words)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "taken_by"),
+    ("name", "value", "commands"),
     [
-        ("extend", {"demo", "preprocess", "experiment"}),
-        ("retry_rejected", {"demo", "preprocess", "experiment"}),
-        ("repair", {"verify"}),
+        ("extend", "/data", {"demo", "preprocess", "experiment"}),
+        ("retry_rejected", "true", {"demo", "preprocess", "experiment"}),
+        ("repair", "true", {"verify"}),
     ],
 )
-def test_options_of_some_commands_are_refused_by_the_others(name, taken_by):
-    assert {command.name for command in COMMANDS.values() if command.takes(name)} - {"config"} == taken_by
-    assert run(["train", "--dataset", "/data", f"--{name}", "true"]) == 2
+def test_options_of_some_commands_are_refused_by_the_others(name, value, commands, tmp_path, capsys):
+    (tmp_path / "dataset.json").touch()
+    assert {command.name for command in COMMANDS.values() if name in command.shortcuts} == commands
+    assert run(["train", "--dataset", str(tmp_path), f"--{name}", value]) == 2
+    assert f"--{name.replace('_', '-')} is not for iaca train" in capsys.readouterr().err
+
+
+def test_every_command_leads_to_a_function():
+    for command in COMMANDS.values():
+        assert command.name == "config" or callable(pkgutil.resolve_name(command.flow))

@@ -1,4 +1,4 @@
-"""The command line as its users meet it: a process, its words and its exit code."""
+"""The command line as its users meet it: a process, its arguments and its exit code."""
 
 import json
 import signal
@@ -7,8 +7,15 @@ import time
 
 import pytest
 
-from flows.cli.main import COMMANDS
+from flows.cli.commands import COMMANDS
 from tests.support.processes import IACA, gone, iaca, iaca_on_terminal, start_iaca, wait_for
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """A folder that says it is a complete dataset."""
+    (tmp_path / "dataset.json").touch()
+    return str(tmp_path)
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)])
@@ -39,18 +46,29 @@ def test_help_of_a_command_explains_its_options():
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean train?"),
         (["train"], "iaca train needs --dataset URI"),
         (["evaluate"], "iaca evaluate needs --run URI"),
         (["extract", "--run", "r"], "iaca extract needs --dataset URI"),
+        (["verify", "d"], "verify.dataset {}/d does not exist"),
+        (["verify", "."], "has no dataset.json: it is unfinished, or something else"),
         (["verify"], "iaca verify needs --dataset URI"),
         (["preprocess"], "iaca preprocess needs --source.videos URI"),
         (["train", "--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
         (["train", "--train.epochs", "x"], "train.epochs: Input should be a valid integer"),
         (["config", "--config", "nowhere.toml"], "configuration file nowhere.toml does not exist"),
-        (["preprocess", "--source.videos", "v"], "/v does not exist"),
+        (["preprocess", "--source.videos", "v"], "source.videos {}/v does not exist"),
+        (["preprocess", "--source.videos", ".", "--source.labels", "l"], "source.labels {}/l does not exist"),
+        (["preprocess", "--source.videos", ".", "--source.crops", "c"], "source.crops {}/c does not exist"),
+        (["preprocess", "--source.videos", ".", "--source.lists", "l"], "source.lists {}/l does not exist"),
+        (["preprocess", "--source.videos", ".", "--source.manifest", "m"], "source.manifest {}/m does not exist"),
+        (["preprocess", "--source.videos", ".", "--faces.model_uri", "m"], "faces.model_uri {}/m does not exist"),
+        (["preprocess", "--source.videos", ".", "--extend", "d"], "preprocess.extend {}/d does not exist"),
+        (["experiment", "--source.videos", ".", "--weights.video", "w"], "weights.video {}/w does not exist"),
+        (["demo", "--config", "", "--source.crops", "c"], "source.crops {}/c does not exist"),
+        (["extract", "--dataset", ".", "--run", "r"], "has no dataset.json"),
         (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "which needs faces.model_uri"),
         (["experiment", "--source.videos", ".", "--train.dataset", "d"], "makes its own train.dataset"),
         (["demo", "--config", "", "--evaluate.run", "r"], "makes its own evaluate.run"),
@@ -61,9 +79,14 @@ def test_help_of_a_command_explains_its_options():
         (["train", "--dataset", "."], "has no dataset.json: it is unfinished, or something else"),
         (["evaluate", "--run", "."], "has no run.json: it is unfinished, or something else"),
         (["verify", "a", "b"], "unexpected argument 'b'"),
+        (["verify", "d", "--verify.repair", "--source.crops", "c", "--storage.root", "gs://b"], "storage.root: cannot"),
         (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
         (
             ["preprocess", "--source.videos", "/videos", "--cluster.address", "http://head:8265"],
+            "source.videos is /videos, a path of this machine, which the cluster at http://head:8265 may not see",
+        ),
+        (
+            ["preprocess", "--source.videos", "/videos", "--source.shared", "--cluster.address", "http://head:8265"],
             "/outputs, a path of this machine, which the cluster at http://head:8265 may not see",
         ),
         (
@@ -72,12 +95,12 @@ def test_help_of_a_command_explains_its_options():
         ),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_2(words, says, tmp_path):
+def test_usage_errors_are_one_line_and_exit_2(words, message, tmp_path):
     result = iaca(*words, cwd=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("error: ")
-    assert says in result.stderr
+    assert message.format(tmp_path) in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -130,18 +153,18 @@ def test_verbose_shows_the_whole_output(fake_jobs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "code", "says"),
+    ("behaviour", "code", "message"),
     [
         ("usage", 2, "error: the source is empty; set --source.videos"),
         ("fail", 1, "error: the disk is full"),
-        ("crash", 1, "error: its last words were\n  ordinary output of verify"),
+        ("crash", 1, "error: the end of its output is\n  ordinary output of verify"),
     ],
 )
-def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, tmp_path, behaviour, code, says):
+def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, dataset, tmp_path, behaviour, code, message):
     fake_jobs(verify=behaviour)
-    result = iaca("verify", "d", "--storage.root", str(tmp_path))
+    result = iaca("verify", dataset, "--storage.root", str(tmp_path))
     assert result.returncode == code
-    assert result.stderr.startswith(says)
+    assert result.stderr.startswith(message)
     assert "Traceback" not in result.stderr + result.stdout
     log = next(tmp_path.glob("jobs/verify-*/job.log"))
     assert "ordinary output of verify" in log.read_text()
@@ -149,15 +172,15 @@ def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, tmp_path, beh
 
 
 @pytest.mark.parametrize(("words", "code"), [([], 0), (["--strict"], 3)])
-def test_strict_counts_rejected_inputs(fake_jobs, tmp_path, words, code):
+def test_strict_counts_rejected_inputs(fake_jobs, dataset, tmp_path, words, code):
     fake_jobs(verify="reject")
-    assert iaca("verify", "d", "--storage.root", str(tmp_path), *words).returncode == code
+    assert iaca("verify", dataset, "--storage.root", str(tmp_path), *words).returncode == code
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_stops_the_job_and_says_how_to_resume(fake_jobs, tmp_path, sign):
+def test_an_interruption_stops_the_job_and_says_how_to_resume(fake_jobs, dataset, tmp_path, sign):
     fake_jobs(verify="sleep")
-    words = ("verify", "d", "--storage.root", str(tmp_path))
+    words = ("verify", dataset, "--storage.root", str(tmp_path))
     running = start_iaca(*words)
     grandchild = wait_for(tmp_path / "verify/grandchild")
     job = (tmp_path / "verify/attempt-1").read_text()
@@ -172,9 +195,9 @@ def test_an_interruption_stops_the_job_and_says_how_to_resume(fake_jobs, tmp_pat
 
 
 @pytest.mark.chaos
-def test_a_job_does_not_outlive_a_killed_command_line(fake_jobs, tmp_path):
+def test_a_job_does_not_outlive_a_killed_command_line(fake_jobs, dataset, tmp_path):
     fake_jobs(verify="sleep")
-    running = start_iaca("verify", "d", "--storage.root", str(tmp_path))
+    running = start_iaca("verify", dataset, "--storage.root", str(tmp_path))
     wait_for(tmp_path / "verify/grandchild")
     job = (tmp_path / "verify/attempt-1").read_text()
     running.kill()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from iaca_model.backbones.residual import ResidualAudio, ResidualVideo, r2plus1d_18, resnet_18
-from iaca_model.batch import fake_batch
 from iaca_model.config import InputSpec, ModelConfig
 from iaca_model.model import EmotionModel
+from tests.support.fake_batch import fake_batch
 
 WIDTHS = (64, 64, 128, 256, 512)
 # (2+1)-D intermediate widths of each stage's first and second block; a block's two convolutions share one.
@@ -94,7 +94,7 @@ def test_freezing_holds_weights_and_statistics(frozen):
 
 
 def test_what_is_frozen_keeps_its_statistics_from_the_first_step_on():
-    backbone = ResidualAudio(8, "all")  # as built: nobody has called train() or eval()
+    backbone = ResidualAudio(8, "all")  # as built: before train() or eval() is ever called
     before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
     backbone(torch.randn(2, 1, 32, 32))
     assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())
@@ -106,9 +106,9 @@ def test_masked_steps_do_not_reach_valid_ones_through_batch_statistics(frozen):
     spec = InputSpec(num_steps=4, num_frames=2, crop_px=16, num_hops=32, num_mels=32)
     config = ModelConfig(backbone="residual", frozen=frozen, feature_dim=8, fusion_dropout=0.0, head_dropout=0.0)
     model, batch = EmotionModel(spec, config).train(), fake_batch(spec, 3)
-    hidden = ~batch.video_ok_BL[..., None, None, None, None]
-    assert hidden.any()
-    other = dataclasses.replace(batch, frames_BLTHWC=batch.frames_BLTHWC.masked_fill(hidden, 255))
+    masked = ~batch.video_ok_BL[..., None, None, None, None]
+    assert masked.any()
+    other = dataclasses.replace(batch, frames_BLTHWC=batch.frames_BLTHWC.masked_fill(masked, 255))
     assert torch.equal(model(other).values_BL2, model(batch).values_BL2)
 
 

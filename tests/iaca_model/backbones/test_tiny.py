@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from iaca_model.backbones.tiny import TinyAudio, TinyVideo, normalise_mel
-from iaca_model.batch import fake_batch
+from iaca_model.backbones.normalisation import normalise_mel
+from iaca_model.backbones.tiny import TinyAudio, TinyVideo
 from iaca_model.config import InputSpec
+from tests.support.fake_batch import fake_batch
 
 
 @pytest.mark.parametrize("sizes", [(112, 8, 64, 128), (64, 1, 40, 100), (33, 3, 17, 5), (16, 2, 1, 1)])

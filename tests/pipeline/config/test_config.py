@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import pickle
 from pathlib import Path
 
 import pytest
 
+from iaca_model.config import PRESETS
 from pipeline.config import (
     Config,
     UsageError,
@@ -20,7 +22,7 @@ from pipeline.config import (
 from pipeline.config.sections import PreprocessConfig
 
 RUNS = sorted((Path(__file__).parents[3] / "infra/runs").glob("*.toml"))
-IDENTITIES = {"a": "1-aa", "b": "2-bb"}
+CONTENT_IDS = {"a": "1-aa", "b": "2-bb"}
 TOOLS = {"ffmpeg": "9.0", "opencv": "4.14"}
 
 
@@ -52,16 +54,21 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[train]\nepochs = 'many'", "train.epochs: Input should be a valid integer"),
         ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
         ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
-        ("[train]\nepochs = 0", "train.epochs is 0; it must be at least 1"),
-        ("[train]\nlearning_rate = nan", "train.learning_rate is nan; it must be above 0"),
-        ("[train]\ndrop_modality = 2", "train.drop_modality is 2.0; allowed: 0 to 1"),
-        ("[sound]\nhop_s = 0", "sound.hop_s is 0.0; it must be above 0"),
+        ("[train]\nepochs = 0", "train.epochs is 0; allowed: at least 1"),
+        ("[train]\nlearning_rate = nan", "train.learning_rate is nan; allowed: above 0"),
+        ("[train]\ndrop_modality = 2", "train.drop_modality is 2; allowed: 0 to 1"),
+        ("[sound]\nhop_s = 0", "sound.hop_s is 0; allowed: above 0"),
         ("[sound]\nwindow_s = 0.1", "sound.window_s 0.1 at media.sample_rate_hz 16000 is 1600 samples; allowed: 1 to"),
+        ("[media]\ncrop_px = 5", "media.crop_px is 5; allowed: 16 to 512"),
+        ("[media]\nframe_rate_hz = 300", "media.frame_rate_hz is 300; allowed: above 0, up to 240"),
+        ("[ablate]\ntrain_corrupted = 2", "ablate.train_corrupted is 2; allowed: 0 to 1"),
+        ("[model]\npreset = 'faithfull'", "model.preset: no preset is called 'faithfull'"),
+        ("[model]\ngte = 'dca'", "unknown key model.gte; did you mean model.gate?"),
         ("[media]\nsample_rate_hz = 90", "sound.hop_s 0.01 is less than a sample at 90 Hz"),
-        ("[faces]\nmin_score = 60", "faces.min_score is 60.0; allowed: 0 to 1"),
-        ("[shards]\nmax_rejected_fraction = 5", "shards.max_rejected_fraction is 5.0; allowed: 0 to 1"),
-        ("[evaluate]\nnum_threads = -1", "evaluate.num_threads is -1; it must be at least 0"),
-        ("[preprocess]\nlimit = -3", "preprocess.limit is -3; it must be 0 (all videos) or more"),
+        ("[faces]\nmin_score = 60", "faces.min_score is 60; allowed: 0 to 1"),
+        ("[shards]\nmax_rejected_fraction = 5", "shards.max_rejected_fraction is 5; allowed: 0 to 1"),
+        ("[evaluate]\nnum_threads = -1", "evaluate.num_threads is -1; allowed: at least 0"),
+        ("[preprocess]\nlimit = -3", "preprocess.limit is -3; allowed: at least 0"),
         ("name = '../mine'", "name is '../mine'; it becomes a folder's"),
         ("this is not toml", "is not valid TOML"),
     ],
@@ -86,6 +93,37 @@ def test_the_sound_of_a_subclip_begins_with_its_first_frame(run_file, num_hops):
     assert config.input_spec.num_hops == num_hops
     first_own = round(config.segments.num_preroll / config.media.frame_rate_hz / config.sound.hop_s)
     assert config.input_spec.num_hops <= first_own + 1  # the preroll holds all that its first own frame hears
+
+
+def test_a_preset_lies_below_the_run_file_and_the_command_line(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[model]\npreset = "iaca"\ngate_relu = false\n')
+    model = load(file, {"model": {"preset": "faithful", "temperature": "0.5"}}).model
+    literal = PRESETS["faithful"]
+    assert (model.preset, model.gate_relu, model.temperature) == ("faithful", False, 0.5)
+    assert (model.gate_init, model.temporal) == (literal.gate_init, literal.temporal) == ("xavier", "blstm")
+    assert Config.model_validate({"model": {"preset": "faithful"}}).model.temporal == "blstm"
+
+
+def test_the_name_of_a_preset_is_no_part_of_fingerprints():
+    named = load(None, {"model": {"preset": "faithful"}})
+    fields = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1, "temporal": "blstm"}
+    spelt_out = load(None, {"model": fields})
+    assert run_fingerprint(named, "d") == run_fingerprint(spelt_out, "d") != run_fingerprint(Config(), "d")
+
+
+def test_sections_check_themselves_wherever_they_are_made():
+    with pytest.raises(ValueError, match="crop_px"):
+        changed("media", crop_px=5)
+    with pytest.raises(ValueError, match="must be a multiple"):
+        changed("sequence", subclip_dilation=5)
+
+
+def test_it_travels_to_workers_and_cannot_be_changed():
+    config = load(RUNS[0])
+    assert pickle.loads(pickle.dumps(config)) == config
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.train.epochs = 1
 
 
 def test_json_round_trip():
@@ -113,33 +151,34 @@ def test_fingerprint_ignores_key_order_and_sees_values():
     ids=["root", "source", "cluster", "train", "evaluate", "model", "name"],
 )
 def test_a_dataset_does_not_depend_on(config):
-    assert dataset_fingerprint(config, IDENTITIES, TOOLS) == dataset_fingerprint(Config(), IDENTITIES, TOOLS)
+    assert dataset_fingerprint(config, CONTENT_IDS, TOOLS) == dataset_fingerprint(Config(), CONTENT_IDS, TOOLS)
 
 
 @pytest.mark.parametrize(
     ("config", "content_ids", "tools"),
     [
-        (changed("media", frame_rate_hz=30.0), IDENTITIES, TOOLS),
-        (changed("faces", margin=0.5), IDENTITIES, TOOLS),
-        (changed("sound", num_mels=80), IDENTITIES, TOOLS),
-        (changed("splits", seed=1), IDENTITIES, TOOLS),
-        (changed("segments", num_preroll=40), IDENTITIES, TOOLS),
-        (changed("shards", target_mb=1.0), IDENTITIES, TOOLS),
+        (changed("media", frame_rate_hz=30.0), CONTENT_IDS, TOOLS),
+        (changed("faces", margin=0.5), CONTENT_IDS, TOOLS),
+        (changed("sound", num_mels=80), CONTENT_IDS, TOOLS),
+        (changed("splits", seed=1), CONTENT_IDS, TOOLS),
+        (changed("segments", num_preroll=40), CONTENT_IDS, TOOLS),
+        (changed("shards", target_mb=1.0), CONTENT_IDS, TOOLS),
         (Config(), {"a": "1-aa"}, TOOLS),
         (Config(), {"a": "1-aa", "b": "2-other"}, TOOLS),
-        (Config(), IDENTITIES, {"ffmpeg": "8.0", "opencv": "4.14"}),
+        (Config(), CONTENT_IDS, {"ffmpeg": "8.0", "opencv": "4.14"}),
     ],
     ids=["media", "faces", "sound", "splits", "segments", "shards", "fewer", "bytes", "toolchain"],
 )
 def test_a_dataset_depends_on(config, content_ids, tools):
-    assert dataset_fingerprint(config, content_ids, tools) != dataset_fingerprint(Config(), IDENTITIES, TOOLS)
+    assert dataset_fingerprint(config, content_ids, tools) != dataset_fingerprint(Config(), CONTENT_IDS, TOOLS)
 
 
-def test_the_detector_counts_by_its_digest_not_its_address():
-    one = changed("faces", detector="yunet", model_uri="/a.onnx", model_sha256="11")
-    two = changed("faces", detector="yunet", model_uri="s3://b/c.onnx", model_sha256="11")
-    other = changed("faces", detector="yunet", model_uri="/a.onnx", model_sha256="22")
-    assert dataset_fingerprint(one, {}, {}) == dataset_fingerprint(two, {}, {}) != dataset_fingerprint(other, {}, {})
+def test_the_detector_counts_by_its_digest_not_its_uri():
+    def of(uri, sha256):
+        config = changed("faces", detector="yunet", model_uri=uri, model_sha256=sha256)
+        return dataset_fingerprint(config, {}, {})
+
+    assert of("/a.onnx", "11") == of("s3://b/c.onnx", "11") != of("/a.onnx", "22")
 
 
 def test_a_run_depends_on_data_model_and_training_only():
@@ -149,9 +188,11 @@ def test_a_run_depends_on_data_model_and_training_only():
     assert run_fingerprint(changed("model", gate="dca"), "d1") != reference
     assert run_fingerprint(changed("train", dataset="/moved", keep_checkpoints=9), "d1") == reference
     assert run_fingerprint(changed("storage", root="/moved"), "d1") == reference
+    assert run_fingerprint(changed("weights", video="/moved"), "d1") == reference
+    assert run_fingerprint(changed("weights", video_sha256="11"), "d1") != reference
 
 
-def test_an_evaluation_depends_on_its_split_and_what_is_hidden():
+def test_an_evaluation_depends_on_its_split_and_what_is_masked():
     reference = evaluation_fingerprint(Config(), "r", "d")
     assert evaluation_fingerprint(changed("evaluate", masked_modality="audio"), "r", "d") != reference
     assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference

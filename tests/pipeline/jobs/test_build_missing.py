@@ -25,7 +25,7 @@ def test_records_come_in_the_order_of_the_plan_whoever_is_done_first(tmp_path, c
     assert sorted(pool.started) == ["do a", "do b"]
     assert [record.name for record in records] == ["a", "b"]
     steps = [parse(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(step.done, step.total, step.note) for step in steps] == [
+    assert [(step.done, step.total, step.message) for step in steps] == [
         (0, 2, ""),
         (1, 2, "b: 0 videos, 0 rejected, 2.0 MB"),
         (2, 2, "a: 0 videos, 0 rejected, 2.0 MB"),

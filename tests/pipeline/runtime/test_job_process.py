@@ -14,9 +14,11 @@ from tests.support.processes import gone
 
 JOB = """
 import os, sys, time
+import psutil
 from pipeline.config import Config, UsageError
-from pipeline.jobs import entry, orphans
-from pipeline.progress import JobResult
+from pipeline.jobs.ray_session import start_ray
+from pipeline.runtime import job_process, processes
+from pipeline.runtime.progress import JobResult
 
 class Own: pass
 
@@ -31,21 +33,22 @@ def run(config):
         print("started", os.getpid(), flush=True)
         time.sleep(60)
     if config.name == "ray":
-        entry.start_ray(1)
+        start_ray(1)
         import ray
         assert ray.get(ray.remote(lambda: 6 * 7).remote()) == 42
-        for pid in orphans.below(os.getpid()):
+        for process in processes.descendants():
             try:
-                words = open(f"/proc/{pid}/cmdline").read().split(chr(0))
-                metrics = "RAY_enable_metrics_collection=0" in open(f"/proc/{pid}/environ").read().split(chr(0))
-            except OSError:
+                command = " ".join(process.cmdline())
+                # psutil reads none of it where Ray has written its title over the first variables.
+                variables = open(f"/proc/{process.pid}/environ").read().split(chr(0))
+            except (psutil.Error, OSError):
                 continue
-            print("below:", " ".join(words), "" if metrics else "with metrics")
+            print("below:", command, "" if "RAY_enable_metrics_collection=0" in variables else "with metrics")
     counts = {"privacy": float(os.environ["DO_NOT_TRACK"])}
     return JobResult("fake", config.storage.root, False, 0.0, counts, (Own.__module__,))
 
 if __name__ == "__main__":
-    entry.main("fake", run)
+    job_process.main("fake", run)
 """
 
 
@@ -101,8 +104,8 @@ def test_a_private_ray_runs_nothing_that_it_does_not_need(job):
 
 def test_names_that_are_not_unicode_are_spelt_out(job):
     done = subprocess.run(**job("odd", PYTHONIOENCODING="utf-8:strict"), timeout=60, check=False)
-    said = "ignored: \\udcff.mp3\nerror: \\udcff.mp4 and \\udcfe.mp4 are one\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, said, "")
+    output = "ignored: \\udcff.mp3\nerror: \\udcff.mp4 and \\udcfe.mp4 are one\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, output, "")
 
 
 def test_verbose_failures_show_the_traceback(job):

@@ -1,22 +1,22 @@
-"""Orphans are adopted and ended, whatever they make of SIGTERM."""
+"""Descendants are found, adopted and ended, even those that ignore SIGTERM; scripts are killed by name."""
 
 import subprocess
 import sys
 
 FAMILY = """
 import os, subprocess, sys, time
-from pipeline.jobs import orphans
+from pipeline.runtime import processes
 
-orphans.adopt()
+processes.adopt_orphans()
 stubborn = "trap '' TERM; echo ready; while true; do sleep 0.1; done"
 # A parent that leaves its child behind, in a session of the child's own.
 subprocess.run(["sh", "-c", "setsid sleep 60 >/dev/null 2>&1 &"])
 child = subprocess.Popen(["sh", "-c", stubborn], stdout=subprocess.PIPE)
 child.stdout.readline()
-assert len(orphans.below(os.getpid())) >= 2, orphans.below(os.getpid())
+assert len(processes.descendants()) >= 2, processes.descendants()
 begin = time.monotonic()
-orphans.end_all(grace_s=0.3)
-assert not orphans.below(os.getpid())
+processes.end_descendants(grace_s=0.3)
+assert not processes.descendants()
 assert child.wait() == -9
 print(time.monotonic() - begin)
 """
@@ -24,7 +24,7 @@ print(time.monotonic() - begin)
 SCRIPTS = """
 import os, subprocess, sys
 from pathlib import Path
-from pipeline.jobs import orphans
+from pipeline.runtime import processes
 
 folder = Path(sys.argv[1])
 for name in ("monitor.py", "my_monitor.py", "worker.py"):
@@ -35,10 +35,10 @@ children = {
 }
 for child in children.values():
     child.stdout.readline()
-orphans.kill("/monitor.py", "/log_monitor.py")
+processes.kill_scripts("/monitor.py", "/log_monitor.py")
 assert children["monitor.py"].wait() == -9
 assert {child.poll() for name, child in children.items() if name != "monitor.py"} == {None}
-orphans.end_all(grace_s=5)
+processes.end_descendants(grace_s=5)
 """
 
 

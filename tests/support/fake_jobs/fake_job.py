@@ -13,20 +13,22 @@ import pyarrow
 import pyarrow.parquet
 
 from pipeline.config import Config, UsageError
+from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
+from pipeline.runtime.environment import VERBOSE
 from pipeline.runtime.progress import JobResult, Progress, emit
 
 
 def run(kind: str, config: Config) -> JobResult:
     """Behave as FAKE_JOB says, e.g. `preprocess=die,train=fail`; each attempt leaves a file with its process id."""
-    behaviour = wanted(kind, Path(config.storage.root))
+    behaviour = behaviour_of(kind, Path(config.storage.root))
     folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.masked_modality}" if kind == "evaluate" else kind)
     folder.mkdir(parents=True, exist_ok=True)
     attempts = len(list(folder.glob("attempt-*")))
     (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))
     for done in range(4):
         emit(Progress(kind, done + 1, 4, "things", "of the fake"))
-    print(f"ordinary output of {kind}, verbose={os.environ.get('IACA_VERBOSE')}")
+    print(f"ordinary output of {kind}, verbose={os.environ.get(VERBOSE)}")
     match behaviour:
         case "usage":
             raise UsageError("the source is empty; set --source.videos")
@@ -49,7 +51,7 @@ def run(kind: str, config: Config) -> JobResult:
     return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
 
 
-def wanted(kind: str, root: Path) -> str:
+def behaviour_of(kind: str, root: Path) -> str:
     """From a file under the root, or else from the environment."""
     if (file := root / f"{kind}.behaviour").exists():
         return file.read_text()
@@ -76,7 +78,7 @@ def use_ray() -> None:
     """Start or join a Ray and have it do something."""
     import ray
 
-    job_process.start_ray()
+    start_ray()
     answer = ray.get(ray.remote(lambda: 6 * 7).options(num_cpus=1).remote())
     print(f"ray says {answer} on {len(ray.nodes())} node, cluster={job_process.on_cluster()}")
 

@@ -1,4 +1,4 @@
-"""What Prefect is told about a job: retries, results, artifacts, log lines, and how to stop it."""
+"""How flows and tasks run under Prefect: their options and hooks, a job within a task, and the artifact of a result."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from flows import cluster_job
 from flows.job_errors import JobLostError
 from flows.launch import run_job
 from pipeline.config import Config
+from pipeline.config.fields import Stage
 from pipeline.runtime.progress import JobResult
 
 
-def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Only a job that was ended from outside; a usage error or a failure of the job itself would come again."""
+def is_worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the job was ended from outside; a usage error or a failure of the job itself would come again."""
     return isinstance(state.result(raise_on_failure=False), JobLostError)
 
 
@@ -30,25 +31,25 @@ def stop_jobs(_flow: Flow[..., Any], run: FlowRun, _state: State[Any]) -> None:
 
 
 # Fingerprints of outputs decide what is computed again, never Prefect's cache.
-JOB: dict[str, Any] = {
+TASK_OPTIONS: dict[str, Any] = {
     "retries": 2,
     "retry_delay_seconds": 5,
-    "retry_condition_fn": worth_retrying,
+    "retry_condition_fn": is_worth_retrying,
     "cache_policy": NO_CACHE,
     "persist_result": True,
     "result_serializer": "json",
 }
-TRACKED: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "on_cancellation": [stop_jobs]}
+FLOW_OPTIONS: dict[str, Any] = {"persist_result": True, "result_serializer": "json", "on_cancellation": [stop_jobs]}
 
 
-def run_tracked(kind: str, config: Config) -> JobResult:
-    """Run a job within a task: Prefect's pages show its progress, and a cluster's job says whose it is."""
+def run_in_task(kind: Stage, config: Config) -> JobResult:
+    """Run a job within a task: Prefect logs its progress, and a cluster's job carries the flow run's id."""
     return run_job(kind, config, get_run_logger().info, owner=flow_run.root_flow_run_id or "")
 
 
-def publish(kind: str, result: JobResult) -> None:
+def publish_artifact(result: JobResult) -> None:
     """Publish a Prefect artifact: a table of counts and a link to the output."""
     state = "found complete" if result.skipped else f"computed in {result.seconds:.0f} s"
     table = ["| count | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in result.counts.items())]
     parts = [f"Output: [{result.output_uri}]({result.output_uri}) ({state})", "\n".join(table), *result.lines]
-    create_markdown_artifact(key=kind, description=f"{kind}: {state}", markdown="\n\n".join(parts))
+    create_markdown_artifact(key=result.kind, description=f"{result.kind}: {state}", markdown="\n\n".join(parts))

@@ -1,0 +1,91 @@
+"""Loading a configuration: defaults < model preset < run file < command line, and errors that name the setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.config.errors import UsageError
+from pipeline.config.experiment import Config
+from pipeline.config.settings import all_settings
+
+OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}  # of pydantic's error types
+
+
+def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a run file and apply overrides: defaults < `model.preset` < TOML < overrides.
+
+    Args:
+        path: a TOML file that says what differs from the defaults, or None.
+        overrides: nested dict in the form of the TOML file; values may be text.
+
+    Raises:
+        UsageError: the file is missing or not TOML, a key is unknown, or a value is not allowed.
+    """
+    values = _read_toml(Path(path)) if path else {}
+    merged = _merge(values, overrides or {})
+    sources = [str(path)] * bool(path) + ["the command line"] * bool(overrides)
+    origin = " and ".join(sources) or "the defaults"
+    _check_keys(merged, origin)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_message(error.errors(include_url=False)[0])}") from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The nearest known name, or "" where none is near."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), "")
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"configuration file {path} does not exist; the ready ones are in infra/runs/") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise UsageError(f"configuration file {path} cannot be read: {error.strerror}") from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both_tables else value
+    return merged
+
+
+def _check_keys(values: dict[str, Any], origin: str) -> None:
+    """Raise UsageError for a key that no section has; pydantic would do so too, but without a suggestion."""
+    for key, value in values.items():
+        _check_key(key, Config.model_fields, origin, prefix="")
+        section = Config.model_fields[key].default
+        if dataclasses.is_dataclass(section) and isinstance(value, dict):
+            fields = [field.name for field in dataclasses.fields(section)]
+            for field in value:
+                _check_key(field, fields, origin, prefix=f"{key}.")
+
+
+def _check_key(key: str, known: Iterable[str], origin: str, prefix: str) -> None:
+    if key not in known:
+        close = did_you_mean(key, known)
+        hint = f"did you mean {prefix}{close}?" if close else f"allowed here: {', '.join(sorted(known))}"
+        raise UsageError(f"{origin}: unknown key {prefix}{key}; {hint}")
+
+
+def _message(problem: ErrorDetails) -> str:
+    """A validation error in one line: the setting, its value and what is allowed."""
+    name = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in OUT_OF_BOUNDS and name in all_settings():
+        return f"{name} is {problem['input']}; allowed: {all_settings()[name].bounds}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name not in message else message

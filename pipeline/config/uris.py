@@ -1,0 +1,66 @@
+"""The settings that are URIs, in a configuration: their values beside their declarations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from functools import cache
+
+from pipeline import storage
+from pipeline.config.errors import UsageError
+from pipeline.config.experiment import Config
+from pipeline.config.fields import Stage, Uri
+from pipeline.config.settings import all_settings
+
+
+@cache
+def uri_settings() -> dict[str, Uri]:
+    """The declaration of every setting that is a URI, by its name, e.g. `source.videos`."""
+    return {name: setting.uri for name, setting in all_settings().items() if setting.uri}
+
+
+def uris_of(config: Config) -> Iterator[tuple[str, str, Uri]]:
+    """Name, value and declaration of every setting that is a URI; an empty value is a URI that is not set."""
+    for name, declaration in uri_settings().items():
+        section, _, field = name.partition(".")
+        yield name, getattr(getattr(config, section), field), declaration
+
+
+def uris_read_by(config: Config, stages: Collection[Stage]) -> Iterator[tuple[str, str, Uri]]:
+    """The same, of those that one of the stages reads; verify reads those of repair as well if it is to repair."""
+    readers = {*stages, "repair"} if "verify" in stages and config.verify.repair else {*stages}
+    for name, uri, declaration in uris_of(config):
+        if readers & {*declaration.required_by, *declaration.read_by}:
+            yield name, uri, declaration
+
+
+def is_shared(config: Config, declaration: Uri) -> bool:
+    """Whether a local path declared like this is visible to every node of the cluster."""
+    return config.source.shared if declaration.kind == "source" else config.storage.shared
+
+
+def with_uris(config: Config, uris: dict[str, str]) -> Config:
+    """The configuration with other values of some URIs, given by their names."""
+    changes: dict[str, dict[str, str]] = defaultdict(dict)
+    for name, uri in uris.items():
+        section, _, field = name.partition(".")
+        changes[section][field] = uri
+    sections = {name: dataclasses.replace(getattr(config, name), **fields) for name, fields in changes.items()}
+    return config.model_copy(update=sections)
+
+
+def absolute(config: Config) -> Config:
+    """The configuration with every URI absolute, so that it means the same in another process or folder.
+
+    Raises:
+        UsageError: a URI is of a kind that storage does not know.
+    """
+    return with_uris(config, {name: _absolute(name, uri) for name, uri, _ in uris_of(config) if uri})
+
+
+def _absolute(name: str, uri: str) -> str:
+    try:
+        return storage.normalise(uri)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from error

@@ -1,0 +1,42 @@
+"""The settings that are URIs: none is forgotten, and all are made absolute."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import Config, UsageError, load
+from pipeline.config.settings import all_settings
+from pipeline.config.uris import absolute, uri_settings, uris_of, uris_read_by, with_uris
+
+NO_URIS = {"name", "ablate.bases", "ablate.gates", "ablate.extras", "ablate.extra_bases", "model.preset"}
+
+
+def test_every_text_setting_is_a_uri_or_known_not_to_be_one():
+    texts = {name for name, setting in all_settings().items() if setting.type is str}
+    digests = {name for name in texts if name.endswith("_sha256")}
+    assert texts - digests - NO_URIS - {"cluster.address"} == set(uri_settings())
+
+
+def test_all_that_are_set_become_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = absolute(with_uris(Config(), dict.fromkeys(uri_settings(), "here")))
+    assert {uri for _, uri, _ in uris_of(config)} == {f"{tmp_path}/here"}
+    assert {uri for name, uri, _ in uris_of(absolute(Config())) if name != "storage.root"} == {""}
+
+
+def test_a_scheme_that_storage_does_not_know_is_named_with_its_setting():
+    config = Config()
+    config = config.model_copy(update={"source": replace(config.source, lists="gs://b/lists")})
+    with pytest.raises(UsageError, match=r"source\.lists: cannot use 'gs://b/lists'"):
+        absolute(config)
+
+
+def test_a_stage_reads_its_own():
+    def read_by(config, *stages):
+        return {name for name, _, _ in uris_read_by(config, stages)}
+
+    assert read_by(Config(), "evaluate") == {"evaluate.run", "evaluate.dataset"}
+    assert read_by(Config(), "verify") == {"verify.dataset"}
+    repair = load(None, {"verify": {"repair": True}})
+    of_the_source = {"source.videos", "source.labels", "source.crops", "faces.model_uri"}
+    assert read_by(repair, "verify") == {"verify.dataset"} | of_the_source
