@@ -114,7 +114,7 @@ def _require_videos(info: DatasetInfo) -> None:
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
-    """The settings the dataset was built with, and the URIs of this call where they are given."""
+    """The settings that the dataset was built with, with the URIs of this call where they are given."""
     uris = {name: uri for name, uri, _ in uris_read_by(config, ["repair"]) if uri}
     return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
 

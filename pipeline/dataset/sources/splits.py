@@ -58,7 +58,7 @@ def _check_contradictions(uri: str, rows: Sequence[ManifestRow]) -> None:
         if (row.group, row.split) != (first.group, first.split):
             raise UsageError(
                 f"{uri}, row {row.number}: {row.video} is of group {row.group!r}, split {row.split!r}; "
-                f"row {first.number} has group {first.group!r}, split {first.split!r}"
+                f"row {first.number} says group {first.group!r}, split {first.split!r}"
             )
 
 

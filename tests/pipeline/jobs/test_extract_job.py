@@ -146,7 +146,8 @@ def test_a_model_for_other_features_is_refused_before_anything_starts(features, 
         ("model", {"feature_dim": 16}, "model.feature_dim is 16, but the features of this dataset were made with 8"),
         ("sequence", {"subclip_dilation": 4}, "sequence.subclip_dilation is 4, .* were made with 2"),
     ):
-        config = configured(tmp_path, features.uri)
+        config = small_config(tmp_path)
+        config = config.model_copy(update={"train": dataclasses.replace(config.train, dataset=features.uri)})
         other = config.model_copy(update={section: dataclasses.replace(getattr(config, section), **changes)})
         with pytest.raises(UsageError, match=why):
             train.run(other)
