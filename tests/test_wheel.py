@@ -53,13 +53,13 @@ def python(wheel, tmp_path_factory):
     return fresh
 
 
-def run(python, *words, folder, code=0):
+def run(*words, folder, code=0):
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         list(map(str, words)), cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def test_it_holds_every_source_file_run_file_and_page(wheel):
@@ -75,19 +75,23 @@ def test_it_holds_every_source_file_run_file_and_page(wheel):
 
 def test_the_program_runs_from_another_folder(python, tmp_path):
     iaca = python.with_name("iaca")
-    assert run(python, iaca, "--version", folder=tmp_path).strip() == "iaca 0.1.0"
+    assert run(iaca, "--version", folder=tmp_path).strip() == "iaca 0.1.0"
     for name in run_file_names():
-        config = json.loads(run(python, iaca, "config", "--config", name, folder=tmp_path))
+        config = json.loads(run(iaca, "config", "--config", name, folder=tmp_path))
         assert config["name"] == name
-    where = run(python, python, "-c", "import pipeline; print(pipeline.__file__)", folder=tmp_path)
+    where = run(python, "-c", "import pipeline; print(pipeline.__file__)", folder=tmp_path)
     assert str(python.parent.parent) in where, "the installed packages are used, not the repository's"
 
 
-def test_the_demo_needs_no_run_file(python, tmp_path):
-    plan = run(
-        python, python.with_name("iaca"), "demo", "--dry-run", "--storage.root", tmp_path / "root", folder=tmp_path
-    )
-    assert "a plan, nothing written" in plan
+def test_the_demo_finds_its_run_file(python, tmp_path):
+    message = run(python.with_name("iaca"), "demo", "--train.dataset", "x", folder=tmp_path, code=2)
+    assert "iaca demo makes its own train.dataset" in message
+
+
+def test_a_job_runs(python, tmp_path):
+    few = ["--synthesis.num_identities", 1, "--synthesis.clips_per_identity", 1, "--synthesis.duration_s", 1]
+    assert "1 clips" in run(python.with_name("iaca"), "synthesize", *few, folder=tmp_path)
+    assert len(list(tmp_path.glob("outputs/sources/*/videos/*.mp4"))) == 1
 
 
 def test_pages_are_rendered(python, tmp_path):
@@ -98,4 +102,4 @@ template = Path(quality.__file__).with_name("quality.html")
 assert template.exists() and page.FRAME.exists()
 print(quality.page("name", "digest", [], [], [], []))
 """
-    assert run(python, python, "-c", program, folder=tmp_path).lstrip().lower().startswith("<!doctype html>")
+    assert run(python, "-c", program, folder=tmp_path).lstrip().lower().startswith("<!doctype html>")
