@@ -42,11 +42,11 @@ def run(config: Config) -> JobResult:
     uri = storage.join(config.storage.root, "ablations", f"{config.name}-{fingerprint(*digests)}")
     if storage.exists(storage.join(uri, MARKER)):
         return _result(uri, rows, trials, 0, perf_counter() - begin)
-    kept = storage.join(config.storage.root, "ablations", "trials")
-    missing = _missing(kept, trials)
+    results_uri = storage.join(config.storage.root, "ablations", "trials")
+    missing = _missing_trials(results_uri, trials)
     if missing:
-        _tune(config, kept, missing, len(trials))
-    results = [json.loads(storage.read_bytes(_place(kept, trial))) for trial in trials]
+        _run_trials(config, results_uri, missing, len(trials))
+    results = [json.loads(storage.read_bytes(_result_uri(results_uri, trial))) for trial in trials]
     report.publish(uri, config, rows, results, marker=MARKER)
     return _result(uri, rows, trials, len(missing), perf_counter() - begin)
 
@@ -59,7 +59,7 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
     settings = config.ablate
     if settings.makes_features:
         raise UsageError(
-            "ablate.data is source, but nobody has made features yet: say ablate.dataset, or use iaca ablate"
+            "ablate.data is source, but there are no features yet: give ablate.dataset, or use iaca ablate"
         )
     _require_gpu(config)
     found = find_recordings(config) if settings.dataset else None
@@ -72,41 +72,48 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
 
 
 def _require_gpu(config: Config) -> None:
-    """Refuse here what would wait for ever; a cluster may still get a node with a GPU."""
+    """Raise UsageError where trials would wait for a GPU for ever; a cluster may still get a node with one."""
     import torch
 
     if config.ablate.use_gpu and not job_process.on_cluster() and not torch.cuda.is_available():
         raise UsageError("ablate.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
 
 
-def _missing(kept: str, trials: list[Trial]) -> list[Trial]:
-    done = {entry.uri.rsplit("/", 1)[-1] for entry in storage.list_files(kept)}
-    return [trial for trial in trials if f"{trial.digest}.json" not in done]
+def _missing_trials(results_uri: str, trials: list[Trial]) -> list[Trial]:
+    finished = {file.uri.rsplit("/", 1)[-1] for file in storage.list_files(results_uri)}
+    return [trial for trial in trials if f"{trial.digest}.json" not in finished]
 
 
-def _place(kept: str, trial: Trial) -> str:
-    return storage.join(kept, f"{trial.digest}.json")
+def _result_uri(results_uri: str, trial: Trial) -> str:
+    return storage.join(results_uri, f"{trial.digest}.json")
 
 
-def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
-    """Run the trials through Ray Tune, one CPU each, and with `ablate.use_gpu` a share of a GPU."""
+def _run_trials(config: Config, results_uri: str, trials: list[Trial], num_all: int) -> None:
+    """Run the trials through Ray Tune, one CPU each, and with `ablate.use_gpu` a share of a GPU.
+
+    Args:
+        config: the experiment.
+        results_uri: the folder of the trials' results.
+        trials: those that are not finished.
+        num_all: trials of the whole grid, for the progress.
+    """
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
     num_workers = config.ablate.num_workers or os.cpu_count() or 1
     start_ray(num_cpus=None if job_process.on_cluster() else num_workers)
     import ray
     from ray import tune
 
-    follower = _follower(num_all - len(trials), num_all)
+    progress = _progress_callback(num_all - len(trials), num_all)
     resources = {"cpu": 1.0, **({"gpu": GPU_SHARE} if config.ablate.use_gpu else {})}
-    folder = tempfile.mkdtemp(prefix="iaca-tune-")  # Tune's own notes: what counts is in the store
+    folder = tempfile.mkdtemp(prefix="iaca-tune-")  # for Tune's state, which is not needed again
     try:
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(one_trial, kept=kept), resources),
+            tune.with_resources(tune.with_parameters(run_and_publish, results_uri=results_uri), resources),
             param_space={"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=num_workers, reuse_actors=True, trial_dirname_creator=lambda t: t.trial_id
             ),
-            run_config=tune.RunConfig(name="ablation", storage_path=folder, verbose=0, callbacks=[follower]),
+            run_config=tune.RunConfig(name="ablation", storage_path=folder, verbose=0, callbacks=[progress]),
         )
         outcome = tuner.fit()
     finally:
@@ -116,8 +123,8 @@ def _tune(config: Config, kept: str, trials: list[Trial], num_all: int) -> None:
         raise RuntimeError(f"{outcome.num_errors} of {len(trials)} trials failed, first: {_first_error(outcome)}")
 
 
-def one_trial(space: dict[str, Any], kept: str) -> None:
-    """What Ray Tune calls in a worker: one trial on one thread, its result published when it is complete."""
+def run_and_publish(space: dict[str, Any], results_uri: str) -> None:
+    """Run one trial on one thread, in a worker of Ray Tune, and publish its result."""
     import torch
     from ray import tune
 
@@ -125,27 +132,27 @@ def one_trial(space: dict[str, Any], kept: str) -> None:
 
     torch.set_num_threads(1)
     result = run_trial(space["trial"])
-    storage.publish_bytes(json.dumps(result).encode(), _place(kept, space["trial"]))
+    storage.publish_bytes(json.dumps(result).encode(), _result_uri(results_uri, space["trial"]))
     tune.report({"variant": result["variant"], "seed": result["seed"], "ccc": result["ccc"]["corrupted"]["mean"]})
 
 
-def _follower(num_done: int, num_all: int) -> Any:
+def _progress_callback(num_done: int, num_all: int) -> Any:
     from ray.tune import Callback
 
-    class Follower(Callback):
-        """Says each finished trial."""
+    class ProgressCallback(Callback):
+        """Reports each finished trial."""
 
         def __init__(self) -> None:
             self.num_done = num_done
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:  # noqa: ARG002
-            """Count it."""
+            """Report one trial."""
             self.num_done += 1
-            last = trial.last_result
-            note = f"{last['variant']} seed {last['seed']}: CCC {last['ccc']:.3f} on corrupted data"
-            emit(Progress("ablate", self.num_done, num_all, "trials", note))
+            result = trial.last_result
+            message = f"{result['variant']} seed {result['seed']}: CCC {result['ccc']:.3f} on corrupted data"
+            emit(Progress("ablate", self.num_done, num_all, "trials", message))
 
-    return Follower()
+    return ProgressCallback()
 
 
 def _first_error(outcome: Any) -> str:
@@ -154,8 +161,8 @@ def _first_error(outcome: Any) -> str:
 
 def _result(uri: str, rows: list[Variant], trials: list[Trial], num_run: int, seconds: float) -> JobResult:
     counts: dict[str, float] = {"variants": len(rows), "trials": len(trials), "trained": num_run}
-    if found := trials[0].recordings:
-        counts["mb_per_worker"] = round(found.num_bytes / 1e6, 3)
+    if recordings := trials[0].recordings:
+        counts["mb_per_worker"] = round(recordings.num_bytes / 1e6, 3)
     lines = tuple(storage.read_text(storage.join(uri, "table.md")).splitlines())
     return JobResult("ablate", uri, num_run == 0, seconds, counts, lines)
 

@@ -1,4 +1,4 @@
-"""The job that makes synthetic talkers and puts them under the root as a source of videos and labels."""
+"""The synthesis job: clips of synthetic talkers, published under the root as a source of videos and labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.synthetic.talkers import GENERATOR_VERSION, manifest_csv, plan_cli
 
 
 def source_uri(config: Config) -> str:
-    """Where the talkers of this configuration lie: `<root>/sources/<name>-<fingerprint>`."""
+    """The URI of the clips of this configuration: `<root>/sources/<name>-<fingerprint>`."""
     digest = fingerprint(config.synthesis, GENERATOR_VERSION)
     return storage.join(config.storage.root, "sources", f"{config.name}-{digest}")
 
@@ -46,29 +46,29 @@ def run(config: Config) -> JobResult:
 
 
 def _make_missing(specs: list[ClipSpec], output: str) -> None:
-    there = {file.uri for file in storage.list_files(output)}
-    missing = [spec for spec in specs if storage.join(output, spec.files[-1]) not in there]
-    done = len(specs) - len(missing)
+    published = {file.uri for file in storage.list_files(output)}
+    missing = [spec for spec in specs if storage.join(output, spec.files[-1]) not in published]
+    num_done = len(specs) - len(missing)
     with tempfile.TemporaryDirectory(prefix="talkers-") as scratch:
-        for spec in _made_in_parallel(missing, Path(scratch)):
-            for name in spec.files:  # the last one stands for the whole clip
+        for spec in _make_in_parallel(missing, Path(scratch)):
+            for name in spec.files:  # the last one last: it says that the clip is complete
                 storage.publish(Path(scratch) / name, storage.join(output, name))
                 (Path(scratch) / name).unlink()
-            done += 1
-            emit(Progress("synthesize", done, len(specs), "clips", spec.name))
+            num_done += 1
+            emit(Progress("synthesize", num_done, len(specs), "clips", spec.name))
 
 
-def _made_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSpec]:
-    """Make clips on all cores, yielding each when its files are complete."""
+def _make_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSpec]:
+    """Make clips on all cores, and yield each one when its files are complete."""
     num_processes = max(1, min(len(specs), len(os.sched_getaffinity(0))))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_start_worker) as pool:
-        making = [pool.submit(make_clip, spec, directory, find_ffmpeg()) for spec in specs]
+        clips = [pool.submit(make_clip, spec, directory, find_ffmpeg()) for spec in specs]
         try:
-            for finished in as_completed(making):
+            for finished in as_completed(clips):
                 yield finished.result()
         finally:
-            pool.shutdown(cancel_futures=True)  # what is being made is finished, the rest is not begun
+            pool.shutdown(cancel_futures=True)  # clips that have begun are finished, the others are not begun
 
 
 def _start_worker() -> None:

@@ -85,7 +85,7 @@ def test_features_of_a_dataset_are_learnt_from_and_accounted_for(tmp_path):
 
 
 def test_what_a_worker_would_wait_for_for_ever_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="nobody has made features yet"):
+    with pytest.raises(UsageError, match="there are no features yet"):
         ablate.run(config(tmp_path, data="source"))
     if not torch.cuda.is_available():
         asked = config(tmp_path)
