@@ -1,6 +1,5 @@
 """The configuration of a whole experiment: its sections, loading, and the fingerprints of what depends on it."""
 
-from pipeline.config.errors import UsageError
 from pipeline.config.experiment import Config, require_detector, require_view
 from pipeline.config.fingerprints import (
     FORMAT_VERSION,
@@ -10,6 +9,7 @@ from pipeline.config.fingerprints import (
     run_fingerprint,
 )
 from pipeline.config.loading import load
+from pipeline.config.usage_error import UsageError
 
 __all__ = [
     "FORMAT_VERSION",

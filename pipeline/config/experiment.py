@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from iaca_model.config import InputSpec, ModelConfig, preset_fields
-from pipeline.config.errors import UsageError
 from pipeline.config.sections import (
     AblateConfig,
     ClusterConfig,
@@ -30,6 +29,7 @@ from pipeline.config.sections import (
     VerifyConfig,
     WeightsConfig,
 )
+from pipeline.config.usage_error import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 

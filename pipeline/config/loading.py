@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.config.errors import UsageError
 from pipeline.config.experiment import Config
 from pipeline.config.run_files import run_file, run_file_names
 from pipeline.config.settings import all_settings
+from pipeline.config.usage_error import UsageError
 
 OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}  # of pydantic's error types
 

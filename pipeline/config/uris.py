@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterator
 from functools import cache
 
 from pipeline import storage
-from pipeline.config.errors import UsageError
 from pipeline.config.experiment import Config
 from pipeline.config.fields import Stage, Uri
 from pipeline.config.settings import all_settings
+from pipeline.config.usage_error import UsageError
 
 
 @cache

@@ -27,16 +27,16 @@ def find_ffmpeg() -> str:
         raise FileNotFoundError("no ffmpeg on PATH and none bundled: install ffmpeg or imageio-ffmpeg") from error
 
 
-def ffmpeg_version(ffmpeg: str) -> str:
-    """The version of `ffmpeg`, e.g. "7.1.1" or "n9.0.2-17-g2a571b6068-20260930".
+def ffmpeg_version(executable: str) -> str:
+    """The version of an ffmpeg executable, e.g. "7.1.1" or "n9.0.2-17-g2a571b6068-20260930".
 
     Raises:
         OSError: the executable does not start or does not introduce itself as ffmpeg.
     """
-    output = subprocess.run([ffmpeg, "-version"], capture_output=True, text=True, timeout=30, check=False).stdout
+    output = subprocess.run([executable, "-version"], capture_output=True, text=True, timeout=30, check=False).stdout
     parts = output.split()
     if parts[:2] != ["ffmpeg", "version"]:
-        raise OSError(f"{ffmpeg} -version does not introduce itself as ffmpeg: {output[:80]!r}")
+        raise OSError(f"{executable} -version does not introduce itself as ffmpeg: {output[:80]!r}")
     return parts[2]
 
 

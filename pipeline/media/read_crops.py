@@ -75,14 +75,12 @@ def read_crops(
     if is_whole and not frames["face_ok"].any():  # in a part of the video the person may be missing
         detail = f"no crop for {frames['video_ok'].sum()} frames" + (f"; {problem}" if problem else "")
         raise Rejection("faces", "no_face", detail, frames=frames)
-    covered_s = probe.duration_s
-    if span.stop_frame >= 0:
-        covered_s = min(covered_s, span.stop_frame / frame_rate_hz)
+    span_end_s = span.stop_frame / frame_rate_hz if span.stop_frame >= 0 else math.inf
     return VideoOnClock(
         frames=frames,
         mjpeg_path=mjpeg_path,
         duration_s=probe.duration_s,
-        covered_s=covered_s,
+        covered_s=min(probe.duration_s, span_end_s),
         problem=problem,
         seconds_faces=time.perf_counter() - started_s,
         followed="crops",

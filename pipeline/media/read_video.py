@@ -62,9 +62,8 @@ def read_video(
         followed = _rows_of_person(visible, frames, follower, rule)
         _set_faces(frames, followed)
         sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), visible)
-        if not rule.anchor and not frames["face_ok"].any():  # an anchor's person may be elsewhere in the video
-            detail = f"no face in {frames['video_ok'].sum()} frames" + (f"; {problem}" if problem else "")
-            raise Rejection("faces", "no_face", detail, contact_sheet=sheet, frames=frames)
+        if not rule.anchor:  # an anchor's person may be elsewhere in the video
+            _require_face(frames, problem, sheet)
         faces = visible_faces(
             visible, followed, tracker.tracks, rule, frames["time_s"], follower.cuts, span.num_context
         )
@@ -86,6 +85,12 @@ def read_video(
         seconds_encode=store.seconds_encode,
         seconds_faces=time.perf_counter() - started_s - counted_s,
     )
+
+
+def _require_face(frames: NDArray[np.void], problem: str, sheet: bytes) -> None:
+    if not frames["face_ok"].any():
+        detail = f"no face in {frames['video_ok'].sum()} frames" + (f"; {problem}" if problem else "")
+        raise Rejection("faces", "no_face", detail, contact_sheet=sheet, frames=frames)
 
 
 def _follow_faces(reader: PictureReader, follower: FaceFollower) -> Thumbnails:

@@ -4,7 +4,7 @@ from pipeline.records.features import FeatureOrigin, SegmentFeatures
 from pipeline.records.findings import Gap, VisibleFace
 from pipeline.records.rejection import Reason, Rejection
 from pipeline.records.rows import STAGE_SECONDS, SampleRow, VideoRow
-from pipeline.records.shards import NUM_LABEL_BINS, AnchorPoint, ShardPlan, ShardRecord, Span
+from pipeline.records.shard_record import NUM_LABEL_BINS, AnchorPoint, ShardPlan, ShardRecord, Span
 from pipeline.records.signals import (
     ANNOTATION_DTYPE,
     FRAME_DTYPE,
@@ -14,7 +14,7 @@ from pipeline.records.signals import (
     SoundOnClock,
     VideoOnClock,
 )
-from pipeline.records.streams import Probe, Video, stream_key
+from pipeline.records.videos import Probe, Video, stream_key
 
 __all__ = [
     "ANNOTATION_DTYPE",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.records.features import SegmentFeatures
 from pipeline.records.findings import VisibleFace
-from pipeline.records.streams import stream_key
+from pipeline.records.videos import stream_key
 
 FRAME_DTYPE = np.dtype(
     [

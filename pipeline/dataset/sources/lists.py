@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from pipeline import storage
 from pipeline.config import UsageError
 
-_SPLIT_WORDS = {"train": "train", "val": "val", "dev": "val", "test": "test"}  # in the name of a list
+_SPLIT_OF_WORD = {"train": "train", "val": "val", "dev": "val", "test": "test"}  # in the name of a list
 
 
 def read_lists(uri: str) -> dict[str, str]:
@@ -40,7 +40,7 @@ def read_lists(uri: str) -> dict[str, str]:
 
 
 def _split_of_list(path: PurePosixPath) -> str:
-    splits = {split for word, split in _SPLIT_WORDS.items() if word in path.stem.lower()}
+    splits = {split for word, split in _SPLIT_OF_WORD.items() if word in path.stem.lower()}
     if len(splits) != 1:
         raise UsageError(f"{path}: the name of a list must say which split it is: train, val or test")
     return splits.pop()

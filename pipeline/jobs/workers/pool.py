@@ -138,7 +138,9 @@ class WorkerPool:
         """
         if not files:
             return
-        ray = self._connect()
+        self._connect()
+        import ray
+
         call = ray.remote(num_cpus=1, max_retries=num_retries)(function)
         shared_config = ray.put(config)
         max_pending = CALLS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -159,7 +161,9 @@ class WorkerPool:
         limits: Limits,
     ) -> Iterator[tuple[int, _Result]]:
         """The results of tasks with their indices, in the order in which they are finished."""
-        ray = self._connect()
+        self._connect()
+        import ray
+
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.raise_original_map_exception = True  # its message is for people
@@ -183,8 +187,8 @@ class WorkerPool:
                 for row in batch.to_pylist():
                     yield row["index"], from_json(worker.result_type, row["result"])
 
-    def _connect(self) -> Any:
-        """The ray module, connected to a cluster or to a private Ray of this job."""
+    def _connect(self) -> None:
+        """Connect to the cluster of this job, or start its private Ray."""
         if not is_verbose():
             os.environ.setdefault("RAY_DATA_LOG_LEVEL", "CRITICAL")
         import ray
@@ -192,7 +196,6 @@ class WorkerPool:
         if not ray.is_initialized():
             self._started_ray = True
             start_ray(self.num_workers or None)
-        return ray
 
 
 class _RowWorker:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pipeline.records.rows import SampleRow, VideoRow
-from pipeline.records.streams import Video
+from pipeline.records.videos import Video
 
 NUM_LABEL_BINS = 20  # from -1 to 1, of each label, in a ShardRecord
 
