@@ -173,7 +173,7 @@ class WorkerPool:
         with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
             warnings.simplefilter("ignore", DeprecationWarning)
             results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _RowWorker,
+                _RowWorker,  # type: ignore[arg-type]  # a class whose instances are called
                 fn_constructor_args=(worker, init_args),
                 compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
@@ -184,7 +184,7 @@ class WorkerPool:
         with _plain_init_errors():
             # Rows would come one late: while the first waits, iter_rows fetches the second.
             for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for row in batch.to_pylist():
+                for row in batch.to_pylist():  # type: ignore[union-attr]  # with this format it is a pyarrow.Table
                     yield row["index"], from_json(worker.result_type, row["result"])
 
     def _connect(self) -> None:
