@@ -55,8 +55,8 @@ class Request:
     verbose: bool
 
 
-def parse(command: Command, words: Sequence[str]) -> Request:
-    """Read the words after the command's name: defaults < run file < command line.
+def parse(command: Command, arguments: Sequence[str]) -> Request:
+    """Read the arguments after the command's name: defaults < run file < command line.
 
     Raises:
         UsageError: an option is unknown, lacks its value or stands where none may, or the configuration is not allowed.
@@ -64,7 +64,7 @@ def parse(command: Command, words: Sequence[str]) -> Request:
     shortcuts = {**COMMON_SHORTCUTS, **command.shortcuts}
     options = {"config": RUN_FILE, "strict": STRICT, "verbose": VERBOSE, **_shortcut_options(shortcuts)}
     form = TypedDict("form", {**options, **_section_options(Config.model_fields)}, total=False)  # type: ignore[misc]
-    values, unknown = _read(form, f"iaca {command.name}", _without_flag_values(words, _flags(shortcuts)))
+    values, unknown = _read(form, f"iaca {command.name}", _without_flag_values(arguments, _flags(shortcuts)))
     if command.positional and unknown and not unknown[0].startswith("-"):
         values[command.positional] = unknown.pop(0)
     if unknown:
@@ -97,12 +97,14 @@ def print_help(command: Command) -> None:
     )
 
 
-def _read(form: Any, prog: str, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """What tyro reads, nested like a run file, and the words that it does not know."""
+def _read(form: Any, prog: str, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """What tyro reads, nested like a run file, and the arguments that it does not know."""
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(form, prog=prog, args=words, use_underscores=True, add_help=False, return_unknown_args=True)
+            return tyro.cli(
+                form, prog=prog, args=arguments, use_underscores=True, add_help=False, return_unknown_args=True
+            )
     except SystemExit as error:
         raise UsageError(_one_line(errors.getvalue())) from error
 
@@ -145,7 +147,7 @@ def _option(setting: Setting, prefix: str = "") -> Any:
     text = PrimitiveConstructorSpec(
         nargs=1,
         metavar=_metavar(setting),
-        instance_from_str=lambda words: None if (setting.default, words[0].lower()) == (None, "none") else words[0],
+        instance_from_str=lambda texts: None if (setting.default, texts[0].lower()) == (None, "none") else texts[0],
         is_instance=lambda _: True,
         str_from_instance=lambda value: [str(value)],
     )
@@ -166,15 +168,15 @@ def _flags(shortcuts: Mapping[str, str]) -> set[str]:
     return {*OWN_FLAGS, *(name for name, target in settings.items() if all_settings()[target].type is bool)}
 
 
-def _without_flag_values(words: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The words with `--flag true`, `--flag=true` and the like as tyro's `--flag` or `--no-flag`."""
-    queue, result = deque(words), []
+def _without_flag_values(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The arguments with `--flag true`, `--flag=true` and the like as tyro's `--flag` or `--no-flag`."""
+    queue, result = deque(arguments), []
     while queue:
-        word = queue.popleft()
-        option, equals, value = word.partition("=")
+        argument = queue.popleft()
+        option, equals, value = argument.partition("=")
         name, is_negated = _flag(option, flags)
         if name not in flags:
-            result.append(word)
+            result.append(argument)
             continue
         if not equals:
             value = queue.popleft() if queue and queue[0].lower() in ("true", "false") else "true"
@@ -194,10 +196,10 @@ def _flag(option: str, flags: Collection[str]) -> tuple[str, bool]:
     return (positive, True) if positive in flags and positive != name else (name, False)
 
 
-def _unknown_message(word: str, command: Command, shortcuts: Collection[str]) -> str:
-    if not word.startswith("--"):
-        return f"unexpected argument {word!r}; options start with -- (iaca {command.name} --help)"
-    name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+def _unknown_message(argument: str, command: Command, shortcuts: Collection[str]) -> str:
+    if not argument.startswith("--"):
+        return f"unexpected argument {argument!r}; options start with -- (iaca {command.name} --help)"
+    name = argument.removeprefix("--").partition("=")[0].replace("-", "_")
     close = did_you_mean(name, [*all_settings(), *shortcuts, *OWN_FLAGS, "config", "help"])
     hint = f"did you mean --{close}?" if close else f"iaca {command.name} --help lists them"
     return f"unknown option --{name}; {hint}"

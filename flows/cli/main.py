@@ -1,4 +1,4 @@
-"""The command line `iaca`: reads the request, starts the flow, and reports the outcome in words and an exit code."""
+"""The command line `iaca`: reads the request, starts the flow, and reports the outcome by summary and exit code."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def main() -> NoReturn:
     raise SystemExit(run(sys.argv[1:]))
 
 
-def run(words: Sequence[str]) -> int:
-    """Do what the words of the command line ask for and return the exit code."""
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments ask for and return the exit code."""
     try:
-        return _dispatch(words)
+        return _dispatch(arguments)
     except UsageError as error:
         return _fail(str(error), USAGE)
     except JobError as error:
@@ -55,25 +55,26 @@ def run(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what is finished is kept. To resume: {shlex.join(['iaca', *words])}", file=sys.stderr)
+        command_line = shlex.join(["iaca", *arguments])
+        print(f"\ninterrupted; what is finished is kept. To resume: {command_line}", file=sys.stderr)
         return INTERRUPTED
 
 
-def _dispatch(words: Sequence[str]) -> int:
-    match words:
+def _dispatch(arguments: Sequence[str]) -> int:
+    match arguments:
         case [] | ["-h" | "--help" | "help", *_]:
             print(OVERVIEW)
         case ["--version", *_]:
             from importlib.metadata import version
 
             print(f"iaca {version('iaca')}")
-        case [name, *arguments] if not set(HELP).isdisjoint(arguments):
+        case [name, *options] if not set(HELP).isdisjoint(options):
             print_help(_command(name))
-        case ["config", *arguments]:
-            print(parse(COMMANDS["config"], arguments).config.to_json())
-        case [name, *arguments]:
+        case ["config", *options]:
+            print(parse(COMMANDS["config"], options).config.to_json())
+        case [name, *options]:
             command = _command(name)
-            return _execute(command, parse(command, arguments))
+            return _execute(command, parse(command, options))
     return DONE
 
 

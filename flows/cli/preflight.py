@@ -16,7 +16,7 @@ def check(command: Command, config: Config) -> None:
     Settings that the command does not use do not matter to it, except requests that it would not fulfil.
     """
     _check_requests(command, config)
-    _check_given(command, config)
+    _check_required(command, config)
     if "preprocess" in command.stages:
         require_detector(config)
     if {"segments", "sequence"} <= command.sections:
@@ -39,7 +39,7 @@ def _check_requests(command: Command, config: Config) -> None:
             raise UsageError(f"--{option} is not for iaca {command.name}; `iaca COMMAND --help` lists what is")
 
 
-def _check_given(command: Command, config: Config) -> None:
+def _check_required(command: Command, config: Config) -> None:
     """A URI that a stage requires must be given, unless an earlier stage makes it: then it must not."""
     read = {name for name, _, _ in uris_read_by(config, command.stages)}
     for name, uri, declaration in uris_of(config):

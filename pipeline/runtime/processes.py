@@ -53,7 +53,7 @@ def kill_scripts(*paths: str) -> None:
     """Kill the processes below this one that run one of these scripts, given by the end of its path."""
     for process in descendants():
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-            if any(word.endswith(paths) for word in process.cmdline()):
+            if any(argument.endswith(paths) for argument in process.cmdline()):
                 process.kill()
 
 

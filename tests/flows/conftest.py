@@ -1,4 +1,4 @@
-"""Fake jobs in place of the real ones."""
+"""Fake jobs in place of the real ones, and a Prefect that is silent and patient."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Prefect's temporary server says goodbye when pytest has closed the output.
+# Prefect's temporary server logs its end when pytest has closed the output.
 os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # on a machine that others use, too
 
 
 @pytest.fixture
