@@ -38,8 +38,7 @@ def read_video(
     no frame has a face. Memory grows by some 100 bytes per frame, whatever the pictures.
 
     Args:
-        path: of the media file.
-        probe: of this file.
+        path, probe: of the media file.
         options: of decoding, tracking and cropping.
         detector: of faces.
         directory: of this call alone, which leaves only `faces.mjpeg` there.
@@ -58,15 +57,13 @@ def read_video(
         thumbnails = _follow_faces(reader, follower)
         decoded, problem = reader.clock_map(), reader.problem() or probe.problem
         frames = _frames_without_faces(decoded, reader)
-        visible = _rows_of_visible_faces(store, frames, reader)
-        followed = _rows_of_person(visible, frames, follower, rule)
+        rows = _rows_of_visible_faces(store, frames, reader)
+        followed = _rows_of_person(rows, frames, follower, rule)
         _set_faces(frames, followed)
-        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), visible)
+        sheet = contact_sheet(thumbnails, frames, (probe.width_px, probe.height_px), rows)
         if not rule.anchor:  # an anchor's person may be elsewhere in the video
             _require_face(frames, problem, sheet)
-        faces = visible_faces(
-            visible, followed, tracker.tracks, rule, frames["time_s"], follower.cuts, span.num_context
-        )
+        faces = visible_faces(rows, followed, tracker.tracks, rule, frames["time_s"], follower.cuts, span.num_context)
         store.copy(followed, directory / "faces.mjpeg")
     counted_s = reader.seconds_waiting + follower.seconds_detect + store.seconds_crop + store.seconds_encode
     return VideoOnClock(
