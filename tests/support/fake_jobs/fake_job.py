@@ -29,6 +29,13 @@ def run(kind: str, config: Config) -> JobResult:
     for done in range(4):
         emit(Progress(kind, done + 1, 4, "things", "of the fake"))
     print(f"ordinary output of {kind}, verbose={os.environ.get(VERBOSE)}")
+    act(behaviour, folder, attempts)
+    write_output(kind, folder, config)
+    return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
+
+
+def act(behaviour: str, folder: Path, attempts: int) -> None:
+    """Do what the behaviour says; "die" only in the first attempt."""
     match behaviour:
         case "usage":
             raise UsageError("the source is empty; set --source.videos")
@@ -47,8 +54,6 @@ def run(kind: str, config: Config) -> JobResult:
             os.kill(os.getpid(), 9)
         case "sleep" | "stubborn":
             sleep(folder, stubborn=behaviour == "stubborn")
-    write_output(kind, folder, config)
-    return JobResult(kind, str(folder), attempts > 0, 0.5, {"videos": 3, "rejected": int(behaviour == "reject")})
 
 
 def behaviour_of(kind: str, root: Path) -> str:
