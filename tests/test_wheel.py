@@ -98,8 +98,11 @@ def test_pages_are_rendered(python, tmp_path):
     program = """
 from pathlib import Path
 import pipeline.dataset.report.quality as quality, pipeline.reports.page as page
+from pipeline.config import Config
+from pipeline.dataset.format.dataset_info import DatasetInfo
 template = Path(quality.__file__).with_name("quality.html")
 assert template.exists() and page.FRAME.exists()
-print(quality.page("name", "digest", [], [], [], []))
+info = DatasetInfo("name", "/datasets/name", "digest", Config(), {}, (), {})
+print(quality.quality_page(info, [], [], []))
 """
     assert run(python, "-c", program, folder=tmp_path).lstrip().lower().startswith("<!doctype html>")

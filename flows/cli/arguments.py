@@ -64,15 +64,19 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
     shortcuts = {**COMMON_SHORTCUTS, **command.shortcuts}
     options = {"config": RUN_FILE, "strict": STRICT, "verbose": VERBOSE, **_shortcut_options(shortcuts)}
     form = TypedDict("form", {**options, **_section_options(Config.model_fields)}, total=False)  # type: ignore[misc]
-    values, unknown = _read(form, f"iaca {command.name}", _without_flag_values(arguments, _flags(shortcuts)))
+    values, unknown = _read(form, f"iaca {command.name}", _with_joined_values(arguments, _flags(shortcuts)))
     if command.positional and unknown and not unknown[0].startswith("-"):
+        if command.positional in values:
+            raise UsageError(f"{unknown[0]!r} and --{command.positional} are the same setting; give one of them")
         values[command.positional] = unknown.pop(0)
     if unknown:
         raise UsageError(_unknown_message(unknown[0], command, shortcuts))
-    overrides = {name: values[name] for name in Config.model_fields if values.get(name)}
+    overrides = {name: values[name] for name in Config.model_fields if values.get(name, {}) != {}}
     for name in shortcuts.keys() & values.keys():
         section, _, field = shortcuts[name].partition(".")
-        overrides.setdefault(section, {})[field] = values[name]
+        if field in overrides.setdefault(section, {}):
+            raise UsageError(f"--{name} and --{shortcuts[name]} are the same setting; give one of them")
+        overrides[section][field] = values[name]
     config = load(values.get("config", command.run_file) or None, overrides)
     return Request(config, values.get("strict", False), values.get("verbose", False))
 
@@ -168,24 +172,36 @@ def _flags(shortcuts: Mapping[str, str]) -> set[str]:
     return {*OWN_FLAGS, *(name for name, target in settings.items() if all_settings()[target].type is bool)}
 
 
-def _without_flag_values(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
-    """The arguments with `--flag true`, `--flag=true` and the like as tyro's `--flag` or `--no-flag`."""
+def _with_joined_values(arguments: Sequence[str], flags: Collection[str]) -> list[str]:
+    """The arguments with each option and its value as one, and flags as tyro's `--flag` or `--no-flag`.
+
+    A value may then be anything but a long option: negative numbers, names with a leading dash, the name of a flag.
+    """
     queue, result = deque(arguments), []
     while queue:
         argument = queue.popleft()
         option, equals, value = argument.partition("=")
-        name, is_negated = _flag(option, flags)
-        if name not in flags:
+        if not argument.startswith("--"):
             result.append(argument)
             continue
-        if not equals:
-            value = queue.popleft() if queue and queue[0].lower() in ("true", "false") else "true"
-        if value.lower() not in ("true", "false"):
-            raise UsageError(f"{option} is {value!r}; allowed: true, false, or no value at all")
-        section, dot, field = name.rpartition(".")
-        is_true = (value.lower() == "true") != is_negated
-        result.append(f"--{section}{dot}{'' if is_true else 'no_'}{field}")
+        name, is_negated = _flag(option, flags)
+        if name in flags:
+            if not equals:
+                value = queue.popleft() if queue and queue[0].lower() in ("true", "false") else "true"
+            result.append(_tyro_flag(option, name, value, is_negated))
+        elif not equals and queue and not queue[0].startswith("--"):
+            result.append(f"{option}={queue.popleft()}")
+        else:
+            result.append(argument)
     return result
+
+
+def _tyro_flag(option: str, name: str, value: str, is_negated: bool) -> str:
+    if value.lower() not in ("true", "false"):
+        raise UsageError(f"{option} is {value!r}; allowed: true, false, or no value at all")
+    section, dot, field = name.rpartition(".")
+    is_true = (value.lower() == "true") != is_negated
+    return f"--{section}{dot}{'' if is_true else 'no_'}{field}"
 
 
 def _flag(option: str, flags: Collection[str]) -> tuple[str, bool]:

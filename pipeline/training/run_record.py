@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, run_fingerprint
 from pipeline.records.features import FeatureOrigin
+from pipeline.records.serialize import from_json, to_json
 
 CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
 
@@ -53,27 +56,37 @@ def read_config(uri: str) -> Config:
     """The resolved configuration of the run at `uri`.
 
     Raises:
-        UsageError: there is no run at `uri`.
+        UsageError: there is no run at `uri`, or another version of this program made it.
     """
     try:
         return Config.model_validate_json(storage.read_bytes(storage.join(uri, CONFIG)))
     except FileNotFoundError as error:
         raise UsageError(f"{uri} is not a run: it has no {CONFIG}; `iaca train` makes one") from error
+    except ValidationError as error:
+        raise UsageError(_other_version(uri, CONFIG)) from error
 
 
 def write_record(uri: str, record: RunRecord) -> None:
     """Close the run at `uri`."""
-    storage.publish_bytes(json.dumps(asdict(record), indent=2).encode(), storage.join(uri, RECORD))
+    storage.publish_bytes(to_json(record, indent=2).encode(), storage.join(uri, RECORD))
 
 
 def read_record(uri: str) -> RunRecord | None:
-    """The record of the run at `uri`, or None while it is not finished."""
+    """The record of the run at `uri`, or None while it is not finished.
+
+    Raises:
+        UsageError: another version of this program made the run.
+    """
     try:
-        values = json.loads(storage.read_bytes(storage.join(uri, RECORD)))
+        return from_json(RunRecord, storage.read_text(storage.join(uri, RECORD)))
     except FileNotFoundError:
         return None
-    features = values.get("features")
-    return RunRecord(**{**values, "features": FeatureOrigin(**features) if features else None})
+    except ValueError as error:
+        raise UsageError(_other_version(uri, RECORD)) from error
+
+
+def _other_version(uri: str, file: str) -> str:
+    return f"the run {uri} was made by another version of this program, its {file} cannot be read; train it again"
 
 
 def require_record(uri: str) -> RunRecord:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.dataset.plan.scan import scan_video
-from pipeline.dataset.plan.shard_plan import plan_shards, plan_to_json
+from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers.shard_builder import load_detector
 from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.records.serialize import to_json
 
 ROOT = Path(__file__).parents[2]
 PAUSE_S = 0.05
@@ -56,7 +57,7 @@ class Worker:
     def __init__(self, config, dataset_uri: str, plans: Sequence, folder: Path, core=None):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(config.to_json())
-        (folder / "plans.jsonl").write_text("".join(f"{plan_to_json(plan)}\n" for plan in plans))
+        (folder / "plans.jsonl").write_text("".join(f"{to_json(plan)}\n" for plan in plans))
         command = [sys.executable, "-m", "tests.benchmarks.worker", str(folder), dataset_uri]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, cwd=ROOT, preexec_fn=pin(core), **pipes)

@@ -7,14 +7,15 @@ import time
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.dataset.plan.shard_plan import plan_from_json
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
+from pipeline.records import ShardPlan
+from pipeline.records.serialize import from_json
 
 
 def main() -> None:
     folder, dataset_uri = Path(sys.argv[1]), sys.argv[2]
     config = Config.model_validate_json((folder / "config.json").read_text())
-    plans = [plan_from_json(line) for line in (folder / "plans.jsonl").read_text().splitlines()]
+    plans = [from_json(ShardPlan, line) for line in (folder / "plans.jsonl").read_text().splitlines()]
     builder = ShardBuilder(config, dataset_uri, find_toolchain())
     print("ready", flush=True)
     for _ in sys.stdin:

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pipeline.config import Config
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import FRAME_DTYPE, AnchorPoint, ShardPlan, Span, Video
-from pipeline.records.serialize import from_json, to_json
 
 MB = 1e6
 JPEG_BYTES, JPEG_BYTES_PER_PX = 620, 0.3  # of a face crop at quality 92, measured
@@ -126,13 +125,3 @@ def _content_of(span: Span) -> list[object]:
     stream = [video.key, video.relative_path, video.content_id, video.group, video.split, video.labels_content_id]
     stream += [video.crops_content_id] if video.crops_uri else []
     return [*stream, span.start_frame, span.stop_frame, [asdict(point) for point in span.anchor]]
-
-
-def plan_to_json(plan: ShardPlan) -> str:
-    """The plan as one line of ASCII, the form in which it travels."""
-    return to_json(plan)
-
-
-def plan_from_json(text: str) -> ShardPlan:
-    """Inverse of `plan_to_json`."""
-    return from_json(ShardPlan, text)

@@ -86,6 +86,28 @@ def test_short_names_of_commands():
     assert parse(COMMANDS["evaluate"], ["--run", "r"]).config.evaluate.run == "r"
 
 
+def test_a_value_may_look_like_an_option():
+    request = parse(VERIFY, ["repair"])
+    assert (request.config.verify.dataset, request.config.verify.repair) == ("repair", False)
+    request = parse(VERIFY, ["verbose"])
+    assert (request.config.verify.dataset, request.verbose) == ("verbose", False)
+    assert parse(TRAIN, ["--name", "strict"]).config.name == "strict"
+    assert parse(ANY, ["--source.videos", "-odd"]).config.source.videos == "-odd"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (TRAIN, ["--dataset", "a", "--train.dataset", "b"], "--dataset and --train.dataset are the same setting"),
+        (VERIFY, ["a", "--dataset", "b"], "'a' and --dataset are the same setting; give one of them"),
+        (TRAIN, ["--name", ""], "name is ''"),
+    ],
+)
+def test_nothing_that_is_given_is_ignored(command, arguments, message):
+    with pytest.raises(UsageError, match=message):
+        parse(command, arguments)
+
+
 def test_flags_of_the_command_line_itself():
     request = parse(TRAIN, ["--strict", "-v"])
     assert (request.strict, request.verbose) == (True, True)

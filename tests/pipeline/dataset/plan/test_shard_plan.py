@@ -12,11 +12,10 @@ from pipeline.dataset.plan.shard_plan import (
     bytes_per_s,
     max_span_frames,
     plan_digest,
-    plan_from_json,
     plan_shards,
-    plan_to_json,
 )
 from pipeline.records import AnchorPoint, ShardPlan, Span, Video
+from pipeline.records.serialize import from_json, to_json
 
 RATE_HZ, TILE = 25.0, 512  # of the default configuration
 HOURS_S = 3600.0
@@ -143,8 +142,8 @@ def test_a_plan_travels_as_ascii_json():
     odd = replace(video("b"), uri="/vid\udce9os/Zoë\n.mp4")
     spans = (Span(video("a")), Span(odd, 512, 1024, (AnchorPoint(1.5, 0.25, 1, 2, 3),)))
     plan = ShardPlan("val-00001", "val", spans)
-    assert plan_to_json(plan).isascii()
-    assert plan_from_json(plan_to_json(plan)) == plan
+    assert to_json(plan).isascii()
+    assert from_json(ShardPlan, to_json(plan)) == plan
 
 
 def test_a_digest_follows_the_streams_and_not_their_place():
