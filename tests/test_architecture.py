@@ -1,7 +1,11 @@
 """The unwritten rules, written: sizes, names and words, and what the import contracts of pyproject cannot say."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -62,6 +66,40 @@ def is_module(name: str) -> bool:
     """Whether an imported name is a module: of ours where there is such a file, of others without a dot."""
     path = ROOT.joinpath(*name.split("."))
     return (path.is_dir() or path.with_suffix(".py").is_file()) if package_of(name) in PACKAGES else "." not in name
+
+
+BROKEN_IMPORTS = {  # a file, an import that it must not have, words of the contract that refuses it
+    "iaca_model/fusion.py": ("import pipeline.storage", "flows -> pipeline -> iaca_model"),
+    "iaca_model/layers.py": ("import cv2", "The network needs torch"),
+    "iaca_model/config.py": ("import torch", "The network's configuration needs no torch"),
+    "pipeline/records/rows.py": ("import iaca_model.fusion", "The network itself is for training"),
+    "pipeline/reports/page.py": ("import torch", "torch is for training"),
+    "pipeline/training/trainer.py": ("import ray", "Ray is for jobs"),
+    "pipeline/dataset/format/tables.py": ("import s3fs", "There is one door to storage"),
+    "pipeline/jobs/train.py": ("import prefect", "The pipeline does not know its callers"),
+    "pipeline/media/decode.py": ("import pipeline.config", "Media knows records"),
+    "pipeline/media/limits.py": ("import pydantic", "Media takes plain arguments"),
+    "flows/train.py": ("import pipeline.jobs.train", "Flows know the pipeline by"),
+    "flows/evaluate.py": ("import torch", "Flows run no media and no network"),
+    "pipeline/dataset/format/samples.py": ("import pipeline.dataset.build.merge", "Rooms of a dataset"),
+    "pipeline/training/sampler.py": ("import pipeline.evaluation.scores", "Rooms of the pipeline"),
+}
+
+
+def test_the_import_contracts_refuse(tmp_path):
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name, (statement, _) in BROKEN_IMPORTS.items():
+        with (tmp_path / name).open("a") as file:
+            file.write(f"\n{statement}\n")
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    output = " ".join(result.stdout.split())
+    broken = {words for _, words in BROKEN_IMPORTS.values() if re.search(rf"{re.escape(words)}[^.]*? BROKEN", output)}
+    assert broken == {words for _, words in BROKEN_IMPORTS.values()}, result.stdout
+    assert "0 kept" in output
 
 
 def test_flows_import_heavy_packages_late():

@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.dataset.build.attempts import MAX_CRASHES
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.build.merge import merge_spans
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs.build_missing import RejectionBudget, ShardTasks, build_missing, check_rejected

@@ -7,7 +7,7 @@ from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain

@@ -11,9 +11,9 @@ from typing import Any
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache

@@ -8,8 +8,8 @@ import pytest
 
 from pipeline import storage
 from pipeline.config import dataset_fingerprint
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import read_dataset, read_index
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.plan.shard_plan import plan_digest

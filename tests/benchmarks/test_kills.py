@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
 from pipeline.jobs import verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain

@@ -13,8 +13,8 @@ from statistics import median
 import pytest
 
 from pipeline import storage
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.media.ffmpeg_command import find_ffmpeg

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.format.shards import record_to_json, sha256_of_file

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.config import Config
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.format.shards import sha256_of_file
 from pipeline.records import Segment, ShardRecord

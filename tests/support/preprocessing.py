@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import storage
 from pipeline.config import load
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards

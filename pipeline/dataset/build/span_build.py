@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config
 from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
-from pipeline.dataset.build.media_options import crop_options, decode_options, mel_options, video_options
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
+from pipeline.dataset.plan.media_options import crop_options, decode_options, mel_options, video_options
 from pipeline.dataset.plan.scan import choice_of
 from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.dataset.sources.crop_folders import crop_reader

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.dataset.build.media_options import decode_options
+from pipeline.dataset.plan.media_options import decode_options
 from pipeline.dataset.plan.shard_plan import ScanResult, needs_cutting
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.anchor import find_anchor

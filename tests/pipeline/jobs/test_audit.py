@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import load
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards

@@ -21,7 +21,7 @@ from pipeline import storage
 from pipeline.config import UsageError
 from pipeline.config.sections import ExtractConfig, VerifyConfig, WeightsConfig
 from pipeline.dataset.build import versions
-from pipeline.dataset.format.commit import commit_dataset
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
 from pipeline.jobs import evaluate, extract, train, verify
 from pipeline.jobs.workers.feature_extractor import ExtractionTask, FeatureExtractor

@@ -8,8 +8,8 @@ import pytest
 import s3fs
 
 from pipeline import storage
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers import shard_builder

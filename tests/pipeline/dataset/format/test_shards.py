@@ -13,8 +13,8 @@ import webdataset
 from pipeline import storage
 from pipeline.config import FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.build import attempts
+from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos, require_complete
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.format.shard_file import ShardFile, encode_slice
