@@ -1,1 +1,1 @@
-"""When jobs run: the Prefect flows and the command line."""
+"""The Prefect flows and the command line, which run the jobs of pipeline.jobs in order."""

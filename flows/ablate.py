@@ -1,4 +1,4 @@
-"""The ablate flow: what each part of the fusion is worth, on the benchmark or on features of videos."""
+"""The ablate flow: compare the variants of the fusion, on the benchmark or on features of videos."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def compare_variants(config: Config) -> JobResult:
 
 @flow(name="ablate", **FLOW_OPTIONS)
 def ablate(config: Config) -> list[JobResult]:
-    """Compare the variants of `config.ablate`; with data "source" on features that are made of its videos first.
+    """Compare the variants of `config.ablate`; with data "source" first compute features of the source's videos.
 
-    Whatever is already complete is kept: the dataset, its features, each trial.
+    What is already complete is kept: the dataset, its features, each trial.
     """
     results = []
     if config.ablate.makes_features:

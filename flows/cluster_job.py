@@ -78,7 +78,7 @@ def require_shared_uris(config: Config, stages: Collection[Stage]) -> None:
             switch = "--source.shared" if declaration.kind == "source" else "--storage.shared"
             raise UsageError(
                 f"{name} is {uri}, a path of this machine, which the cluster at {config.cluster.address} "
-                f"may not see; use an s3:// address, or say {switch} if every node has it under this path"
+                f"may not see; use an s3:// address, or set {switch} if every node has it under this path"
             )
 
 

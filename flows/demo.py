@@ -1,4 +1,4 @@
-"""The demo: synthetic talkers, the whole experiment on them, and what each modality is worth."""
+"""The demo: the whole experiment on synthetic talkers, then an evaluation without sound and one without pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment flow, the whole story: videos become a dataset, a dataset a trained run, and the run is evaluated."""
+"""The experiment flow: preprocess videos into a dataset, train a model on it, and evaluate the trained run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.runtime.progress import JobResult
 
 @flow(name="experiment", **FLOW_OPTIONS)
 def experiment(config: Config) -> list[JobResult]:
-    """From raw videos to an evaluated model; every stage that is already complete is skipped."""
+    """Preprocess, train and evaluate; every stage whose output is already complete is skipped."""
     require_view(config)
     dataset = preprocess(config)
     if config.preprocess.dry_run:

@@ -89,11 +89,11 @@ class _JobOutput:
         return self.path
 
     def error_message(self) -> str:
-        """The job's own `error: ...` line, or else the end of its output."""
+        """The job's own `error: ...` line, or else the last lines of its output."""
         errors = [line.removeprefix("error: ") for line in self.tail if line.startswith("error: ")]
         if errors:
             return errors[-1]
-        return "\n  ".join(["the end of its output is", *self.tail]) if self.tail else "it printed nothing"
+        return "\n  ".join(["last lines of its output", *self.tail]) if self.tail else "it printed nothing"
 
 
 def _error_of(kind: str, code: int, message: str, log_uri: str) -> BaseException:

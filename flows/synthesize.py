@@ -1,4 +1,4 @@
-"""The synthesize job, which takes seconds and runs without Prefect."""
+"""The synthesize command: runs its job without Prefect, because it takes only seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verify job, which somebody at a terminal waits for and which runs without Prefect."""
+"""The verify command: runs its job without Prefect, because a user at a terminal waits for the answer."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from pipeline.runtime.progress import JobResult
 
 
 def verify(config: Config) -> JobResult:
-    """Hash the shards of `config.verify.dataset` again and compare."""
+    """Check every shard and sample of `config.verify.dataset`."""
     return run_job("verify", config)

@@ -3,9 +3,9 @@
 tyro gets the settings as TypedDicts, so that it returns what was given and nothing else: `load` puts that on top of the
 run file, which may be incomplete without it, and checks all values in one place, with the same messages for both.
 
-By hand is what tyro has otherwise: `--flag true` beside `--flag` and `--no-flag`; errors in one line, an unknown option
-with the nearest known one; and an argument that may stand with or without its name (tyro takes an unknown option for a
-positional argument that is missing).
+Three things are done here, because tyro does them differently: `--flag true` is accepted beside `--flag` and
+`--no-flag`; an error is one line, which proposes the nearest known option for an unknown one; and an argument may stand
+with or without its name (tyro takes an unknown option for a positional argument that is missing).
 """
 
 from __future__ import annotations

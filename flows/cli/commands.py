@@ -1,4 +1,4 @@
-"""The commands of the command line: what each is called, does, reads, and starts."""
+"""The commands of the command line and their jobs: what each is called, does, reads and starts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,6 @@ from dataclasses import dataclass, field, replace
 from pipeline.config import Config
 from pipeline.config.fields import Stage
 
-SECTIONS: dict[Stage, tuple[str, ...]] = {
-    "synthesize": ("synthesis",),
-    "preprocess": ("source", "media", "faces", "sound", "segments", "splits", "shards", "preprocess"),
-    "train": ("sequence", "model", "weights", "train"),
-    "evaluate": ("evaluate",),
-    "extract": ("sequence", "model", "weights", "extract"),
-    "ablate": ("sequence", "model", "ablate"),
-    "verify": ("verify", "source", "faces"),  # the last two for --repair
-}
 ALWAYS_USED = ("storage", "cluster")
 PREPROCESS_OPTIONS = {
     "limit": "preprocess.limit",
@@ -27,24 +18,70 @@ PREPROCESS_OPTIONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """One module of pipeline.jobs, as the command line presents it."""
+
+    stage: Stage
+    title: str  # of its result in the closing summary
+    sections: tuple[str, ...]  # of the configuration that it reads, besides ALWAYS_USED
+    next_step: str = ""  # proposed after it; {uri} stands for its output
+
+
+SYNTHESIZE = Job(
+    "synthesize",
+    "Synthetic talkers",
+    sections=("synthesis",),
+    next_step="iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
+    "--source.manifest {uri}/manifest.csv",
+)
+PREPROCESS = Job(
+    "preprocess",
+    "Dataset",
+    sections=("source", "media", "faces", "sound", "segments", "splits", "shards", "preprocess"),
+    next_step="iaca train --dataset {uri}",
+)
+TRAIN = Job(
+    "train",
+    "Training run",
+    sections=("sequence", "model", "weights", "train"),
+    next_step="iaca evaluate --run {uri}",
+)
+EVALUATE = Job("evaluate", "Evaluation", sections=("evaluate",), next_step="open {uri}/report.html")
+EXTRACT = Job(
+    "extract",
+    "Features",
+    sections=("sequence", "model", "weights", "extract"),
+    next_step="iaca train --dataset {uri}",
+)
+ABLATE = Job("ablate", "Ablation", sections=("sequence", "model", "ablate"), next_step="open {uri}/report.html")
+VERIFY = Job("verify", "Verification", sections=("verify", "source", "faces"))  # the last two for --repair
+JOBS = (SYNTHESIZE, PREPROCESS, TRAIN, EVALUATE, EXTRACT, ABLATE, VERIFY)
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """One word after `iaca`."""
 
     name: str
     summary: str
-    stages: tuple[Stage, ...]  # in their order; they decide which sections and URIs matter
+    jobs: tuple[Job, ...]  # in their order; they decide which sections and URIs matter
     flow: str = ""  # the function to call with the configuration, as module:name; empty: none
     shortcuts: Mapping[str, str] = field(default_factory=dict)  # settings that have a short name, by that name
     positional: str = ""  # the short name that may be left out before its value
-    required: tuple[str, ...] = ()  # settings that must not be empty, besides those that the stages require
+    required: tuple[str, ...] = ()  # settings that must not be empty, besides those that the jobs require
     run_file: str = ""  # when no --config is given
     is_prefect_flow: bool = True
     can_reject: bool = False  # whether inputs can turn out to be rejected, which --strict makes an error
 
     @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that its jobs carry out, in their order."""
+        return tuple(job.stage for job in self.jobs)
+
+    @property
     def sections(self) -> frozenset[str]:
         """The sections of the configuration that matter to it; the others are accepted and not checked."""
-        return frozenset(ALWAYS_USED).union(*(SECTIONS[stage] for stage in self.stages))
+        return frozenset(ALWAYS_USED).union(*(job.sections for job in self.jobs))
 
     def option(self, setting: str) -> str:
         """The shortest option for a setting, without its dashes."""
@@ -57,7 +94,7 @@ COMMANDS = {
         Command(
             "demo",
             "Draw synthetic talkers and run the whole path on them.",
-            stages=("synthesize", "preprocess", "train", "evaluate"),
+            jobs=(SYNTHESIZE, PREPROCESS, TRAIN, EVALUATE),
             flow="flows.demo:demo",
             shortcuts=PREPROCESS_OPTIONS,
             run_file="demo",
@@ -66,14 +103,14 @@ COMMANDS = {
         Command(
             "synthesize",
             "Draw labelled synthetic talkers.",
-            stages=("synthesize",),
+            jobs=(SYNTHESIZE,),
             flow="flows.synthesize:synthesize",
             is_prefect_flow=False,
         ),
         Command(
             "preprocess",
             "Turn raw videos into a dataset of shards.",
-            stages=("preprocess",),
+            jobs=(PREPROCESS,),
             flow="flows.preprocess:preprocess",
             shortcuts=PREPROCESS_OPTIONS,
             can_reject=True,
@@ -81,14 +118,14 @@ COMMANDS = {
         Command(
             "train",
             "Train on a dataset.",
-            stages=("train",),
+            jobs=(TRAIN,),
             flow="flows.train:train",
             shortcuts={"dataset": "train.dataset"},
         ),
         Command(
             "evaluate",
             "Measure a trained run on a dataset (by default the run's own).",
-            stages=("evaluate",),
+            jobs=(EVALUATE,),
             flow="flows.evaluate:evaluate",
             shortcuts={"run": "evaluate.run", "dataset": "evaluate.dataset"},
             can_reject=True,
@@ -96,7 +133,7 @@ COMMANDS = {
         Command(
             "experiment",
             "Preprocess, train and evaluate.",
-            stages=("preprocess", "train", "evaluate"),
+            jobs=(PREPROCESS, TRAIN, EVALUATE),
             flow="flows.experiment:experiment",
             shortcuts=PREPROCESS_OPTIONS,
             can_reject=True,
@@ -104,35 +141,35 @@ COMMANDS = {
         Command(
             "extract",
             "Run frozen backbones over a dataset once, and keep their output as a dataset of features.",
-            stages=("extract",),
+            jobs=(EXTRACT,),
             flow="flows.extract:extract",
             shortcuts={"dataset": "extract.dataset", "run": "extract.run"},
         ),
         Command(
             "ablate",
             "Compare every attention base and gate, on the inconsistency benchmark or on features of recordings.",
-            stages=("ablate",),
+            jobs=(ABLATE,),
             flow="flows.ablate:ablate",
             shortcuts={"dataset": "ablate.dataset"},
         ),
         Command(
             "verify",
-            "Hash a dataset's shards again and compare.",
-            stages=("verify",),
+            "Check every shard and sample of a dataset.",
+            jobs=(VERIFY,),
             flow="flows.verify:verify",
             shortcuts={"dataset": "verify.dataset", "repair": "verify.repair"},
             positional="dataset",
             is_prefect_flow=False,
             can_reject=True,
         ),
-        Command("config", "Print the resolved configuration as JSON.", stages=tuple(SECTIONS)),
+        Command("config", "Print the resolved configuration as JSON.", jobs=JOBS),
     )
 }
 
 
 def command_for(command: Command, config: Config) -> Command:
-    """The command with the stages that the configuration asks for: ablate may make its features of videos first."""
+    """The command with the jobs that the configuration asks for: ablate may make its features of videos first."""
     if command.name != "ablate" or not config.ablate.makes_features:
         return command
     backbones = () if config.extract.run else ("weights.video", "weights.audio")
-    return replace(command, stages=("preprocess", "extract", "ablate"), required=backbones)
+    return replace(command, jobs=(PREPROCESS, EXTRACT, ABLATE), required=backbones)

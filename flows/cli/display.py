@@ -1,4 +1,4 @@
-"""The display of a running job: bars on a terminal, heartbeat lines elsewhere."""
+"""The display of a running job: bars on a terminal, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import Progress as Bars
 from pipeline.runtime.environment import is_verbose
 from pipeline.runtime.progress import Progress
 
-HEARTBEAT_S = 10.0
+LINE_INTERVAL_S = 10.0
 
 
 class Screen(Protocol):
@@ -29,9 +29,9 @@ class Screen(Protocol):
 
 @contextmanager
 def follow(log: Callable[[str], None] | None = None) -> Iterator[Screen]:
-    """A screen for one job: bars on a terminal, heartbeat lines otherwise; `log` gets the heartbeats as well."""
+    """A screen for one job: bars on a terminal, a line every ten seconds otherwise; `log` gets these lines too."""
     console = Console()
-    beat = Heartbeat(log or (lambda _: None))
+    log_lines = ThrottledProgress(log or (lambda _: None))
     if console.is_terminal:
         with Bars(
             TextColumn("{task.description:<28}"),
@@ -43,15 +43,15 @@ def follow(log: Callable[[str], None] | None = None) -> Iterator[Screen]:
             TextColumn("[dim]{task.fields[message]}"),
             console=console,
         ) as bars:
-            yield BarScreen(bars, beat)
+            yield BarScreen(bars, log_lines)
     else:
-        yield PlainScreen(Heartbeat(_print), beat)
+        yield PlainScreen(ThrottledProgress(_print), log_lines)
 
 
-class Heartbeat:
+class ThrottledProgress:
     """Turns a stream of progress into few lines: the first and last of a stage, and one every ten seconds."""
 
-    def __init__(self, write: Callable[[str], None], every_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, write: Callable[[str], None], every_s: float = LINE_INTERVAL_S) -> None:
         self.write, self.every_s = write, every_s
         self.stage, self.last_s = "", float("-inf")
 
@@ -68,13 +68,13 @@ class Heartbeat:
 class BarScreen:
     """A bar per stage on a terminal."""
 
-    def __init__(self, bars: Bars, beat: Heartbeat) -> None:
-        self.bars, self.beat = bars, beat
+    def __init__(self, bars: Bars, log_lines: ThrottledProgress) -> None:
+        self.bars, self.log_lines = bars, log_lines
         self.tasks: dict[str, TaskID] = {}
 
     def show_progress(self, progress: Progress) -> None:
         """Move the stage's bar."""
-        self.beat(progress)
+        self.log_lines(progress)
         if progress.stage not in self.tasks:
             self.tasks[progress.stage] = self.bars.add_task(progress.stage, total=None, unit="", message="")
         self.bars.update(
@@ -94,13 +94,13 @@ class BarScreen:
 class PlainScreen:
     """Lines for a log file."""
 
-    def __init__(self, *beats: Heartbeat) -> None:
-        self.beats = beats
+    def __init__(self, *outputs: ThrottledProgress) -> None:
+        self.outputs = outputs
 
     def show_progress(self, progress: Progress) -> None:
         """Write it when it is time."""
-        for beat in self.beats:
-            beat(progress)
+        for write_throttled in self.outputs:
+            write_throttled(progress)
 
     def show_line(self, line: str) -> None:
         """Print when verbose."""

@@ -7,7 +7,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, require_detector, require_view
 from pipeline.config.uris import uris_of, uris_read_by
 
-ACTIONS = ("preprocess.extend", "preprocess.retry_rejected", "verify.repair")  # asked of one stage, not settings of it
+ONE_STAGE_OPTIONS = ("preprocess.extend", "preprocess.retry_rejected", "verify.repair")  # each for its own stage only
 
 
 def check(command: Command, config: Config) -> None:
@@ -32,7 +32,7 @@ def check(command: Command, config: Config) -> None:
 def _check_requests(command: Command, config: Config) -> None:
     if config.preprocess.dry_run and "preprocess" not in command.stages:
         raise UsageError(f"iaca {command.name} has no plan to print; --dry-run is for preprocess, experiment and demo")
-    for setting in ACTIONS:
+    for setting in ONE_STAGE_OPTIONS:
         section, _, name = setting.partition(".")
         if getattr(getattr(config, section), name) and section not in command.stages:
             option = name.replace("_", "-")
@@ -55,4 +55,4 @@ def _check_existence(command: Command, config: Config) -> None:
         if uri and not storage.exists(uri):
             raise UsageError(f"{name} {uri} does not exist")
         if uri and declaration.marker and not storage.exists(storage.join(uri, declaration.marker)):
-            raise UsageError(f"{name} {uri} has no {declaration.marker}: it is unfinished, or something else")
+            raise UsageError(f"{name} {uri} has no {declaration.marker}: it is incomplete, or not a dataset or run")

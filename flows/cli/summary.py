@@ -11,27 +11,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows.cli.commands import JOBS, Job
 from pipeline import storage
 from pipeline.runtime.progress import JobResult
 
-TITLES = {
-    "synthesize": "Synthetic talkers",
-    "preprocess": "Dataset",
-    "verify": "Verification",
-    "extract": "Features",
-    "train": "Training run",
-    "evaluate": "Evaluation",
-    "ablate": "Ablation",
-}
-NEXT = {
-    "synthesize": "iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
-    "--source.manifest {uri}/manifest.csv",
-    "preprocess": "iaca train --dataset {uri}",
-    "extract": "iaca train --dataset {uri}",
-    "train": "iaca evaluate --run {uri}",
-    "evaluate": "open {uri}/report.html",
-    "ablate": "open {uri}/report.html",
-}
+_JOBS: dict[str, Job] = {job.stage: job for job in JOBS}
 
 
 def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
@@ -42,10 +26,10 @@ def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: 
     evaluations = [result for result in results if result.kind == "evaluate"]
     if evaluations:
         out.print(_scores(evaluations))
-    next_step = NEXT.get(results[-1].kind)
-    if next_step and not dry_run:
+    last_job = _JOBS.get(results[-1].kind)
+    if last_job and last_job.next_step and not dry_run:
         first = evaluations[0] if evaluations else results[-1]
-        _print_line(out, f"\nNext: {next_step.format(uri=first.output_uri)}")
+        _print_line(out, f"\nNext: {last_job.next_step.format(uri=first.output_uri)}")
 
 
 def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
@@ -53,7 +37,8 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     is_plan = dry_run and not result.skipped
     if is_plan:
         state = "a plan, nothing written"
-    out.print(f"\n[bold]{TITLES[result.kind]}[/bold]: {state}", highlight=False)
+    job = _JOBS.get(result.kind)  # a missing entry must not turn a job that is done into a failure
+    out.print(f"\n[bold]{job.title if job else result.kind}[/bold]: {state}", highlight=False)
     _print_line(out, f"  {result.output_uri}")
     if result.kind == "preprocess" and not is_plan:
         _print_line(out, f"  {_counts(result)}")

@@ -10,6 +10,8 @@ from iaca_model.config import LITERAL_GATE, Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
 from pipeline.config.sections import AblateConfig
 
+RELEASED_GATES: tuple[Gate, ...] = ("dca", "grjca", "hgrjca")
+"""Gates of other papers, run in their released form (`LITERAL_GATE`); every other gate has FusionConfig's defaults."""
 NUM_RECURSIONS = 2  # of every variant, so that a gate is compared with its base at the same depth
 
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -79,10 +81,11 @@ def list_variants(settings: AblateConfig) -> list[Variant]:
 
 
 def _with_gates(base: str, gates: tuple[str, ...]) -> list[Variant]:
-    """List the base alone, always, and with each gate that it allows; gates other than IACA's as released."""
+    """List the base alone, always, and with each gate that it allows."""
     legal_gates = [gate for gate in gates if gate != "none" and _is_legal(base, gate)]
     gated = [
-        Variant(variant_name(base, gate), base, gate, {} if gate == "iaca" else LITERAL_GATE) for gate in legal_gates
+        Variant(variant_name(base, gate), base, gate, LITERAL_GATE if gate in RELEASED_GATES else {})
+        for gate in legal_gates
     ]
     return [Variant(variant_name(base, "none"), base, "none"), *gated]
 

@@ -13,6 +13,7 @@ from pipeline.config.experiment import Config
 from pipeline.config.uris import uri_settings
 
 FORMAT_VERSION = 2  # of datasets: raise it when the same inputs would give other bytes
+EVALUATION_FORMAT = 1  # raise it when a metric changes
 
 
 def fingerprint(*parts: Any) -> str:
@@ -57,8 +58,11 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
 
 
 def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:
-    """What an evaluation depends on: the run, the dataset and the evaluation section without its thread count."""
-    return fingerprint(run_digest, dataset_digest, _values(config, "evaluate", "num_threads"))
+    """What an evaluation depends on: the run, the dataset, the metrics and the evaluation section.
+
+    Left out of the evaluation section: the number of threads.
+    """
+    return fingerprint(EVALUATION_FORMAT, run_digest, dataset_digest, _values(config, "evaluate", "num_threads"))
 
 
 def _values(config: Config, section: str, *left_out: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs.build_missing import RejectionBudget, ShardTasks, build_missing, check_rejected
-from pipeline.jobs.workers.pool import Limits, WorkerPool
+from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.jobs.workers.shard_builder import ShardBuilder, load_detector
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
 
@@ -61,7 +61,7 @@ def build_shards(
     shard_tasks = ShardTasks(
         worker=ShardBuilder,
         init_args=(target.config, target.uri, target.toolchain, uuid.uuid4().hex),
-        limits=build_limits(plans, target.config),
+        actor_options=build_actor_options(plans, target.config),
         tasks={plan.name: plan for plan in plans},
         digests={plan.name: plan_digest(plan) for plan in plans},
         check=functools.partial(load_detector, target.config),
@@ -69,10 +69,10 @@ def build_shards(
     return build_missing(shard_tasks, target.uri, pool, RejectionBudget([*plans, *beside], target.config))
 
 
-def build_limits(plans: Sequence[ShardPlan], config: Config) -> Limits:
+def build_actor_options(plans: Sequence[ShardPlan], config: Config) -> ActorOptions:
     """What building any of these shards may cost: each of its spans may kill `MAX_CRASHES` workers."""
     max_spans = max((len(plan.spans) for plan in plans), default=0)
-    return Limits(MAX_CRASHES * (max_spans + 1), 2 * config.media.timeout_s * max_spans)
+    return ActorOptions(MAX_CRASHES * (max_spans + 1), 2 * config.media.timeout_s * max_spans)
 
 
 def check_rejections(rows: Sequence[VideoRow], config: Config) -> None:

@@ -11,7 +11,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, require_complete
-from pipeline.jobs.workers.pool import Limits, Worker, WorkerPool
+from pipeline.jobs.workers.pool import ActorOptions, Worker, WorkerPool
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
 from pipeline.runtime.progress import Progress, emit
@@ -28,7 +28,7 @@ class ShardTasks(Generic[_Task]):
 
     worker: type[Worker[_Task, ShardResult]]
     init_args: tuple[Any, ...]  # of each worker
-    limits: Limits  # of each task
+    actor_options: ActorOptions  # for each task
     tasks: Mapping[str, _Task]  # by the name of the shard
     digests: Mapping[str, str]  # by the name of the shard: of all that its bytes depend on
     check: Callable[[], object]  # raises here, once, what would otherwise stop every worker
@@ -61,7 +61,7 @@ def build_missing(
     if missing:
         shard_tasks.check()
     try:
-        for result in pool.map(shard_tasks.worker, shard_tasks.init_args, missing, shard_tasks.limits):
+        for result in pool.map(shard_tasks.worker, shard_tasks.init_args, missing, shard_tasks.actor_options):
             if result.record is None:
                 raise RuntimeError(result.error)
             records[result.record.name] = result.record

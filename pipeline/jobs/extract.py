@@ -11,7 +11,7 @@ from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
-from pipeline.jobs.workers.pool import Limits, WorkerPool
+from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.records import FRAME_DTYPE, ShardRecord
 from pipeline.records.features import FeatureOrigin
 from pipeline.runtime import job_process
@@ -123,7 +123,7 @@ def extract_shards(parent: DatasetInfo, plan: ExtractionPlan, uri: str, pool: Wo
     shard_tasks = ShardTasks(
         worker=FeatureExtractor,
         init_args=(plan, uri),
-        limits=Limits(NUM_RETRIES, IDLE_TIMEOUT_S, plan.config.extract.use_gpu),
+        actor_options=ActorOptions(NUM_RETRIES, IDLE_TIMEOUT_S, plan.config.extract.use_gpu),
         tasks={shard.name: ExtractionTask(shard.name, shard.sha256) for shard in parent.shards},
         digests={shard.name: plan.digest(shard.sha256) for shard in parent.shards},
         check=functools.partial(_load_backbones, plan),

@@ -85,7 +85,7 @@ def _read_parent(config: Config, listing: Listing) -> _Parent:
 def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
     config, uri, difference = target.config, target.uri, parent.difference
     scans = scan_videos(difference.added, config, target.toolchain, pool)
-    plans = versions.numbered_after(plan_shards(difference.added, scans, config), parent.records)
+    plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)
     expected = forecast(difference.added, scans, config)
     about = (
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"

@@ -31,7 +31,7 @@ def scan_videos(
     scans = {key: result for key, result in cached.items() if result}
     files = _group_by_file([video for video in videos if video.key not in scans])
     try:
-        for streams, results in pool.scan(scan_file, files, config, num_retries=MAX_CRASHES - 1):
+        for streams, results in pool.map_files(scan_file, files, config, num_retries=MAX_CRASHES - 1):
             if isinstance(results, CallFailure):
                 print(
                     f"{streams[0].uri}: the scan failed ({results.reason}); it is planned as if it had no length",

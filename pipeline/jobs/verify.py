@@ -13,7 +13,7 @@ from pipeline.dataset.build import versions
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, ShardEntry, read_dataset, read_index
 from pipeline.dataset.format.samples import SampleError, decode_slice
-from pipeline.jobs.build_dataset import build_limits
+from pipeline.jobs.build_dataset import build_actor_options
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain, load_detector
 from pipeline.jobs.workers.shard_repairer import RepairTask, ShardRepairer
@@ -95,7 +95,7 @@ def _repair(
     plans = [plan_of(record, info.config, config) for record in records]
     tasks = [RepairTask(plan, record.sha256) for plan, record in zip(plans, records, strict=True)]
     with WorkerPool(config) as pool:
-        results = pool.map(ShardRepairer, (config, info.uri, toolchain), tasks, build_limits(plans, config))
+        results = pool.map(ShardRepairer, (config, info.uri, toolchain), tasks, build_actor_options(plans, config))
         problems = [result.problem for result in results if result.problem]
     if not problems:
         checks = ((shard.name, problem_of(info.uri, shard, index.get(shard.name, []))) for shard in damaged)

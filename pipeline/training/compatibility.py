@@ -54,7 +54,7 @@ def run_config_for_dataset(run_config: Config, features: FeatureOrigin | None, d
             if trained_with != made_with:
                 raise UsageError(
                     f"{dataset.uri} has {section}.{name} {made_with}, the run was trained with {trained_with}: "
-                    f"preprocess alike"
+                    f"preprocess it with the run's settings"
                 )
     return combined
 

@@ -16,8 +16,8 @@ from pipeline.config.sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
 from pipeline.training.ranks import Ranks
-from pipeline.training.sampler import SegmentSample, part_of_rank
-from pipeline.training.sequences import concatenate, cut, masked
+from pipeline.training.sampler import SegmentSample, rank_slice
+from pipeline.training.sequences import concatenate, cut, padding_batch
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ class _PendingBatch:
 
     samples: list[SegmentSample]
     futures: list[Future[AnyBatch]]  # the sequences of each sample
-    num_padding: int  # masked sequences after them
+    num_padding: int  # padding sequences after them
 
 
 @dataclass
 class Loader:
     """Batches of one rank, in the order of the global batches; counts what cannot be read.
 
-    An unreadable sample becomes masked sequences, so that every rank takes the same number of steps.
+    An unreadable sample becomes padding sequences, so that every rank takes the same number of steps.
     """
 
     dataset_uri: str
@@ -61,17 +61,17 @@ class Loader:
     ranks: Ranks = field(default_factory=Ranks)
     num_threads: int = 2
     num_ahead: int = 2  # batches read ahead
-    max_bad_samples: int = 20  # unreadable in a row before it stops
-    num_unreadable: int = field(default=0, init=False)  # samples so far; the caller may reset it
+    max_bad_samples: int = 20  # unreadable samples in a row that it bears before it stops
+    num_unreadable: int = field(default=0, init=False)  # unreadable samples so far; the caller may reset it
 
     def __post_init__(self) -> None:
         self._num_unreadable_in_a_row = 0
 
     def read(self, global_batches: Iterable[Sequence[SegmentSample]]) -> Iterator[AnyBatch]:
-        """This rank's part of each global batch, padded with masked sequences to the length of the longest part.
+        """This rank's part of each global batch, filled up with padding sequences to the length of the longest part.
 
         Raises:
-            RuntimeError: more than `max_bad_samples` samples in a row could not be read.
+            RuntimeError: more than `max_bad_samples` samples in a row were unreadable.
         """
         pending: deque[_PendingBatch] = deque()
         remaining = iter(global_batches)
@@ -79,7 +79,7 @@ class Loader:
             try:
                 while True:
                     for global_batch in islice(remaining, self.num_ahead + 1 - len(pending)):
-                        samples, num_padding = part_of_rank(global_batch, self.ranks.rank, self.ranks.world_size)
+                        samples, num_padding = rank_slice(global_batch, self.ranks.rank, self.ranks.world_size)
                         futures = [threads.submit(self._read_sequences, sample) for sample in samples]
                         pending.append(_PendingBatch(samples, futures, num_padding))
                     if not pending:
@@ -93,12 +93,11 @@ class Loader:
 
     def _assemble(self, pending: _PendingBatch) -> AnyBatch:
         sequences = [
-            self._read_or_masked(sample, future)
-            for sample, future in zip(pending.samples, pending.futures, strict=True)
+            self._read_or_pad(sample, future) for sample, future in zip(pending.samples, pending.futures, strict=True)
         ]
-        return concatenate([*sequences, masked(pending.num_padding, self.spec)])
+        return concatenate([*sequences, padding_batch(pending.num_padding, self.spec)])
 
-    def _read_or_masked(self, sample: SegmentSample, future: Future[AnyBatch]) -> AnyBatch:
+    def _read_or_pad(self, sample: SegmentSample, future: Future[AnyBatch]) -> AnyBatch:
         try:
             sequences = future.result()
         except (SampleError, OSError) as error:
@@ -110,6 +109,6 @@ class Loader:
                     f"{self._num_unreadable_in_a_row} samples in a row cannot be read (train.max_bad_samples is "
                     f"{self.max_bad_samples}); the last one, {sample.row.key}: {error}"
                 ) from error
-            return masked(len(sample.phases), self.spec)
+            return padding_batch(len(sample.phases), self.spec)
         self._num_unreadable_in_a_row = 0
         return sequences

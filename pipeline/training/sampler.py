@@ -66,8 +66,8 @@ def batches(samples: Sequence[SegmentSample], batch_size: int) -> list[list[Segm
     return [_select_sequences(samples, i * total // count, (i + 1) * total // count) for i in range(count)]
 
 
-def part_of_rank(batch: Sequence[SegmentSample], rank: int, world_size: int) -> tuple[list[SegmentSample], int]:
-    """One rank's contiguous part of a global batch, and how many masked sequences make all parts equally long."""
+def rank_slice(batch: Sequence[SegmentSample], rank: int, world_size: int) -> tuple[list[SegmentSample], int]:
+    """One rank's contiguous part of a global batch, and how many padding sequences make all parts equally long."""
     total = sum(len(sample.phases) for sample in batch)
     start, stop = rank * total // world_size, (rank + 1) * total // world_size
     return _select_sequences(batch, start, stop), -(-total // world_size) - (stop - start)

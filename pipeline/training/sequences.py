@@ -36,8 +36,8 @@ def phase_groups(segment: Segment, view: SequenceConfig, group_size: int) -> Ite
         yield tuple(phases[start : start + group_size])
 
 
-def masked(num_sequences: int, spec: InputSpec | FeatureSpec) -> AnyBatch:
-    """A batch of sequences without content: zeros, and every mask False."""
+def padding_batch(num_sequences: int, spec: InputSpec | FeatureSpec) -> AnyBatch:
+    """A batch of sequences that only fill up another one: zeros, and every mask False."""
     steps = (num_sequences, spec.num_steps)
     masks_and_targets = (
         torch.zeros(steps, dtype=torch.bool),
@@ -125,7 +125,7 @@ def _targets(
     return np.where(target_ok_BL[..., None], target_BL2, np.float32(0)), target_ok_BL
 
 
-def subsampled(
+def subclip_frame_indices(
     last_BL: NDArray[np.int_], has_crop_N: NDArray[np.bool_], view: SequenceConfig
 ) -> tuple[NDArray[np.int_], NDArray]:
     """Which stored frame stands at each of the T steps of each sub-clip, and whether the sub-clip may be used.
@@ -157,7 +157,7 @@ def _decode_crops(
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """The crops (B, L, T, H, W, 3) of the sub-clips that may be used, 0 in the others, and which may."""
     has_crop_N = segment.frames["face_ok"] & segment.frames["video_ok"]
-    index_BLT, usable_BL = subsampled(last_BL, has_crop_N, view)
+    index_BLT, usable_BL = subclip_frame_indices(last_BL, has_crop_N, view)
     video_ok_BL = usable_BL & inside_BL
     crops = np.zeros((*index_BLT.shape, spec.crop_px, spec.crop_px, 3), np.uint8)
     if video_ok_BL.any():

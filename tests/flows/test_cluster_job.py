@@ -63,10 +63,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 def test_a_job_joins_the_cluster_and_its_result_comes_back(behave, config, tmp_path):
     behave(verify="ray")
-    beats = []
-    result = run_job("verify", config, beats.append)
+    lines = []
+    result = run_job("verify", config, lines.append)
     assert result.output_uri == str(tmp_path / "verify")
-    assert beats[-1] == "verify: 4/4 things  of the fake"
+    assert lines[-1] == "verify: 4/4 things  of the fake"
     assert "ray says 42 on 1 node, cluster=True" in log_of(tmp_path, "verify")
 
 

@@ -7,11 +7,11 @@ class FakePool:
     def __init__(self, worker=None, backwards=False):
         self.worker, self.backwards, self.started = worker, backwards, []
 
-    def map(self, worker, init_args, tasks, limits):
+    def map(self, worker, init_args, tasks, actor_options):
         for task in reversed(tasks) if self.backwards else tasks:
             self.started.append(task)
             yield self.worker(task)
 
-    def scan(self, function, files, config, num_retries):
+    def map_files(self, function, files, config, num_retries):
         self.started += files
         return iter(())

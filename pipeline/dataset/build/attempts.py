@@ -1,4 +1,4 @@
-"""Marks on the storage of which worker works on which span, so that the next one can tell what killed it."""
+"""Files that record which span a worker is working on, so that a span that keeps killing workers can be rejected."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pipeline.records import Gap, Probe, VideoOnClock
 
 KINDS = ("picture", "face", "sound")
-PARTIAL_SLACK_S = 0.25  # many containers end this much early: less than this is not reported as missing
+END_TOLERANCE_S = 0.25  # many containers end this much early: less than this is not reported as missing
 _ORDER = ("all", *KINDS)
-_TOUCHING_S = 1e-6
+JOIN_TOLERANCE_S = 1e-6
 
 
 def gaps_of(frames: NDArray[np.void], frame_rate_hz: float, kinds: Sequence[str] = KINDS) -> tuple[Gap, ...]:
@@ -35,7 +35,7 @@ def join_gaps(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     joined: list[Gap] = []
     for gap in sorted(gaps, key=lambda gap: (_ORDER.index(gap.missing), gap.start_s)):
         before = joined[-1] if joined else None
-        if before and before.missing == gap.missing and gap.start_s - before.stop_s < _TOUCHING_S:
+        if before and before.missing == gap.missing and gap.start_s - before.stop_s < JOIN_TOLERANCE_S:
             first = before.first_frame if before.first_frame >= 0 else gap.first_frame
             last = max(before.last_frame, gap.last_frame)
             joined[-1] = replace(before, stop_s=gap.stop_s, first_frame=first, last_frame=last)

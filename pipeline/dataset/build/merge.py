@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, join_gaps
+from pipeline.dataset.build.gaps import END_TOLERANCE_S, join_gaps
 from pipeline.media.faces.detect import Box
 from pipeline.media.faces.track import distance, is_near
 from pipeline.records import STAGE_SECONDS, Gap, VideoRow, VisibleFace
@@ -33,7 +33,7 @@ def merge_spans(rows: Iterable[VideoRow]) -> list[VideoRow]:
 
 
 def _merge(spans: Sequence[VideoRow]) -> VideoRow:
-    gaps = join_gaps([*(gap for row in spans for gap in row.gaps), *_lost(spans)])
+    gaps = join_gaps([*(gap for row in spans for gap in row.gaps), *_undecoded_gaps(spans)])
     if len(spans) == 1:
         return replace(spans[0], gaps=gaps)
     # The container's fields and the labels are the same for all spans that got as far as reading them.
@@ -55,7 +55,7 @@ def join_faces(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
     """
     joined: list[VisibleFace] = []
     for face in sorted(faces, key=lambda face: face.start_s):
-        earlier = [before for before in joined if _goes_on(before, face)]
+        earlier = [before for before in joined if _continues(before, face)]
         if earlier:
             nearest = min(earlier, key=lambda before: distance(_box(before), _box(face)))
             joined[joined.index(nearest)] = _join(nearest, face)
@@ -64,7 +64,7 @@ def join_faces(faces: Sequence[VisibleFace]) -> tuple[VisibleFace, ...]:
     return tuple(sorted(joined, key=lambda face: (not face.num_followed, -face.num_frames, face.start_s)))
 
 
-def _goes_on(before: VisibleFace, after: VisibleFace) -> bool:
+def _continues(before: VisibleFace, after: VisibleFace) -> bool:
     within = 0 <= after.start_s - before.stop_s + _ROUNDING_S <= MAX_ABSENCE_S
     return within and is_near(_box(before), _box(after)) and bool(before.num_followed) == bool(after.num_followed)
 
@@ -80,7 +80,7 @@ def _box(face: VisibleFace) -> Box:
     return face.x0, face.y0, face.x1, face.y1
 
 
-def _lost(spans: Sequence[VideoRow]) -> Iterator[Gap]:
+def _undecoded_gaps(spans: Sequence[VideoRow]) -> Iterator[Gap]:
     """The gaps that no frame of the dataset shows: spans that were lost, and what was not decoded at a span's end.
 
     A span that lasts 0 s was lost before its duration was known. A video that is lost as a whole has its reason.
@@ -92,7 +92,7 @@ def _lost(spans: Sequence[VideoRow]) -> Iterator[Gap]:
         end_s = start_s + row.duration_s
         if row.status == "rejected":
             yield Gap("all", start_s, end_s, -1, -1)
-        elif row.duration_s - row.covered_s > PARTIAL_SLACK_S:
+        elif row.duration_s - row.covered_s > END_TOLERANCE_S:
             yield Gap("picture", start_s + row.covered_s, end_s, -1, -1)
         start_s = end_s
 

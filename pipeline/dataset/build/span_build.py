@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Config
-from pipeline.dataset.build.gaps import PARTIAL_SLACK_S, face_fraction, gaps_of
+from pipeline.dataset.build.gaps import END_TOLERANCE_S, face_fraction, gaps_of
 from pipeline.dataset.build.tiling import SpanSignals, Tiling, tile
 from pipeline.dataset.plan.media_options import crop_options, decode_options, mel_options, video_options
 from pipeline.dataset.plan.scan import choice_of
@@ -175,7 +175,7 @@ class SpanBuild:
         self.row = replace(
             self.row,
             container=container.container,
-            duration_s=self._within(container.duration_s),
+            duration_s=self._seconds_before(container.duration_s),
             video_codec=container.video_codec,
             audio_codec=container.audio_codec,
             width_px=container.width_px,
@@ -233,10 +233,12 @@ class SpanBuild:
             raise
         self._add_picture_gaps(video.frames)
         if len(video.frames) <= self.span.start_frame - self.first_frame:
-            raise Rejection("decode", "undecodable", f"not one frame from {self.start_s:.2f} s on; {video.problem}")
+            raise Rejection(
+                "decode", "undecodable", f"no frame could be decoded from {self.start_s:.2f} s on; {video.problem}"
+            )
         self.contact_sheet = video.contact_sheet
         fraction = face_fraction(video, container, self.config.media.frame_rate_hz, self.start_s)
-        self.row = _with_video(self.row, video, fraction, self._within(video.covered_s))
+        self.row = _with_video(self.row, video, fraction, self._seconds_before(video.covered_s))
         if problem := container.problem or video.problem or self._shortfall():
             self.row = replace(self.row, stage="decode", reason="partial", detail=problem[:MAX_DETAIL_CHARS])
         self._require_face(fraction)
@@ -244,7 +246,7 @@ class SpanBuild:
 
     def _shortfall(self) -> str:
         """By how much the decoded frames fall short of what the container promises; "" where they do not."""
-        if self.row.covered_s >= self.row.duration_s - PARTIAL_SLACK_S:
+        if self.row.covered_s >= self.row.duration_s - END_TOLERANCE_S:
             return ""
         return f"{self.row.duration_s:.2f} s in the container, {self.row.covered_s:.2f} s decoded"
 
@@ -280,7 +282,7 @@ class SpanBuild:
             self.row = replace(self.row, stage="audio", reason="partial", detail=sound.problem[:MAX_DETAIL_CHARS])
         return sound
 
-    def _within(self, time_s: float) -> float:
+    def _seconds_before(self, time_s: float) -> float:
         """How much of the span lies before a time of the video's clock."""
         return max(0.0, min(time_s, self.stop_s) - self.start_s)
 
@@ -323,7 +325,7 @@ def _with_video(row: VideoRow, video: VideoOnClock, fraction: float, covered_s: 
 
 def _missing_detail(video: Video, error: FileNotFoundError) -> str:
     """What to do about a video that is gone."""
-    need = "its crops alone do not tell when they are shown, nor the sound; " if video.crops_uri else ""
+    need = "crops alone have neither timestamps nor sound; " if video.crops_uri else ""
     return f"{video.uri} was there when the plan was made: {error}; {need}put it back and use --retry-rejected"
 
 

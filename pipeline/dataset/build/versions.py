@@ -86,8 +86,8 @@ def require_same_settings(config: Config, parent: DatasetInfo) -> None:
     """Raise UsageError when new shards would not fit beside those of the parent."""
     if parent.features:
         raise UsageError(
-            f"{parent.uri} holds features; extend the dataset {parent.features.parent} that they are of, and run iaca "
-            f"extract on its new version"
+            f"{parent.uri} holds features; extend the dataset {parent.features.parent} that they were computed "
+            f"from, and run iaca extract on its new version"
         )
     parent_settings = _settings(parent.config)
     for name, value in _settings(config).items():
@@ -195,7 +195,7 @@ def _copy_without(record: ShardRecord, removed: Collection[str], parent_uri: str
         return shards.write_shard(path, smaller, uri)
 
 
-def numbered_after(plans: Sequence[ShardPlan], records: Sequence[ShardRecord]) -> list[ShardPlan]:
+def renumber_after(plans: Sequence[ShardPlan], records: Sequence[ShardRecord]) -> list[ShardPlan]:
     """Rename the plans so that no name is one of the records' names, whose shards may be in use."""
     last: dict[str, int] = {}
     for record in records:

@@ -19,7 +19,7 @@ from pipeline.storage.scratch import remove_abandoned
 
 CALLS_PER_CPU = 4  # submitted ahead of their results
 MAX_RESTARTS = 100  # of one actor: more than this is no longer about single videos
-MAX_LOSSES = 3  # of workers with their machines, one after the other, without a result in between
+MAX_NODE_LOSSES = 3  # of workers with their machines, one after the other, without a result in between
 
 _Task = TypeVar("_Task")
 _TaskIn = TypeVar("_TaskIn", contravariant=True)
@@ -28,7 +28,7 @@ _ResultOut = TypeVar("_ResultOut", covariant=True)
 
 
 class Worker(Protocol[_TaskIn, _ResultOut]):
-    """What lives on an actor: made once, because models and imports take seconds, then called for each task.
+    """A callable object in an actor process: made once, because loading models takes seconds, called for each task.
 
     What stops a task for a reason that people should read is part of the result: raised, it would reach the driver
     wrapped in advice about Ray.
@@ -43,8 +43,8 @@ class Worker(Protocol[_TaskIn, _ResultOut]):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What one call of an actor may cost."""
+class ActorOptions:
+    """What an actor is given, and how many failures and seconds a call of it may take."""
 
     num_retries: int  # after its actor died
     idle_timeout_s: float  # without any result
@@ -84,19 +84,19 @@ class WorkerPool:
         worker: type[Worker[_Task, _Result]],
         init_args: tuple[Any, ...],
         tasks: Sequence[_Task],
-        limits: Limits,
+        actor_options: ActorOptions,
     ) -> Iterator[_Result]:
         """Do tasks on actors, one actor call for each, and yield the results as they are finished.
 
         A machine that is lost takes its workers with it, and Ray would bring them back only where a core is free.
-        Therefore the tasks that are left are submitted anew to the machines that remain, up to `MAX_LOSSES` times in a
-        row without a result.
+        Therefore the tasks that are left are submitted anew to the machines that remain, up to `MAX_NODE_LOSSES` times
+        in a row without a result.
 
         Args:
             worker: the class of the workers.
             init_args: what each of them is made with.
             tasks: records of `worker.task_type`.
-            limits: what a call may cost.
+            actor_options: retries, time and GPU of each call.
 
         Raises:
             UsageError: GPUs are asked for, and Ray has none.
@@ -105,17 +105,17 @@ class WorkerPool:
         remaining, num_losses = dict(enumerate(tasks)), 0
         while remaining:
             try:
-                for index, result in self._call_actors(worker, init_args, remaining, limits):
+                for index, result in self._call_actors(worker, init_args, remaining, actor_options):
                     del remaining[index]
                     num_losses = 0
                     yield result
             except _lost_worker_errors():
-                if num_losses == MAX_LOSSES:
+                if num_losses == MAX_NODE_LOSSES:
                     raise
                 num_losses += 1
                 print(f"a worker was lost with its machine; {len(remaining)} tasks are submitted again", flush=True)
 
-    def scan(
+    def map_files(
         self,
         function: Callable[[_Task, Config], _Result],
         files: Sequence[_Task],
@@ -158,7 +158,7 @@ class WorkerPool:
         worker: type[Worker[_Task, _Result]],
         init_args: tuple[Any, ...],
         tasks: Mapping[int, _Task],
-        limits: Limits,
+        actor_options: ActorOptions,
     ) -> Iterator[tuple[int, _Result]]:
         """The results of tasks with their indices, in the order in which they are finished."""
         self._connect()
@@ -167,8 +167,8 @@ class WorkerPool:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.raise_original_map_exception = True  # its message is for people
-        context.execution_no_progress_timeout_s = limits.idle_timeout_s
-        num_workers = num_actors(ray.cluster_resources(), len(tasks), self.num_workers, use_gpu=limits.use_gpu)
+        context.execution_no_progress_timeout_s = actor_options.idle_timeout_s
+        num_workers = num_actors(ray.cluster_resources(), len(tasks), self.num_workers, use_gpu=actor_options.use_gpu)
         rows = [{"index": index, "task": to_json(task)} for index, task in tasks.items()]
         with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -177,11 +177,11 @@ class WorkerPool:
                 fn_constructor_args=(worker, init_args),
                 compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
-                num_gpus=1 if limits.use_gpu else None,
+                num_gpus=1 if actor_options.use_gpu else None,
                 max_restarts=MAX_RESTARTS,
-                max_task_retries=limits.num_retries,
+                max_task_retries=actor_options.num_retries,
             )
-        with _plain_init_errors():
+        with _unwrap_init_errors():
             # Rows would come one late: while the first waits, iter_rows fetches the second.
             for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for row in batch.to_pylist():  # type: ignore[union-attr]  # with this format it is a pyarrow.Table
@@ -240,7 +240,7 @@ def _lost_worker_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _plain_init_errors() -> Iterator[None]:
+def _unwrap_init_errors() -> Iterator[None]:
     """Raise the message of a worker that cannot be made, without Ray's account of where it happened."""
     import ray
 

@@ -117,7 +117,7 @@ class ShardBuilder:
         Raises:
             OSError: the storage or this machine failed, which is no fault of the video.
         """
-        _yield_rarely()
+        _use_batch_scheduling()
         with tempfile.TemporaryDirectory(prefix="video-", dir=folder) as span_folder:
             build = SpanBuild(span, self.config, self.tools, Path(span_folder))
             begin = perf_counter()
@@ -145,7 +145,7 @@ class ShardBuilder:
         return perf_counter() - begin
 
 
-def _yield_rarely() -> None:
+def _use_batch_scheduling() -> None:
     """Let this thread, and the decoders it starts, run for long turns instead of interrupting one another.
 
     Otherwise a decoder and its reader that share a core hand it over several times for each picture. Linux only.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.records import AnchorPoint
 
 MAX_DISTANCE = 1.0  # of the anchor's person: face sides between centres, plus octaves between sizes
-NEARBY_S = 1.0  # a box this much further in time from the anchor's points weighs 1 / e
+WEIGHT_DECAY_S = 1.0  # a box this much further in time from the anchor's points weighs 1 / e
 
 
 def nearest_tracks(
@@ -54,10 +54,10 @@ def distances_from_anchor(
     cuts: Sequence[int],
 ) -> dict[int, float]:
     """Number of each track in `rows` -> its mean distance from the anchor, see `nearest_tracks`."""
-    expected, age_s = _expected(anchor, times_s, cuts)
+    expected, time_to_point_s = _expected(anchor, times_s, cuts)
     frames = rows["frame"]
     distances = _distances(rows["box"], expected[frames])
-    weights = np.exp(-age_s[frames] / NEARBY_S) + 1e-6
+    weights = np.exp(-time_to_point_s[frames] / WEIGHT_DECAY_S) + 1e-6
     numbers, which = np.unique(rows["track"], return_inverse=True)
     mean = np.bincount(which, distances * weights, len(numbers)) / np.bincount(which, weights, len(numbers))
     return dict(zip(numbers.tolist(), mean.tolist(), strict=True))
@@ -71,7 +71,7 @@ def _expected(
     Boxes are interpolated between the points of the same scene; a scene without a point takes those of all scenes.
     """
     points = np.array([(p.time_s, p.x0, p.y0, p.x1, p.y1) for p in anchor])
-    expected, age_s = np.empty((len(times_s), 4)), np.empty(len(times_s))
+    expected, time_to_point_s = np.empty((len(times_s), 4)), np.empty(len(times_s))
     edges = [0, *cuts, len(times_s)]
     for first, end in pairwise(edges):
         from_s = times_s[first] - 1e-3 if first else -np.inf
@@ -83,8 +83,8 @@ def _expected(
             expected[first:end, column] = np.interp(scene_s, in_scene[:, 0], in_scene[:, 1 + column])
         after = np.searchsorted(in_scene[:, 0], scene_s)
         neighbours_s = in_scene[np.clip([after - 1, after], 0, len(in_scene) - 1), 0]
-        age_s[first:end] = np.abs(scene_s - neighbours_s).min(axis=0)
-    return expected, age_s
+        time_to_point_s[first:end] = np.abs(scene_s - neighbours_s).min(axis=0)
+    return expected, time_to_point_s
 
 
 def _distances(boxes: NDArray[np.floating], expected: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ MAX_PICTURES = 24
 COLUMNS = 6
 LONG_SIDE_PX = 192
 CAPTION_PX = 18
+CAPTION_MARGIN_PX = 4
 QUALITY = 80
 FONT_SCALE = 0.4
 WHITE, GREY, GREEN, BLUE, RED = (255, 255, 255), (170, 170, 170), (0, 220, 0), (255, 160, 60), (60, 60, 255)  # BGR
@@ -96,8 +97,8 @@ def _tile(
         for x0, y0, x1, y1 in scaled:
             cv2.rectangle(tile[:height], (int(x0), int(y0)), (int(x1), int(y1)), colour, 1)
     missing = _missing(frame, len(boxes))
-    _write(tile, clock_text(float(frame["time_s"])), 4, WHITE)
-    _write(tile, missing or f"#{frame['source_index']}", -4, RED if missing else GREY)
+    right = missing or f"#{frame['source_index']}"
+    _write_caption(tile, clock_text(float(frame["time_s"])), right, RED if missing else GREY)
     return tile
 
 
@@ -106,15 +107,22 @@ def _missing(frame: np.void, num_faces: int) -> str:
     if frame["face_ok"]:
         return ""
     if not frame["video_ok"]:
-        return "not shown"
-    return "not them" if num_faces else "no face"
+        return "no picture"
+    return "other person" if num_faces else "no face"
 
 
-def _write(tile: NDArray[np.uint8], text: str, x: int, colour: tuple[int, int, int]) -> None:
-    """`text` into the caption from `x` pixels on, or up to there from the right if that is negative."""
-    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, 1)
-    left = x if x >= 0 else tile.shape[1] + x - width
-    cv2.putText(tile, text, (left, tile.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, FONT_SCALE, colour)
+def _write_caption(tile: NDArray[np.uint8], time: str, right: str, colour: tuple[int, int, int]) -> None:
+    """Write the time at the left of the caption and `right` at its right, smaller where they would overlap."""
+    room_px = max(1, tile.shape[1] - 3 * CAPTION_MARGIN_PX)
+    scale = FONT_SCALE * min(1.0, room_px / (_width_px(time, FONT_SCALE) + _width_px(right, FONT_SCALE)))
+    right_x = tile.shape[1] - CAPTION_MARGIN_PX - _width_px(right, scale)
+    for text, x, text_colour in ((time, CAPTION_MARGIN_PX, WHITE), (right, right_x, colour)):
+        cv2.putText(tile, text, (x, tile.shape[0] - 5), cv2.FONT_HERSHEY_SIMPLEX, scale, text_colour)
+
+
+def _width_px(text: str, scale: float) -> int:
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    return int(width)
 
 
 def clock_text(time_s: float) -> str:

@@ -79,19 +79,19 @@ def _sample(
 ) -> NDArray[np.uint8]:
     """The square of `plane` around `x`, `y`: halved while it is at least twice too large, then linear."""
     cos, sin = math.cos(roll_rad), math.sin(roll_rad)
-    reach = side * (abs(cos) + abs(sin)) / 2  # of the upright square around the turned one
-    rows = _covered_pixels(y - reach, 2 * reach, plane.shape[0])
-    columns = _covered_pixels(x - reach, 2 * reach, plane.shape[1])
+    half_extent = side * (abs(cos) + abs(sin)) / 2  # of the upright square around the turned one
+    rows = _covered_pixels(y - half_extent, 2 * half_extent, plane.shape[0])
+    columns = _covered_pixels(x - half_extent, 2 * half_extent, plane.shape[1])
     part = plane[rows, columns]
     x, y = x - columns.start, y - rows.start
     while side >= 2 * crop_px and min(part.shape) >= 2:
         part = _halve(part)
         x, y, side = x / 2, y / 2, side / 2
-    along, across, middle = side / crop_px * cos, side / crop_px * sin, (crop_px - 1) / 2  # pixel centres
+    scale_cos, scale_sin, centre = side / crop_px * cos, side / crop_px * sin, (crop_px - 1) / 2  # pixel centres
     to_part = np.array(
         [
-            [along, -across, x - 0.5 - (along - across) * middle],
-            [across, along, y - 0.5 - (across + along) * middle],
+            [scale_cos, -scale_sin, x - 0.5 - (scale_cos - scale_sin) * centre],
+            [scale_sin, scale_cos, y - 0.5 - (scale_sin + scale_cos) * centre],
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

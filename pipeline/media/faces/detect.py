@@ -53,14 +53,17 @@ def make_detector(name: str, *, model_path: Path | None, long_side_px: int, min_
     Raises:
         ValueError: another name, or yunet without a model file that OpenCV can read.
     """
-    long_side_px = long_side_px or DEFAULT_LONG_SIDE_PX.get(name, 0)
+    if name not in DEFAULT_LONG_SIDE_PX:
+        allowed = ", ".join(DEFAULT_LONG_SIDE_PX)
+        raise ValueError(f"detector {name!r} does not exist; allowed: {allowed} (those in DEFAULT_LONG_SIDE_PX)")
+    long_side_px = long_side_px or DEFAULT_LONG_SIDE_PX[name]
     if name == "haar":
         return HaarDetector(long_side_px=long_side_px, min_score=min_score)
     if name == "yunet":
         if model_path is None:
             raise ValueError("detector yunet needs the path of its ONNX file, got none")
         return YuNetDetector(model_path, long_side_px=long_side_px, min_score=min_score)
-    raise ValueError(f"detector {name!r} does not exist; allowed: haar, yunet")
+    raise ValueError(f"detector {name!r} is in DEFAULT_LONG_SIDE_PX, but make_detector does not know how to make it")
 
 
 class HaarDetector:

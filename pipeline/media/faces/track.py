@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pipeline.media.faces.detect import Box, Detection, area
 from pipeline.media.options import Choice
 
-MAX_LIVE_TRACKS = 4  # more faces than that at once is a crowd; the largest are followed
+MAX_ACTIVE_TRACKS = 4  # more faces than that at once is a crowd; the largest are followed
 MIN_SHARE_OF_LONGEST = 0.2  # a person visible for less is not chosen, however large or far left
 
 
@@ -55,16 +55,16 @@ class Tracker:
         self.min_overlap = min_overlap
         self.max_gap = max_gap
         self.tracks: list[Track] = []
-        self._live: list[Track] = []
+        self._active: list[Track] = []
 
     def has_same_faces(self, detections: Sequence[Detection], since_frame: int) -> bool:
         """Whether `detections` are the faces of frame `since_frame`, one for each track, none more and none fewer."""
-        tracks = [track for track in self._live if track.last_frame == since_frame]
+        tracks = [track for track in self._active if track.last_frame == since_frame]
         return len(tracks) == len(detections) == len(self._match(tracks, detections))
 
     def end_scene(self) -> None:
         """End all tracks: the detections from here on belong to another scene."""
-        self._live = []
+        self._active = []
 
     def update(self, frame: int, detections: Sequence[Detection]) -> list[TrackSegment]:
         """Take the detections of a frame.
@@ -76,11 +76,11 @@ class Tracker:
         Returns:
             The boxes that are known now and were not before: up to `frame`, one segment for each track.
         """
-        self._live = [track for track in self._live if frame - track.last_frame <= self.max_gap]
-        matches = self._match(self._live, detections)
+        self._active = [track for track in self._active if frame - track.last_frame <= self.max_gap]
+        matches = self._match(self._active, detections)
         segments = [_extend(track, frame, detections[index]) for index, track in sorted(matches.items())]
         for index, detection in enumerate(detections):
-            if index not in matches and len(self._live) < MAX_LIVE_TRACKS:
+            if index not in matches and len(self._active) < MAX_ACTIVE_TRACKS:
                 segments.append(self._start(frame, detection))
         return segments
 
@@ -105,13 +105,13 @@ class Tracker:
         track = Track(len(self.tracks), frame, frame, box, box, detection.score, detection.roll_rad)
         track.sum_area, track.sum_centre_x = area(box), (box[0] + box[2]) / 2
         self.tracks.append(track)
-        self._live.append(track)
+        self._active.append(track)
         boxes, values = np.array([box], np.float32), np.array([[detection.score], [detection.roll_rad]], np.float32)
         return TrackSegment(track.number, frame, boxes, values[0], values[1])
 
 
 def _extend(track: Track, frame: int, detection: Detection) -> TrackSegment:
-    """Continue `track` to `frame`: the boxes behind its last one, interpolated up to the detected one."""
+    """Continue `track` to `frame`: the boxes after its last one, interpolated up to the detected one."""
     steps = np.arange(1, frame - track.last_frame + 1) / (frame - track.last_frame)
     before, after = np.array(track.last_box), np.array(detection.box)
     boxes = before + steps[:, None] * (after - before)

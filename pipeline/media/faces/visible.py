@@ -13,10 +13,10 @@ from pipeline.media.options import Choice, PersonRule
 from pipeline.records import VisibleFace
 
 _NOT_CHOSEN = {
-    "longest": "not longer",
-    "largest": "not larger",
-    "left": "not further left",
-    "right": "not further right",
+    "longest": "another person is visible for longer",
+    "largest": "another person is larger",
+    "left": "another person is further left",
+    "right": "another person is further right",
 }
 
 
@@ -70,12 +70,12 @@ def visible_faces(
 def _reason_by_anchor(distance: float) -> str:
     if distance > MAX_DISTANCE:
         return f"{distance:.1f} face sides from the anchor, allowed is {MAX_DISTANCE:g}"
-    return "somebody else is nearer to the anchor"
+    return "another person is nearer to the anchor"
 
 
 def _reason_by_rule(num_frames: int, longest: int, choose: Choice) -> str:
     if num_frames < MIN_SHARE_OF_LONGEST * longest:
-        return f"seen for less than {MIN_SHARE_OF_LONGEST:.0%} of the longest"
+        return f"visible for less than {MIN_SHARE_OF_LONGEST:.0%} of the longest"
     return _NOT_CHOSEN[choose]
 
 

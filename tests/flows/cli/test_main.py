@@ -53,7 +53,7 @@ def test_help_of_a_command_explains_its_options():
         (["evaluate"], "iaca evaluate needs --run URI"),
         (["extract", "--run", "r"], "iaca extract needs --dataset URI"),
         (["verify", "d"], "verify.dataset {}/d does not exist"),
-        (["verify", "."], "has no dataset.json: it is unfinished, or something else"),
+        (["verify", "."], "has no dataset.json: it is incomplete, or not a dataset or run"),
         (["verify"], "iaca verify needs --dataset URI"),
         (["preprocess"], "iaca preprocess needs --source.videos URI"),
         (["train", "--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
@@ -76,8 +76,8 @@ def test_help_of_a_command_explains_its_options():
         (["train", "--dataset", ".", "--dry-run"], "iaca train has no plan to print"),
         (["train", "--dataset", "d"], "/d does not exist"),
         (["train", "--dataset", ".", "--weights.audio", "w.pth"], "/w.pth does not exist"),
-        (["train", "--dataset", "."], "has no dataset.json: it is unfinished, or something else"),
-        (["evaluate", "--run", "."], "has no run.json: it is unfinished, or something else"),
+        (["train", "--dataset", "."], "has no dataset.json: it is incomplete, or not a dataset or run"),
+        (["evaluate", "--run", "."], "has no run.json: it is incomplete, or not a dataset or run"),
         (["verify", "a", "b"], "unexpected argument 'b'"),
         (["verify", "d", "--verify.repair", "--source.crops", "c", "--storage.root", "gs://b"], "storage.root: cannot"),
         (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
@@ -132,7 +132,7 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert piped.stdout.startswith("usage: iaca train")
 
 
-def test_a_job_without_a_flow_shows_heartbeats_and_a_summary(fake_jobs, tmp_path):
+def test_a_job_without_a_flow_shows_progress_lines_and_a_summary(fake_jobs, tmp_path):
     result = iaca("synthesize", "--storage.root", str(tmp_path))
     assert (result.returncode, result.stderr) == (0, "")
     assert "synthesize: 4/4 things" in result.stdout
@@ -160,7 +160,7 @@ def test_verbose_shows_the_whole_output(fake_jobs, tmp_path):
     [
         ("usage", 2, "error: the source is empty; set --source.videos"),
         ("fail", 1, "error: the disk is full"),
-        ("crash", 1, "error: the end of its output is\n  ordinary output of verify"),
+        ("crash", 1, "error: last lines of its output\n  ordinary output of verify"),
     ],
 )
 def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, dataset, tmp_path, behaviour, code, message):

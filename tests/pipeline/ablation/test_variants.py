@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from iaca_model.config import FusionConfig
+from iaca_model.config import LITERAL_GATE, FusionConfig
+from pipeline.ablation import variants
 from pipeline.ablation.variants import EXTRAS, list_variants
 from pipeline.config import UsageError
 from pipeline.config.sections import AblateConfig
@@ -49,6 +50,15 @@ def test_the_extras_are_what_their_names_say():
     assert frozen == fusions["jca+iaca"] == fusions["jca+iaca:supervised"]
     assert rows["jca+iaca:augmented"].augment == rows["jca+iaca:supervised"].augment
     assert rows["jca+iaca:augmented"].gate_supervision == 0
+
+
+def test_only_the_gates_that_are_listed_run_as_released(monkeypatch):
+    def literal_gates():
+        return {row.gate for row in list_variants(AblateConfig(extras="")) if row.fusion == LITERAL_GATE}
+
+    assert literal_gates() == {"dca", "grjca", "hgrjca"}
+    monkeypatch.setattr(variants, "RELEASED_GATES", ("dca",))
+    assert literal_gates() == {"dca"}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pipeline.config import (
     dataset_fingerprint,
     evaluation_fingerprint,
     fingerprint,
+    fingerprints,
     load,
     require_detector,
     require_view,
@@ -196,6 +197,12 @@ def test_an_evaluation_depends_on_its_split_and_what_is_masked():
     reference = evaluation_fingerprint(Config(), "r", "d")
     assert evaluation_fingerprint(changed("evaluate", masked_modality="audio"), "r", "d") != reference
     assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference
+
+
+def test_an_evaluation_is_another_when_a_metric_has_changed(monkeypatch):
+    reference = evaluation_fingerprint(Config(), "r", "d")
+    monkeypatch.setattr(fingerprints, "EVALUATION_FORMAT", fingerprints.EVALUATION_FORMAT + 1)
+    assert evaluation_fingerprint(Config(), "r", "d") != reference
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,9 @@ def test_who_was_followed_and_who_was_not_and_why(audited):
     assert guest["start_s"] == pytest.approx(ENTERS * 0.02, abs=0.04)
     assert (guest["num_frames"], guest["num_followed"]) == ((NUM_FRAMES - ENTERS) / 2, 0)
     assert [guest["x0"], guest["y0"]] == pytest.approx(RIGHT, abs=2)
-    assert guest["reason"] == ("4.0 face sides from the anchor, allowed is 1" if in_spans else "not longer")
+    assert guest["reason"] == (
+        "4.0 face sides from the anchor, allowed is 1" if in_spans else "another person is visible for longer"
+    )
 
 
 def test_gaps_are_those_of_the_frames_in_the_shards(audited):

@@ -5,14 +5,14 @@ import pytest
 from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs.build_dataset import BuildTarget, build_shards
 from pipeline.jobs.build_missing import ShardTasks, build_missing
-from pipeline.jobs.workers.pool import Limits
+from pipeline.jobs.workers.pool import ActorOptions
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import ShardRecord
 from pipeline.runtime.progress import parse
 from tests.support.fake_pool import FakePool
 from tests.support.preprocessing import builder_of, config_of, plans_of
 
-TASKS = ShardTasks(None, (), Limits(0, 1.0), {"a": "do a", "b": "do b"}, {"a": "1", "b": "2"}, lambda: None)
+TASKS = ShardTasks(None, (), ActorOptions(0, 1.0), {"a": "do a", "b": "do b"}, {"a": "1", "b": "2"}, lambda: None)
 
 
 def done(task):

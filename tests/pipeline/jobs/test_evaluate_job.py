@@ -165,6 +165,7 @@ def test_a_dataset_that_looks_or_sounds_different_is_refused(tmp_path, run_uri, 
     different = config.model_copy(update={section: changed})
     dataset = write_dataset(tmp_path / "other", different, {"test": small_segments("test", 1)})
     with pytest.raises(
-        UsageError, match=rf"has {section}\.{name} {other}, the run was trained with .*: preprocess alike"
+        UsageError,
+        match=rf"has {section}\.{name} {other}, the run was trained with .*: preprocess it with the run's settings",
     ):
         evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))

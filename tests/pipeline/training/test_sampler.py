@@ -44,7 +44,7 @@ def test_batches_lose_nothing_and_differ_by_one_at_most(batch_size):
 @pytest.mark.parametrize("world_size", [1, 2, 3, 5])
 def test_ranks_together_see_the_global_batch_in_its_order_with_equal_lengths(world_size):
     for batch in sampler.batches(samples_of(0), 6):
-        parts = [sampler.part_of_rank(batch, rank, world_size) for rank in range(world_size)]
+        parts = [sampler.rank_slice(batch, rank, world_size) for rank in range(world_size)]
         assert flat(sample for samples, _ in parts for sample in samples) == flat(batch)
         assert len({len(flat(samples)) + padding for samples, padding in parts}) == 1
 

@@ -52,7 +52,7 @@ def test_colours_arrive_as_red_green_blue():
 def test_a_missing_crop_takes_the_nearest_of_its_subclip_the_earlier_of_two():
     last, has_crop = np.array([[7]]), np.ones(8, bool)
     has_crop[[3]] = False
-    index, usable = sequences.subsampled(last, has_crop, VIEW)
+    index, usable = sequences.subclip_frame_indices(last, has_crop, VIEW)
     assert index.tolist() == [[[1, 1, 5, 7]]]
     assert usable.all()
 
@@ -63,7 +63,7 @@ def test_a_missing_crop_takes_the_nearest_of_its_subclip_the_earlier_of_two():
 def test_a_subclip_needs_its_last_frame_and_half_of_its_subsampled_frames(missing, usable):
     has_crop = np.ones(8, bool)
     has_crop[list(missing)] = False
-    assert sequences.subsampled(np.array([[7]]), has_crop, VIEW)[1].item() is usable
+    assert sequences.subclip_frame_indices(np.array([[7]]), has_crop, VIEW)[1].item() is usable
 
 
 def test_frames_before_the_segment_count_as_missing():

@@ -60,7 +60,7 @@ def test_a_video_all_of_whose_spans_are_lost_is_rejected():
     assert (merged.num_segments, merged.covered_s) == (0, 0.0)
 
 
-def visible(start_s, stop_s, x0=10.0, num_followed=0, reason="not longer"):
+def visible(start_s, stop_s, x0=10.0, num_followed=0, reason="another person is visible for longer"):
     num_frames = round((stop_s - start_s) * 10)
     return VisibleFace(start_s, stop_s, num_frames, num_followed and num_frames, 0.9, x0, 0.0, x0 + 20, 20.0, reason)
 

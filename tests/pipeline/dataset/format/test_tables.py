@@ -6,7 +6,7 @@ import pytest
 from pipeline.dataset.format.tables import from_dict, from_parquet, to_parquet
 from pipeline.records import Gap, SampleRow, VideoRow, VisibleFace
 
-FACE = VisibleFace(0.0, 2.0, 50, 0, 0.9, 1.0, 2.0, 3.0, 4.0, "not longer")
+FACE = VisibleFace(0.0, 2.0, 50, 0, 0.9, 1.0, 2.0, 3.0, 4.0, "another person is visible for longer")
 ROW = VideoRow(
     "a", "", "/a.mp4", "a", "train", "ok", "", "", "", gaps=(Gap("face", 1.0, 2.0, 3, 4),), faces=(FACE,) * 2
 )

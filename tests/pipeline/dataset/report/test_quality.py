@@ -115,13 +115,13 @@ def test_a_video_is_described_with_its_frames_its_faces_and_all_its_sheets():
     gaps = (Gap("face", 32.5, 41.6, 812, 1040), Gap("sound", 0.0, 2.0, 0, 49))
     faces = (
         VisibleFace(0.0, 32.5, 812, 812, 0.93, 10.0, 20.0, 110.0, 120.0, "followed"),
-        VisibleFace(5.0, 90.0, 800, 0, 0.8, 300.0, 20.0, 400.0, 120.0, "<b>not longer</b>"),
+        VisibleFace(5.0, 90.0, 800, 0, 0.8, 300.0, 20.0, 400.0, 120.0, "<b>another person is visible for longer</b>"),
     )
     row = video("a", duration_s=100.0, num_spans=2, face_fraction=0.4, followed="longest", gaps=gaps, faces=faces)
     text = page([row], sheets=["sheets/a.jpg", "sheets/a_000051200.jpg", "sheets/b_000051200.jpg"])
     assert "0:32.50 to 0:41.60, frames 812 to 1040" in text
     assert "0:00.00 to 0:32.50, 812 clock frames, box 10,20 to 110,120 px, score 0.93" in text
-    assert "&lt;b&gt;not longer" in text
+    assert "&lt;b&gt;another person is visible for longer" in text
     assert '<a href="sheets/a_000051200.jpg">0:51.2</a>' in text
     assert "chosen by: longest" in text
 

@@ -8,11 +8,11 @@ from ray.exceptions import WorkerCrashedError
 
 from pipeline.config import UsageError, load
 from pipeline.jobs.workers import pool
-from pipeline.jobs.workers.pool import Limits, WorkerPool, num_actors
+from pipeline.jobs.workers.pool import ActorOptions, WorkerPool, num_actors
 from pipeline.storage import StoredFile
 
 ONE_WORKER = load(None, {"cluster": {"num_workers": 1}})
-LIMITS = Limits(num_retries=0, idle_timeout_s=60)
+ACTOR_OPTIONS = ActorOptions(num_retries=0, idle_timeout_s=60)
 
 
 def test_a_result_is_there_before_the_next_is(tmp_path, local_ray):
@@ -25,7 +25,7 @@ def test_a_result_is_there_before_the_next_is(tmp_path, local_ray):
             return task
 
     tasks = [StoredFile(str(tmp_path / name), seconds, "") for name, seconds in (("first", 0), ("second", 3))]
-    results = WorkerPool(ONE_WORKER).map(FakeSlowWorker, (), tasks, LIMITS)
+    results = WorkerPool(ONE_WORKER).map(FakeSlowWorker, (), tasks, ACTOR_OPTIONS)
     assert next(results) == tasks[0]
     assert not Path(tasks[1].uri).exists()
     assert list(results) == tasks[1:]
@@ -38,7 +38,7 @@ class FakeUnstablePool(WorkerPool):
         super().__init__(ONE_WORKER)
         self.finished, self.submitted = list(finished), []
 
-    def _call_actors(self, worker, init_args, tasks, limits):
+    def _call_actors(self, worker, init_args, tasks, actor_options):
         self.submitted.append(sorted(tasks.values()))
         index = self.finished.pop(0)
         if index is not None:
@@ -49,7 +49,7 @@ class FakeUnstablePool(WorkerPool):
 
 def test_tasks_that_are_left_when_a_machine_is_lost_are_submitted_again(capsys):
     unstable = FakeUnstablePool([1, None, 2, 0])
-    results = unstable.map(None, (), ["a", "b", "c"], LIMITS)
+    results = unstable.map(None, (), ["a", "b", "c"], ACTOR_OPTIONS)
     assert list(results) == ["b is done", "c is done", "a is done"]
     assert unstable.submitted == [["a", "b", "c"], ["a", "c"], ["a", "c"], ["a"]]
     assert capsys.readouterr().out.count("a worker was lost with its machine; 2 tasks are submitted again") == 2
@@ -57,11 +57,11 @@ def test_tasks_that_are_left_when_a_machine_is_lost_are_submitted_again(capsys):
 
 def test_machines_that_are_lost_without_any_result_end_it():
     unstable = FakeUnstablePool([0, *[None] * 9])
-    results = unstable.map(None, (), ["a", "b", "c"], LIMITS)
+    results = unstable.map(None, (), ["a", "b", "c"], ACTOR_OPTIONS)
     assert next(results) == "a is done"
     with pytest.raises(WorkerCrashedError):
         next(results)
-    assert len(unstable.submitted) == 1 + pool.MAX_LOSSES
+    assert len(unstable.submitted) == 1 + pool.MAX_NODE_LOSSES
 
 
 def test_there_is_an_actor_for_each_place_and_one_where_places_are_yet_to_come():

@@ -93,7 +93,22 @@ def test_others_are_marked_and_told_from_nobody():
     assert [has(tile, GREEN) for tile in tiles] == [True, True, False, False]
     captions = [tile[-CAPTION_PX:] for tile in tiles[2:]]
     assert all(has(caption, RED) for caption in captions)
-    assert np.abs(captions[0].astype(int) - captions[1]).max() > 100  # "not them", "no face"
+    assert np.abs(captions[0].astype(int) - captions[1]).max() > 100  # "other person", "no face"
+
+
+@pytest.mark.parametrize("width_px", [108, 4])
+def test_a_caption_fits_an_upright_picture(width_px):
+    frames = frames_of(1)
+    frames["video_ok"], frames["face_ok"], frames["box"] = True, False, np.nan
+    thumbnails = Thumbnails(1)
+    thumbnails.add_bgr(0, np.zeros((192, width_px, 3), np.uint8))
+    visible = np.zeros(1, CROP_DTYPE)
+    sheet = contact_sheet(thumbnails, frames, (width_px, 192), visible)
+    caption = cv2.imdecode(np.frombuffer(sheet, np.uint8), cv2.IMREAD_COLOR)[-CAPTION_PX:].astype(int)
+    assert caption.shape[1] == width_px
+    if width_px > 4:
+        blue, red = caption[..., 0] > 150, (caption[..., 2] > 150) & (caption[..., 0] < 110)
+        assert np.nonzero(blue)[1].max() < np.nonzero(red)[1].min()  # white time, then red text
 
 
 def test_the_same_pictures_make_the_same_bytes():

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.media.container.probe import probe
 from pipeline.media.decode import PictureReader
-from pipeline.media.faces.detect import make_detector
+from pipeline.media.faces.detect import DEFAULT_LONG_SIDE_PX, make_detector
 from pipeline.media.faces.track import overlap
 from pipeline.media.picture_stream import Picture
 from pipeline.synthetic.clip import ClipSpec, make_clip
@@ -59,6 +59,12 @@ def test_wrong_names_and_files_are_refused(tmp_path):
         make_detector("yunet", model_path=None, long_side_px=0, min_score=0.5)
     with pytest.raises(ValueError, match=r"model.onnx is no YuNet model"):
         make_detector("yunet", model_path=model, long_side_px=0, min_score=0.5)
+
+
+def test_a_detector_without_a_default_size_is_no_detector(monkeypatch):
+    monkeypatch.delitem(DEFAULT_LONG_SIDE_PX, "haar")
+    with pytest.raises(ValueError, match=r"'haar' does not exist; allowed: yunet \(those in DEFAULT_LONG_SIDE_PX\)"):
+        make_detector("haar", model_path=None, long_side_px=0, min_score=0.5)
 
 
 def test_yunet_finds_the_slope_of_the_eyes_and_haar_does_not(talker, yunet):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.media.faces.detect import Detection
-from pipeline.media.faces.track import MAX_LIVE_TRACKS, Tracker, choose_person, overlap
+from pipeline.media.faces.track import MAX_ACTIVE_TRACKS, Tracker, choose_person, overlap
 
 
 def face(x, y=100.0, side=50.0, score=0.9):
@@ -56,7 +56,7 @@ def test_two_people_keep_their_tracks_in_any_order():
 
 def test_a_crowd_is_limited_to_the_first_detections():
     tracker, _ = follow({0: [face(100 * i) for i in range(9)]})
-    assert [track.first_box[0] for track in tracker.tracks] == [100 * i for i in range(MAX_LIVE_TRACKS)]
+    assert [track.first_box[0] for track in tracker.tracks] == [100 * i for i in range(MAX_ACTIVE_TRACKS)]
 
 
 def test_faces_are_the_same_only_while_none_appears_or_disappears():

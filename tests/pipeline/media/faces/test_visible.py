@@ -37,10 +37,10 @@ def faces_of(people, choose="longest", anchor=(), **context):
 @pytest.mark.parametrize(
     ("choose", "x", "reason"),
     [
-        ("longest", 0, "not longer"),
-        ("largest", 300, "not larger"),
-        ("left", 0, "not further left"),
-        ("right", 300, "not further right"),
+        ("longest", 0, "another person is visible for longer"),
+        ("largest", 300, "another person is larger"),
+        ("left", 0, "another person is further left"),
+        ("right", 300, "another person is further right"),
     ],
 )
 def test_the_rule_is_the_reason_why_a_face_was_not_followed(choose, x, reason):
@@ -57,7 +57,7 @@ def test_times_boxes_and_scores_are_those_of_the_face():
 
 def test_a_face_that_passes_by_is_reported_as_such():
     _, other = faces_of([(0.0, 40.0, 0, 100), (300.0, 60.0, 10, 20)], "right")
-    assert other.reason == "seen for less than 20% of the longest"
+    assert other.reason == "visible for less than 20% of the longest"
 
 
 def test_somebody_who_comes_back_is_one_face():
@@ -75,7 +75,7 @@ def test_a_face_far_from_the_anchor_has_the_distance_as_its_reason():
 def test_of_two_faces_near_the_anchor_the_nearer_is_followed():
     anchor = (AnchorPoint(0.0, 300.0, 0.0, 340.0, 40.0),)
     _, other = faces_of([(300.0, 40.0, 0, 100), (335.0, 40.0, 0, 100)], anchor=anchor)
-    assert (other.x0, other.reason) == (335.0, "somebody else is nearer to the anchor")
+    assert (other.x0, other.reason) == (335.0, "another person is nearer to the anchor")
 
 
 def test_the_context_is_not_described():
