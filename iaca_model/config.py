@@ -131,29 +131,37 @@ class ModelConfig:
         ValueError: a value is not allowed, no preset has the name, or base, gate and sizes do not go together.
     """
 
-    preset: Annotated[str, "name of the preset that the other fields start from; it changes nothing by itself"] = ""
-    backbone: Annotated[Backbone, "one for each modality, trained from random or published weights"] = "tiny"
-    feature_dim: Annotated[int, "D_v = D_a of the backbones' output"] = 64
-    temporal: Annotated[Temporal, "block over the steps, before the fusion and after it"] = "none"
+    preset: Annotated[str, "name of the preset from which the other fields take their values; empty: none"] = ""
+    backbone: Annotated[Backbone, "kind of the backbones, one for each modality"] = "tiny"
+    feature_dim: Annotated[int, "width of the backbones' features (D_v = D_a)"] = 64
+    temporal: Annotated[Temporal, "temporal block over the steps, before the fusion and after it"] = "none"
     base: Annotated[Base, "attention between the modalities"] = "jca"
-    gate: Annotated[Gate, "weighs unattended, self-attended and cross-attended features"] = "iaca"
-    num_recursions: Annotated[int | None, "stacked attention layers; none: 2 with a gate, 1 without"] = None
-    temperature: Annotated[float | None, "of the gates; none: measured best, 1 for base ca and .1 for the others"] = (
-        None
-    )
-    fusion_dropout: Annotated[float, "of the attended features"] = 0.2
+    gate: Annotated[Gate, "gate that weighs unattended, self-attended and cross-attended features"] = "iaca"
+    num_recursions: Annotated[int | None, "number of stacked attention layers; none: 2 with a gate, 1 without"] = None
+    temperature: Annotated[
+        float | None, "temperature of the gates; none: the measured best, 1 for base ca and .1 for the others"
+    ] = None
+    fusion_dropout: Annotated[float, "dropout rate of the attention and of the temporal blocks"] = 0.2
     head_dim: Annotated[int, "hidden width of the two heads"] = 64
-    head_dropout: Annotated[float, "of the heads"] = 0.2
-    modality_gate: Annotated[ModalityGate, "stage 2 of IACA, which weighs the modalities against each other"] = "concat"
-    modalities: Annotated[Modality, "that the model has"] = "both"
-    gate_relu: Annotated[bool, "a ReLU on the features that a gate has weighed, as in the papers"] = False
-    gate_init: Annotated[GateInit, "of the gates' weights"] = "zero"
-    gate_input: Annotated[GateInput, "of DCA and stage 1 of IACA: X_ca alone, or [X_sa ; X_ca]"] = "cross"
-    modality_input: Annotated[ModalityInput, "of stage 2: [X_g,v ; X_g,a], or besides them how they agree"] = "gated"
-    gate_trainable: Annotated[bool, "otherwise the gates stay as they were initialised"] = True
-    attention_temperature: Annotated[float, "of the CA base's softmax"] = 1.0
+    head_dropout: Annotated[float, "dropout rate in the heads"] = 0.2
+    modality_gate: Annotated[
+        ModalityGate, "way in which stage 2 of IACA joins the weighed modalities; off: no stage 2"
+    ] = "concat"
+    modalities: Annotated[Modality, "modalities that the model uses; another one has no backbone"] = "both"
+    gate_relu: Annotated[bool, "whether a ReLU follows the weighted sum of a gate, as published"] = False
+    gate_init: Annotated[GateInit, "initial weights of the gates"] = "zero"
+    gate_input: Annotated[
+        GateInput, "input of DCA and of IACA's stage 1; cross: X_ca alone, both: the gate's two options"
+    ] = "cross"
+    modality_input: Annotated[ModalityInput, "input of IACA's stage 2; agreement: also how the modalities agree"] = (
+        "gated"
+    )
+    gate_trainable: Annotated[bool, "whether the gates are trained; otherwise they stay as initialised"] = True
+    attention_temperature: Annotated[float, "temperature of the softmax of base ca"] = 1.0
     joint_dim: Annotated[int, "width after the joint temporal block; unused without one"] = 64
-    frozen: Annotated[Frozen, "of the residual backbones: what is not trained; partly: all but the last stage"] = "none"
+    frozen: Annotated[Frozen, "part of the residual backbones that is not trained; partly: all but the last stage"] = (
+        "none"
+    )
 
     def __post_init__(self) -> None:
         if self.preset:

@@ -19,57 +19,65 @@ KNOWN_KEYS_ONLY = ConfigDict(extra="forbid")
 class SourceConfig:
     """Where raw videos and their labels are."""
 
-    kind: Annotated[Literal["folder", "affwild2", "recola"], "the layout of the source"] = "folder"
+    kind: Annotated[Literal["folder", "affwild2", "recola"], "layout of the source's files"] = "folder"
     videos: Annotated[
         str,
         Uri("source", required_by=("preprocess",), read_by=("repair",), made_by="synthesize"),
-        "folder or s3://bucket/prefix, searched recursively",
+        "folder or s3://bucket/prefix of the raw videos, searched recursively",
     ] = ""
     labels: Annotated[
         str,
         Uri("source", read_by=("preprocess", "repair"), made_by="synthesize"),
-        "folder that mirrors the videos; empty: no labels",
+        "folder of label files that mirrors the videos; empty: no labels",
     ] = ""
     crops: Annotated[
         str,
         Uri("source", read_by=("preprocess", "repair")),
-        "folder with <video>/00001.jpg, ... : face crops that were made elsewhere; empty: detect faces",
+        "folder of face crops made elsewhere, <video>/00001.jpg, ...; empty: faces are detected",
     ] = ""
     manifest: Annotated[
-        str, Uri("source", read_by=("preprocess",), made_by="synthesize"), "optional CSV: video,group,split"
+        str,
+        Uri("source", read_by=("preprocess",), made_by="synthesize"),
+        "CSV file with the columns video,group,split; empty: default groups and splits",
     ] = ""
     lists: Annotated[
         str,
         Uri("source", read_by=("preprocess",)),
-        "optional folder of lists: one video per line, the file's name says train, val or test",
+        "folder of text files called train, val or test with one video per line; empty: no lists",
     ] = ""
-    valence_delay_s: Annotated[float, "recola: how long after the behaviour annotators moved"] = 0.0
-    arousal_delay_s: Annotated[float, "the same for arousal"] = 0.0
-    shared: Annotated[bool, "every node of the cluster sees the source under these local paths"] = False
+    valence_delay_s: Annotated[
+        float, "reaction delay of the annotators of valence, undone in the labels; recola only"
+    ] = 0.0
+    arousal_delay_s: Annotated[
+        float, "reaction delay of the annotators of arousal, undone in the labels; recola only"
+    ] = 0.0
+    shared: Annotated[bool, "whether every node of the cluster sees the source under these local paths"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class StorageConfig:
     """Where outputs go."""
 
-    root: Annotated[str, Uri("root"), "folder or s3://bucket/prefix"] = "./outputs"
-    shared: Annotated[bool, "every node of the cluster sees a local root under this path"] = False
+    root: Annotated[str, Uri("root"), "folder or s3://bucket/prefix of all outputs"] = "./outputs"
+    shared: Annotated[bool, "whether every node of the cluster sees a local root under this path"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SynthesisConfig:
     """The synthetic talkers of the demo and the tests."""
 
-    num_identities: Annotated[Count, "talkers"] = 16
-    clips_per_identity: Annotated[Count, "clips of each talker"] = 2
-    duration_s: Annotated[Positive, "of a clip"] = 16.0
-    width_px: Annotated[Count, "of the picture"] = 320
-    height_px: Annotated[Count, "of the picture"] = 240
-    frame_rate_hz: Annotated[Positive, "of the video"] = 25.0
-    sample_rate_hz: Annotated[Count, "of the sound"] = 16000
-    corrupted_fraction: Annotated[Share, "of the clips"] = 0.25
-    seed: Annotated[int, "of everything that is drawn at random"] = 0
-    permute_labels: Annotated[bool, "give every clip another clip's labels: the control that must not be learnt"] = (
+    num_identities: Annotated[Count, "number of talkers"] = 16
+    clips_per_identity: Annotated[Count, "number of clips of each talker"] = 2
+    duration_s: Annotated[Positive, "duration of a clip"] = 16.0
+    width_px: Annotated[Count, "width of the picture"] = 320
+    height_px: Annotated[Count, "height of the picture"] = 240
+    frame_rate_hz: Annotated[Positive, "frame rate of the video"] = 25.0
+    sample_rate_hz: Annotated[Count, "sample rate of the sound"] = 16000
+    corrupted_fraction: Annotated[Share, "share of the clips in which a span of the face or the sound is corrupted"] = (
+        0.25
+    )
+    seed: Annotated[int, "seed of everything that is drawn at random"] = 0
+    permute_labels: Annotated[bool, "whether each clip has another clip's labels, a control that cannot be learnt"] = (
         False
     )
 
@@ -78,57 +86,68 @@ class SynthesisConfig:
 class MediaConfig:
     """Decoding onto the clock."""
 
-    frame_rate_hz: Annotated[float, Gt(0), Le(240), "of the clock"] = 25.0
-    sample_rate_hz: Annotated[Count, "of the decoded sound"] = 16000
+    frame_rate_hz: Annotated[float, Gt(0), Le(240), "frame rate of the clock"] = 25.0
+    sample_rate_hz: Annotated[Count, "sample rate of the decoded sound"] = 16000
     crop_px: Annotated[int, Ge(16), Le(512), "side of the square face crops"] = 112
-    jpeg_quality: Annotated[int, Ge(1), Le(100), "of the face crops"] = 92
-    max_duration_s: Annotated[Positive, "a longer video is rejected"] = 12 * 3600.0
-    timeout_s: Annotated[Positive, "for decoding one video"] = 3600.0
+    jpeg_quality: Annotated[int, Ge(1), Le(100), "JPEG quality of the face crops"] = 92
+    max_duration_s: Annotated[Positive, "duration above which a video is rejected"] = 12 * 3600.0
+    timeout_s: Annotated[Positive, "wall-clock limit of each call of the decoder"] = 3600.0
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class FacesConfig:
     """Finding and following one person's face."""
 
-    detector: Annotated[Literal["haar", "yunet"], "yunet needs its ONNX file: model_uri and model_sha256"] = "haar"
-    model_uri: Annotated[str, Uri("source", read_by=("preprocess", "repair")), "of the YuNet ONNX file"] = ""
-    model_sha256: Annotated[str, "of the YuNet ONNX file"] = ""
-    detect_every: Annotated[Count, "frames of the clock; at 10 the boxes overlap those of every frame by .98"] = 10
-    long_side_px: Annotated[NotNegativeInt, "of the picture the detector sees; 0: 320 for yunet, 480 for haar"] = 0
-    min_score: Annotated[Share, "of a detection"] = 0.6
-    min_overlap: Annotated[Share, "IoU that joins two detections into one track"] = 0.3
-    max_gap_s: Annotated[NotNegative, "a longer gap between detections is masked, not interpolated"] = 0.5
-    margin: Annotated[NotNegative, "of the box's side, added on each side of the crop"] = 0.25
-    min_face_fraction: Annotated[Share, "a video with less is rejected as no_face; none at all always is"] = 0.0
-    choose: Annotated[Literal["largest", "longest", "left", "right"], "which of several tracks is kept"] = "longest"
-    align: Annotated[bool, "crops are turned until the eyes are level; only yunet finds eyes"] = False
+    detector: Annotated[
+        Literal["haar", "yunet"], "face detector; yunet needs faces.model_uri and faces.model_sha256"
+    ] = "haar"
+    model_uri: Annotated[str, Uri("source", read_by=("preprocess", "repair")), "URI of YuNet's ONNX file"] = ""
+    model_sha256: Annotated[str, "sha256 of YuNet's ONNX file"] = ""
+    detect_every: Annotated[
+        Count, "clock frames from one detection to the next; at 10 the boxes overlap those of every frame by .98"
+    ] = 10
+    long_side_px: Annotated[NotNegativeInt, "long side of the detector's picture; 0: 320 for yunet, 480 for haar"] = 0
+    min_score: Annotated[Share, "lowest score of a detection that counts"] = 0.6
+    min_overlap: Annotated[Share, "lowest overlap (IoU) of a detection with the track that it continues"] = 0.3
+    max_gap_s: Annotated[
+        NotNegative,
+        "longest gap between detections that is interpolated, at least detect_every; a longer one ends a track",
+    ] = 0.5
+    margin: Annotated[NotNegative, "margin on each side of a crop, as a share of the box's longer side"] = 0.25
+    min_face_fraction: Annotated[
+        Share, "lowest share of frames with the face; below it, or at none, a video is rejected as no_face"
+    ] = 0.0
+    choose: Annotated[Literal["largest", "longest", "left", "right"], "rule that chooses the person to follow"] = (
+        "longest"
+    )
+    align: Annotated[bool, "whether crops are turned until the eyes are level; only yunet finds eyes"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SoundConfig:
     """The log-mel spectrogram."""
 
-    n_fft: Annotated[Count, "samples of the Fourier transform"] = 1024
-    window_s: Annotated[Positive, "of the Hann window"] = 0.02
-    hop_s: Annotated[Positive, "between two spectra"] = 0.01
-    num_mels: Annotated[Count, "mel bands"] = 64
+    n_fft: Annotated[Count, "length of the Fourier transform in samples"] = 1024
+    window_s: Annotated[Positive, "length of the Hann window"] = 0.02
+    hop_s: Annotated[Positive, "time from one spectrum to the next"] = 0.01
+    num_mels: Annotated[Count, "number of mel bands"] = 64
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SegmentConfig:
     """How a video's clock is tiled into samples."""
 
-    num_frames: Annotated[Count, "of a segment"] = 512
-    num_preroll: Annotated[NotNegativeInt, "frames before a segment that are its context and never scored"] = 31
+    num_frames: Annotated[Count, "number of clock frames in a segment"] = 512
+    num_preroll: Annotated[NotNegativeInt, "number of context frames before a segment, which are never scored"] = 31
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SplitConfig:
     """Seeded hash of the group against these shares; a manifest's split wins."""
 
-    val: Annotated[float, "share of the groups that choose the checkpoint"] = 0.15
-    test: Annotated[float, "share of the groups that are evaluated"] = 0.15
-    seed: Annotated[int, "of the hash"] = 0
+    val: Annotated[float, "share of the groups in the val split, which chooses the checkpoint"] = 0.15
+    test: Annotated[float, "share of the groups in the test split, which is evaluated"] = 0.15
+    seed: Annotated[int, "seed of the hash"] = 0
 
     def __post_init__(self) -> None:
         if not (min(self.val, self.test) >= 0 and self.val + self.test <= 1):
@@ -139,34 +158,36 @@ class SplitConfig:
 class ShardsConfig:
     """How samples are packed into tars."""
 
-    target_mb: Annotated[Positive, "of a shard"] = 256.0
-    max_videos: Annotated[Count, "of one shard, so that short clips too make enough shards to share out"] = 64
-    span_minutes: Annotated[Positive, "a longer video is cut, so that no shard or worker waits for one file"] = 10.0
-    max_rejected_fraction: Annotated[Share, "more than this and the run fails"] = 1.0
+    target_mb: Annotated[Positive, "size above which no further span is added to a shard"] = 256.0
+    max_videos: Annotated[Count, "highest number of videos or spans in a shard, so that short clips fill several"] = 64
+    span_minutes: Annotated[Positive, "longest part of a video that one worker processes; longer videos are cut"] = 10.0
+    max_rejected_fraction: Annotated[Share, "highest share of rejected videos at which a build succeeds"] = 1.0
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class PreprocessConfig:
     """What preprocessing does with the source: all of it or a part, a new dataset or a new version of one."""
 
-    limit: Annotated[NotNegativeInt, "only the first N videos; 0: all"] = 0
-    dry_run: Annotated[bool, "print the plan and stop"] = False
+    limit: Annotated[NotNegativeInt, "number of videos to take, the first by name; 0: all"] = 0
+    dry_run: Annotated[bool, "whether to print the plan and stop"] = False
     extend: Annotated[
         str,
         Uri("artifact", read_by=("preprocess",), marker=DATASET_MARKER),
-        "URI of a dataset: make a new version of it for the source as it is now",
+        "URI of the dataset of which a new version is made, for the source as it is now",
     ] = ""
-    retry_rejected: Annotated[bool, "build the shards that hold rejected videos once more"] = False
+    retry_rejected: Annotated[bool, "whether to build again the shards that hold rejected videos"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SequenceConfig:
     """The model's view of a segment: `num_subclips` sub-clips whose ends are `subclip_stride` frames apart."""
 
-    num_subclips: Annotated[Count, "of a sequence (L)"] = 16
-    subclip_frames: Annotated[Count, "frames that a sub-clip spans"] = 32
-    subclip_dilation: Annotated[Count, "a sub-clip is subsampled to every so many of its frames, with its last"] = 4
-    subclip_stride: Annotated[Count, "frames between the ends of two sub-clips"] = 32
+    num_subclips: Annotated[Count, "number of sub-clips in a sequence (L)"] = 16
+    subclip_frames: Annotated[Count, "number of frames that a sub-clip spans"] = 32
+    subclip_dilation: Annotated[
+        Count, "frames from one used frame of a sub-clip to the next; its last frame is always used"
+    ] = 4
+    subclip_stride: Annotated[Count, "frames from the end of one sub-clip to the end of the next"] = 32
 
     def __post_init__(self) -> None:
         length, step = self.subclip_frames, self.subclip_dilation
@@ -188,40 +209,48 @@ class SequenceConfig:
 class WeightsConfig:
     """Published weights that the residual backbones start from (.safetensors or .pth)."""
 
-    video: Annotated[str, Uri("artifact", read_by=("train", "extract")), "URI; empty: at random"] = ""
-    video_sha256: Annotated[str, "of the file"] = ""
-    audio: Annotated[str, Uri("artifact", read_by=("train", "extract")), "URI; empty: at random"] = ""
-    audio_sha256: Annotated[str, "of the file"] = ""
+    video: Annotated[
+        str, Uri("artifact", read_by=("train", "extract")), "URI of the video backbone's weights; empty: random weights"
+    ] = ""
+    video_sha256: Annotated[str, "sha256 of the video backbone's weights"] = ""
+    audio: Annotated[
+        str, Uri("artifact", read_by=("train", "extract")), "URI of the audio backbone's weights; empty: random weights"
+    ] = ""
+    audio_sha256: Annotated[str, "sha256 of the audio backbone's weights"] = ""
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class TrainConfig:
     """Data-parallel training."""
 
-    num_workers: Annotated[Count, "data-parallel ranks"] = 1
-    use_gpu: Annotated[bool, "one for each worker"] = False
-    epochs: Annotated[Count, "at most"] = 30
-    batch_size: Annotated[Count, "sequences, global"] = 16
-    phases_per_segment: Annotated[Count, "of its interleaved sequences that an epoch takes from a segment"] = 4
-    learning_rate: Annotated[Positive, "of AdamW, after the warm-up"] = 1e-3
-    weight_decay: Annotated[NotNegative, "of matrices; vectors have none"] = 1e-2
-    warmup_fraction: Annotated[Share, "of the steps"] = 0.1
-    clip_norm: Annotated[Positive, "to which gradients are clipped"] = 1.0
-    precision: Annotated[Precision, "of the backbones; bfloat16 pays for residual ones where the hardware has it"] = (
-        "float32"
-    )
-    patience: Annotated[Count, "epochs without a better validation mean CCC"] = 8
-    checkpoint_every_steps: Annotated[Count, "besides the one at the end of each epoch"] = 200
-    keep_checkpoints: Annotated[Count, "besides the best"] = 2
-    max_failures: Annotated[NotNegativeInt, "restarts after a lost worker"] = 3
-    max_bad_samples: Annotated[NotNegativeInt, "unreadable in a row before the run stops"] = 20
+    num_workers: Annotated[Count, "number of data-parallel ranks"] = 1
+    use_gpu: Annotated[bool, "whether each worker uses a GPU"] = False
+    epochs: Annotated[Count, "highest number of epochs"] = 30
+    batch_size: Annotated[Count, "number of sequences in a batch, over all workers"] = 16
+    phases_per_segment: Annotated[Count, "number of interleaved sequences that an epoch takes from a segment"] = 4
+    learning_rate: Annotated[Positive, "peak learning rate of AdamW, reached after the warm-up"] = 1e-3
+    weight_decay: Annotated[NotNegative, "weight decay of matrices; vectors have none"] = 1e-2
+    warmup_fraction: Annotated[Share, "share of all steps in which the learning rate rises"] = 0.1
+    clip_norm: Annotated[Positive, "norm above which the gradient is scaled down"] = 1.0
+    precision: Annotated[
+        Precision, "arithmetic of the backbones; bfloat16 is faster for residual ones on hardware that has it"
+    ] = "float32"
+    patience: Annotated[Count, "number of epochs without a better mean validation CCC after which training ends"] = 8
+    checkpoint_every_steps: Annotated[
+        Count, "steps from one checkpoint to the next within an epoch; each epoch ends with one"
+    ] = 200
+    keep_checkpoints: Annotated[Count, "number of newest checkpoints that are kept besides the best"] = 2
+    max_failures: Annotated[NotNegativeInt, "highest number of restarts after the loss of a worker"] = 3
+    max_bad_samples: Annotated[
+        NotNegativeInt, "highest number of unreadable samples in a row before training fails"
+    ] = 20
     dataset: Annotated[
         str,
         Uri("artifact", required_by=("train",), made_by="preprocess", marker=DATASET_MARKER),
-        "URI; empty: the one this configuration preprocesses",
+        "URI of the dataset; empty: the one that this configuration preprocesses",
     ] = ""
     drop_modality: Annotated[Share, "chance per sequence that one modality is masked over a span of its steps"] = 0.15
-    seed: Annotated[NotNegativeInt, "of initial weights, order and noise"] = 0
+    seed: Annotated[NotNegativeInt, "seed of the initial weights, the order and the noise"] = 0
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
@@ -231,21 +260,26 @@ class EvaluateConfig:
     run: Annotated[
         str,
         Uri("artifact", required_by=("evaluate",), made_by="train", marker=RUN_MARKER),
-        "URI; empty: the one this configuration trains",
+        "URI of the run; empty: the one that this configuration trains",
     ] = ""
     dataset: Annotated[
         str,
         Uri("artifact", read_by=("evaluate",), marker=DATASET_MARKER),
-        "URI; empty: the one the run was trained on",
+        "URI of the dataset; empty: the one that the run was trained on",
     ] = ""
-    split: Annotated[Literal["train", "val", "test"], "whose frames are predicted"] = "test"
-    masked_modality: Annotated[Literal["none", "video", "audio"], "masked at every step"] = "none"
-    smooth: Annotated[Literal["off", "fixed", "tuned"], "predictions scored smoothed, too; tuned: on the val split"] = (
-        "off"
-    )
-    smooth_valence_s: Annotated[NotNegative, "width of the mean filter where it is fixed: 20 frames at 30 Hz"] = 20 / 30
-    smooth_arousal_s: Annotated[NotNegative, "the same for arousal: 50 frames at 30 Hz"] = 50 / 30
-    num_threads: Annotated[NotNegativeInt, "of torch; 0: its own choice"] = 0
+    split: Annotated[Literal["train", "val", "test"], "split that is predicted and scored"] = "test"
+    masked_modality: Annotated[Literal["none", "video", "audio"], "modality that is masked at every step"] = "none"
+    smooth: Annotated[
+        Literal["off", "fixed", "tuned"],
+        "additional scores of smoothed predictions: none, of fixed widths, or of widths tuned on the val split",
+    ] = "off"
+    smooth_valence_s: Annotated[
+        NotNegative, "width of the fixed mean filter on valence; 20 frames at 30 Hz by default"
+    ] = 20 / 30
+    smooth_arousal_s: Annotated[
+        NotNegative, "width of the fixed mean filter on arousal; 50 frames at 30 Hz by default"
+    ] = 50 / 30
+    num_threads: Annotated[NotNegativeInt, "number of torch's threads; 0: torch's default"] = 0
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
@@ -255,14 +289,14 @@ class ExtractConfig:
     dataset: Annotated[
         str,
         Uri("artifact", required_by=("extract",), made_by="preprocess", marker=DATASET_MARKER),
-        "URI of a dataset of crops and sound",
+        "URI of the dataset of crops and sound",
     ] = ""
     run: Annotated[
         str,
         Uri("artifact", read_by=("extract",), marker=RUN_MARKER),
-        "URI of the run whose backbones are used; empty: published ones, see [weights]",
+        "URI of the run that supplies the backbones; empty: the published ones of [weights]",
     ] = ""
-    use_gpu: Annotated[bool, "one for each worker"] = False
+    use_gpu: Annotated[bool, "whether each worker uses a GPU"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
@@ -273,38 +307,45 @@ class AblateConfig:
     `extra_bases`. `pipeline.ablation.variants` says what each name stands for.
     """
 
-    bases: Annotated[str, "attention bases, comma-separated"] = "concat,ca,jca,jca_paper,tca"
-    gates: Annotated[str, "that every base but concat meets"] = "none,dca,iaca,grjca,hgrjca"
-    extras: Annotated[str, "variants of IACA"] = (
+    bases: Annotated[str, "comma-separated attention bases"] = "concat,ca,jca,jca_paper,tca"
+    gates: Annotated[str, "comma-separated gates, each tried on every base that allows it"] = (
+        "none,dca,iaca,grjca,hgrjca"
+    )
+    extras: Annotated[str, "comma-separated variants of IACA"] = (
         "faithful,frozen,sharp,soft,agreement,augmented,supervised,agreement_supervised"
     )
-    extra_bases: Annotated[str, "on which the extras are tried"] = "ca,jca"
-    encoder: Annotated[Literal["none", "mlp"], "a trained network between the features and the fusion"] = "none"
-    data: Annotated[Literal["benchmark", "source"], "built in, or features of the videos of [source]"] = "benchmark"
+    extra_bases: Annotated[str, "comma-separated bases on which the extras are tried"] = "ca,jca"
+    encoder: Annotated[Literal["none", "mlp"], "trained network between the features and the fusion"] = "none"
+    data: Annotated[
+        Literal["benchmark", "source"],
+        "origin of the sequences: the built-in benchmark, or features of the videos of [source]",
+    ] = "benchmark"
     dataset: Annotated[
         str,
         Uri("artifact", read_by=("ablate",), made_by="extract", marker=DATASET_MARKER),
-        "URI of a dataset of features to learn from, instead",
+        "URI of a dataset of features to use instead; empty: `data` decides",
     ] = ""
-    num_seeds: Annotated[Count, "trials of each variant"] = 5
-    first_seed: Annotated[int, "those below were used for choosing"] = 200
-    num_steps: Annotated[int, Ge(4), "of the benchmark's sequences"] = 16
-    feature_dim: Annotated[Count, "of the benchmark's"] = 24
-    num_train: Annotated[Count, "sequences of the benchmark"] = 4096
-    num_test: Annotated[Count, "sequences of the benchmark"] = 384
+    num_seeds: Annotated[Count, "number of seeds, each with one trial of every variant"] = 5
+    first_seed: Annotated[int, "first evaluation seed; lower seeds were used for tuning"] = 200
+    num_steps: Annotated[int, Ge(4), "number of steps in a benchmark sequence"] = 16
+    feature_dim: Annotated[Count, "width of each modality's features in the benchmark"] = 24
+    num_train: Annotated[Count, "number of training sequences of the benchmark"] = 4096
+    num_test: Annotated[Count, "number of test sequences of the benchmark"] = 384
     corrupted: Annotated[
         Share, "chance per sequence and modality that a span of it is corrupted, in training and test"
     ] = 0.8
-    train_corrupted: Annotated[Share | None, "the same chance in training; none: as `corrupted`"] = None
+    train_corrupted: Annotated[Share | None, "the same chance in training alone; none: as `corrupted`"] = None
     phases: Annotated[
-        Count, "of each training segment of a dataset, evenly spaced; what is measured has all of them"
+        Count, "number of evenly spaced phases of each training segment of a dataset; tests use all phases"
     ] = 8
-    memory_gb: Annotated[Positive, "that a dataset's features may take in each worker process"] = 4.0
-    updates: Annotated[Count, "at 300 batches of 16 the gates are still on their way"] = 1000
-    batch_size: Annotated[Count, "sequences"] = 32
-    learning_rate: Annotated[Positive, "of the trials"] = 5e-3
-    num_workers: Annotated[NotNegativeInt, "trials at a time; 0: one per CPU"] = 0
-    use_gpu: Annotated[bool, "each trial has a share of a GPU"] = False
+    memory_gb: Annotated[Positive, "memory that a dataset's features may take in each worker process"] = 4.0
+    updates: Annotated[
+        Count, "optimizer steps per trial; 300 at batch size 16 is too few for the gates to converge"
+    ] = 1000
+    batch_size: Annotated[Count, "number of sequences in a batch of a trial"] = 32
+    learning_rate: Annotated[Positive, "peak learning rate of a trial"] = 5e-3
+    num_workers: Annotated[NotNegativeInt, "number of trials at a time; 0: one per CPU"] = 0
+    use_gpu: Annotated[bool, "whether each trial has a share of a GPU"] = False
 
     @property
     def makes_features(self) -> bool:
@@ -321,13 +362,13 @@ class AblateConfig:
 class VerifyConfig:
     """Which dataset is verified."""
 
-    dataset: Annotated[str, Uri("artifact", required_by=("verify",), marker=DATASET_MARKER), "URI of a dataset"] = ""
-    repair: Annotated[bool, "build damaged shards again from the source, with the bytes they had"] = False
+    dataset: Annotated[str, Uri("artifact", required_by=("verify",), marker=DATASET_MARKER), "URI of the dataset"] = ""
+    repair: Annotated[bool, "whether damaged shards are built again from the source, with the bytes they had"] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class ClusterConfig:
     """Where jobs run: a child process with its own local Ray, or a cluster's Jobs API."""
 
-    address: Annotated[str, "of the Jobs API, e.g. http://head:8265; empty: this machine"] = ""
-    num_workers: Annotated[NotNegativeInt, "shard builders; 0: one per CPU"] = 0
+    address: Annotated[str, "address of the Ray Jobs API, e.g. http://head:8265; empty: this machine"] = ""
+    num_workers: Annotated[NotNegativeInt, "number of shard builders; 0: one per CPU"] = 0
