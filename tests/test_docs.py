@@ -10,7 +10,7 @@ import pytest
 
 from flows.cli.commands import COMMANDS
 from iaca_model.config import PRESETS
-from pipeline.config import Config
+from pipeline.config import FORMAT_VERSION, Config
 from pipeline.config.run_files import run_file, run_file_names
 from pipeline.config.settings import all_settings
 from pipeline.dataset.format.samples import FEATURE_MEMBERS, MEMBERS
@@ -35,6 +35,10 @@ def test_every_source_file_is_listed_with_its_own_sentence():
     for path in (ROOT / "pipeline").rglob("*.py"):
         if path.stem != "__init__":
             assert f"| `{path.name}` |" in file_list()
+
+
+def test_the_dataset_page_describes_the_version_that_is_written():
+    assert f"| `format_version` | {FORMAT_VERSION}, " in (ROOT / "docs" / "dataset-format.md").read_text()
 
 
 def test_readme_is_one_page():

@@ -2,7 +2,9 @@
 
 R(2+1)D: 1711.11248. ResNet: 1512.03385. Names and shapes of parameters and buffers are those of torchvision's
 r2plus1d_18 and resnet18 (the latter with a one-channel `conv1`), so that published weights load; the classifier `fc` is
-left out, because nothing would use it. Shape letters as in `iaca_model.config`; N counts images or sub-clips.
+left out, because nothing would use it. They are written here and not imported, because torchvision's wheels are built
+for one torch and CUDA each and fail to import beside another torch, such as a CPU build. Shape letters as in
+`iaca_model.config`; N counts images or sub-clips.
 """
 
 from __future__ import annotations

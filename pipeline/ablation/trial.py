@@ -41,7 +41,6 @@ _OTHER_TRIALS: dict[str, Any] = {
     "extras": "",
     "extra_bases": "",
     "num_workers": 0,
-    "use_gpu": False,
     "num_seeds": 1,
     "first_seed": 0,
 }

@@ -106,7 +106,7 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     _delete_removed_from_caches(parent, config, target.toolchain)
     outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
-        outcomes += (f"{parent.info.uri} still holds what was removed: delete it once nobody needs it",)
+        outcomes += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
 
 

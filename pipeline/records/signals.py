@@ -40,7 +40,7 @@ class VideoOnClock:
     problem: str = ""  # why decoding stopped early, as ffmpeg reports it; "" when it did not
     seconds_decode: float = 0.0  # waiting for ffmpeg
     seconds_faces: float = 0.0  # tracking, choosing, the contact sheet: all that the other stages do not count
-    followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor did it
+    followed: str = ""  # the rule that chose the person: "longest", ...; with " by anchor" where an anchor chose
     seconds_detect: float = 0.0
     seconds_crop: float = 0.0
     seconds_encode: float = 0.0
@@ -88,7 +88,7 @@ class Segment:
     mel_db: NDArray[np.float16]  # (hops, mels) unclipped dB
     labels: NDArray[np.float32]  # (num_preroll + n, 2) valence, arousal; NaN where there is no label
     annotations: NDArray[np.void]  # ANNOTATION_DTYPE, those within the tile
-    followed: str = ""  # how the person was chosen: "longest", ...; with " by anchor" where an anchor told
+    followed: str = ""  # how the person was chosen: "longest", ...; with " by anchor" where an anchor chose
     features: SegmentFeatures | None = None  # then crops and sound are empty, whatever the frames say of their places
 
     @property

@@ -2,12 +2,19 @@
 
 
 class FakePool:
-    """Calls `worker` for each task when its result is asked for; `started` are the tasks it was called for."""
+    """Calls `worker` for each task when its result is asked for.
+
+    Attributes:
+        submitted: the tasks of every call, in the order in which they were given.
+        started: those that `worker` was called for, in the order of the calls; backwards where `backwards` is set.
+    """
 
     def __init__(self, worker=None, backwards=False):
-        self.worker, self.backwards, self.started = worker, backwards, []
+        self.worker, self.backwards = worker, backwards
+        self.submitted, self.started = [], []
 
     def map(self, worker, init_args, tasks, actor_options):
+        self.submitted += tasks
         for task in reversed(tasks) if self.backwards else tasks:
             self.started.append(task)
             yield self.worker(task)

@@ -79,7 +79,7 @@ def _write(table: pa.Table) -> bytes:
 
 
 def _storable(value: Any) -> Any:
-    """Names that are not Unicode cannot stand in a table: their odd bytes are spelt out."""
+    """Replace the bytes of a file name that are not UTF-8 by escapes such as `\\udcff`: Parquet strings are UTF-8."""
     if isinstance(value, tuple):
         return [asdict(one) for one in value]
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -179,7 +179,8 @@ def _labels(videos: Sequence[VideoRow]) -> str:
     beyond = sum(max(0, row.num_label_rows - row.num_invalid_labels - row.labelled_frames) for row in videos)
     return (
         f"Rows of label files: {used:,} used, {lost:,} of rejected videos, {invalid:,} not valid (a sentinel or NaN), "
-        f"{beyond:,} before or beyond the frames of their video. Nobody is followed across the {cuts:,} scene cuts."
+        f"{beyond:,} before or beyond the frames of their video. "
+        f"Every track ends at a scene cut, of which there are {cuts:,}."
     )
 
 

@@ -123,7 +123,7 @@ def test_the_tuned_widths_are_the_best_of_the_candidates_for_each_dimension():
     assert windows.tuned_on == "val"
 
 
-def test_where_nothing_is_gained_nothing_is_smooth():
+def test_a_filter_that_lowers_no_loss_is_left_out():
     flat = stream(np.zeros((90, 2)), true=noise(90))
     assert tune_windows([flat], "val", RATE_HZ) == Windows(0, 0, "val")
 

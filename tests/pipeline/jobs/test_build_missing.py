@@ -22,7 +22,8 @@ def done(task):
 def test_records_come_in_the_order_of_the_plan_whoever_is_done_first(tmp_path, capsys):
     pool = FakePool(done, backwards=True)
     records = build_missing(TASKS, str(tmp_path), pool)
-    assert sorted(pool.started) == ["do a", "do b"]
+    assert pool.submitted == ["do a", "do b"]
+    assert pool.started == ["do b", "do a"]
     assert [record.name for record in records] == ["a", "b"]
     steps = [parse(line) for line in capsys.readouterr().out.splitlines()]
     assert [(step.done, step.total, step.message) for step in steps] == [

@@ -185,7 +185,7 @@ def test_a_flipped_bit_is_found_before_training(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_view_that_does_not_fit_the_dataset_is_assert_usage_error(tmp_path, dataset):
+def test_a_view_that_does_not_fit_the_dataset_is_a_usage_error(tmp_path, dataset):
     values = small_config(tmp_path, dataset=dataset.uri).model_dump()
     values["sequence"]["num_subclips"] = 8
     values["segments"]["num_frames"] = 64
