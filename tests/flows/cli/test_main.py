@@ -80,7 +80,7 @@ def test_help_of_a_command_explains_its_options():
         (["evaluate", "--run", "."], "has no run.json: it is incomplete, or not a dataset or run"),
         (["verify", "a", "b"], "unexpected argument 'b'"),
         (["verify", "d", "--verify.repair", "--source.crops", "c", "--storage.root", "gs://b"], "storage.root: cannot"),
-        (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a place for files"),
+        (["preprocess", "--source.videos", "gs://b/v"], "cannot use 'gs://b/v' as a URI of files"),
         (
             ["preprocess", "--source.videos", "/videos", "--cluster.address", "http://head:8265"],
             "source.videos is /videos, a path of this machine, which the cluster at http://head:8265 may not see",
