@@ -66,7 +66,7 @@ def _record(plan, path, file, row, built) -> ShardRecord:
 def test_a_rerun_is_free(thousand, table, tmp_path):
     config, uri, _ = thousand
     begin = time.perf_counter()
-    result = preprocess.run(config)  # looks at every video, compares every tar with its record, and commits
+    result = preprocess.run(config)  # scans every video, compares every tar with its record, and commits
     table.add(f"committing a build of {NUM_SHARDS} shards that are all there", f"{time.perf_counter() - begin:.1f} s")
     assert (result.output_uri, result.skipped, result.counts["shards"]) == (uri, False, NUM_SHARDS)
     begin = time.perf_counter()
@@ -87,7 +87,7 @@ def test_verification_against_hashing_alone(thousand, table):
     for entry in info.shards:
         shards.sha256_of_uri(shards.shard_uri(uri, entry.name))
     hashing_s, begin = time.perf_counter() - begin, time.perf_counter()
-    verify.run(config.model_copy(update={"train": replace(config.train, dataset=uri)}))
+    verify.run(config.model_copy(update={"verify": replace(config.verify, dataset=uri)}))
     verify_s = time.perf_counter() - begin
     what = f"verifying {NUM_SHARDS} shards of {megabytes / NUM_SHARDS:.2f} MB"
     table.add(what, f"{verify_s:.1f} s, {megabytes / verify_s:.0f} MB/s", "sha256 alone", verify_s / hashing_s)

@@ -109,7 +109,7 @@ def require_same(uri, undisturbed, config):
     assert len({row.key for row in rows}) == len(rows) == info.counts["samples"]
     assert [row.uri for row in read_videos(uri)] == [row.uri for row in read_videos(undisturbed.uri)]
     assert info.counts == undisturbed.counts
-    verify.run(config.model_copy(update={"train": replace(config.train, dataset=uri)}))
+    verify.run(config.model_copy(update={"verify": replace(config.verify, dataset=uri)}))
 
 
 def test_killed_at_random_moments(request, talkers, undisturbed, config_of, table, tmp_path):

@@ -1,4 +1,4 @@
-"""ScanCache of a worker against the length of the video."""
+"""Memory of a worker against the length of the video."""
 
 import pytest
 
