@@ -130,7 +130,7 @@ def test_the_whole_path_on_talkers_in_that_layout(tmp_path):
     assert metrics["frames"]["scored"] == metrics["frames"]["labelled"] == table.num_rows == NUM_FRAMES - 1
     assert sorted(set(range(NUM_FRAMES)) - set(table["frame"].to_pylist())) == [9]
     faces = dict(zip(table["frame"].to_pylist(), table["face_ok"].to_pylist(), strict=True))
-    assert [frame for frame, seen in faces.items() if not seen] == [20, 21, 22, 23]
+    assert [frame for frame, has_face in faces.items() if not has_face] == [20, 21, 22, 23]
     assert metrics["frames"]["reused"] < 20  # before half a sub-clip has been heard or seen
     for key, kind in (("ccc", "pred"), ("ccc_smoothed", "smoothed")):
         for name in ("valence", "arousal"):

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("iaca_model", "pipeline", "flows")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "base"}
@@ -31,6 +32,7 @@ BANNED_WORDS = {
     *("whose", "whoever", "somebody", "nobody", "wanted"),
 }
 BANNED_CLASSES = {"Memory", "Fit", "Plan"}
+ALLOWED_IN_TESTS = {"given", "words"}  # the decorator of hypothesis; the words of a command line or a message
 
 
 def module_of(path: Path) -> str:
@@ -68,7 +70,7 @@ def is_module(name: str) -> bool:
     return (path.is_dir() or path.with_suffix(".py").is_file()) if package_of(name) in PACKAGES else "." not in name
 
 
-BROKEN_IMPORTS = {  # a file, an import that it must not have, words of the contract that refuses it
+BROKEN_IMPORTS = {  # a file, an import that it must not have, terms of the name of the contract that forbids it
     "iaca_model/fusion.py": ("import pipeline.storage", "flows -> pipeline -> iaca_model"),
     "iaca_model/layers.py": ("import cv2", "The network needs torch"),
     "iaca_model/config.py": ("import torch", "The network's configuration needs no torch"),
@@ -86,7 +88,7 @@ BROKEN_IMPORTS = {  # a file, an import that it must not have, words of the cont
 }
 
 
-def test_the_import_contracts_refuse(tmp_path):
+def test_the_import_contracts_fail_on_a_forbidden_import(tmp_path):
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "runs"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
@@ -151,28 +153,29 @@ def test_files_open_with_one_sentence(path):
     assert path.stem not in BANNED_NAMES
 
 
-def names_defined_in(path: Path) -> set[str]:
-    """The module's stem, and its functions, classes, parameters, fields and constants."""
+def names_in(path: Path) -> set[str]:
+    """The module's stem and every name in it but attributes, which may be those of other libraries (`file.tell`)."""
     names = {path.stem}
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         if isinstance(node, ast.arg):
             names.add(node.arg)
-        if isinstance(node, ast.ClassDef | ast.Module):
-            targets = [getattr(child, "target", None) or getattr(child, "targets", [None])[0] for child in node.body]
-            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        if isinstance(node, ast.Name):
+            names.add(node.id)
     return names
 
 
-def words_of(name: str) -> set[str]:
+def terms_of(name: str) -> set[str]:
     return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_of)
-def test_names_are_the_fields_words(path):
-    names = names_defined_in(path)
-    banned = sorted(name for name in names if words_of(name) & BANNED_WORDS or name in BANNED_CLASSES)
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=module_of)
+def test_names_use_the_terms_of_the_field(path):
+    allowed = set() if path in SOURCES else ALLOWED_IN_TESTS
+    banned = sorted(
+        name for name in names_in(path) if terms_of(name) & BANNED_WORDS - allowed or name in BANNED_CLASSES
+    )
     assert not banned, "docs/glossary.md has the words to use"
 
 

@@ -30,7 +30,7 @@ def demo(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     return root, run_demo(root)
 
 
-def test_it_predicts_people_it_has_never_seen(demo):
+def test_it_predicts_people_who_are_not_in_its_training_set(demo):
     assert demo[1]["none"]["ccc"]["pooled"]["mean"] >= 0.5
 
 
@@ -61,7 +61,7 @@ def test_running_it_again_computes_nothing(demo):
     assert all(result.skipped for result in results)
 
 
-def test_permuted_labels_teach_nothing(tmp_path, demo):
+def test_nothing_is_learnt_from_permuted_labels(tmp_path, demo):
     """Trained on other clips' labels, and measured against the true ones, it stays below .15.
 
     The permuted run's weights are evaluated on the demo's own dataset, whose labels are right.

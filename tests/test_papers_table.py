@@ -84,8 +84,8 @@ def weights(folder):
 def test_one_command_from_videos_to_the_table(tmp_path):
     root = tmp_path / "root"
     command = {"config": RUN_FILE, "storage.root": root, **talkers(tmp_path / "drawn"), **weights(tmp_path), **SMALL}
-    told = run_iaca("ablate", command)
-    assert [told.count(title) for title in ("Dataset:", "Features:", "Ablation:")] == [1, 1, 1]
+    reported = run_iaca("ablate", command)
+    assert [reported.count(title) for title in ("Dataset:", "Features:", "Ablation:")] == [1, 1, 1]
 
     datasets = [read_dataset(str(folder)) for folder in (root / "datasets").iterdir()]
     (features,) = (dataset for dataset in datasets if dataset.features)

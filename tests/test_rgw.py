@@ -52,6 +52,6 @@ def test_a_taken_port_is_named(settings):
     assert not Path(settings["IACA_RGW_DIR"]).exists(), "a failed start leaves nothing behind"
 
 
-def test_other_words_are_refused():
+def test_other_commands_are_rejected():
     done = subprocess.run([RGW, "restart"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, f"usage: {RGW} up|down\n")

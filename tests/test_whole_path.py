@@ -53,16 +53,16 @@ def talkers(run_file, tmp_path_factory):
 def source(talkers, tmp_path):
     """The arguments that name the clips, in a copy that may be deleted."""
     folder = shutil.copytree(talkers, tmp_path / "raw")
-    places = {"videos": folder / "videos", "labels": folder / "labels", "manifest": folder / "manifest.csv"}
-    return folder, [word for name, place in places.items() for word in (f"--source.{name}", place)]
+    uris = {"videos": folder / "videos", "labels": folder / "labels", "manifest": folder / "manifest.csv"}
+    return folder, [word for name, path in uris.items() for word in (f"--source.{name}", path)]
 
 
 @pytest.fixture(scope="module")
 def in_folder(run_file, talkers, tmp_path_factory):
     """The dataset of the same clips in a local folder."""
     root = tmp_path_factory.mktemp("root")
-    places = ("--source.videos", talkers / "videos", "--source.labels", talkers / "labels")
-    words = (*places, "--source.manifest", talkers / "manifest.csv", "--storage.root", root)
+    uris = ("--source.videos", talkers / "videos", "--source.labels", talkers / "labels")
+    words = (*uris, "--source.manifest", talkers / "manifest.csv", "--storage.root", root)
     iaca("preprocess", "--config", run_file, *words)
     (folder,) = (root / "datasets").iterdir()
     return read_dataset(str(folder))
@@ -95,7 +95,7 @@ def metrics(uri):
 
 def test_the_same_experiment_in_a_bucket(run_file, source, in_folder, s3_bucket):
     root = join(s3_bucket, "some prefix")
-    said = iaca("experiment", "--config", run_file, *source[1], "--storage.root", root)
+    output = iaca("experiment", "--config", run_file, *source[1], "--storage.root", root)
     dataset = read_dataset(only(root, "dataset.json").rsplit("/", 1)[0])
     assert digests(dataset) == digests(in_folder)
     assert dataset.digest == in_folder.digest
@@ -103,7 +103,7 @@ def test_the_same_experiment_in_a_bucket(run_file, source, in_folder, s3_bucket)
     assert sorted(row["video_id"] for row in videos) == [f"person{i:02}_clip0" for i in range(4)]
     assert {row["status"] for row in videos} == {"ok"}
     report = only(root, "report.html")
-    assert report in said
+    assert report in output
     assert b"<html" in storage.read_bytes(report)[:200]
     frames = metrics(only(root, "metrics.json"))["frames"]
     assert frames["labelled"] == frames["scored"] == 100
@@ -142,20 +142,20 @@ def interrupted(words, is_under_way):
             time.sleep(0.05)
         assert len(processes.descendants(process.pid)) > 5, "Ray is not running"
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the command and to Prefect's server
-        said, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=60)
     deadline = time.monotonic() + 10
     while (left := set(processes.descendants()) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
-    return process.returncode, said, left
+    return process.returncode, output, left
 
 
 def test_ctrl_c_while_preprocessing_leaves_nothing_running(run_file, source, tmp_path):
     root = tmp_path / "root"
     words = ("preprocess", "--config", run_file, *source[1], "--storage.root", root, "--cluster.num_workers", "1")
-    code, said, left = interrupted(words, lambda: any(root.glob("datasets/*/shards/*.tar")))
-    assert (code, left) == (130, set()), said
-    assert f"To resume: iaca preprocess --config {run_file}" in said
-    assert "Error" not in said
+    code, output, left = interrupted(words, lambda: any(root.glob("datasets/*/shards/*.tar")))
+    assert (code, left) == (130, set()), output
+    assert f"To resume: iaca preprocess --config {run_file}" in output
+    assert "Error" not in output
     assert not list(root.glob("datasets/*/dataset.json"))
 
 
@@ -164,9 +164,9 @@ def test_ctrl_c_while_training_leaves_nothing_running_and_resumes(run_file, in_f
     words = ("train", "--config", run_file, "--dataset", in_folder.uri, "--storage.root", tmp_path)
     words += ("--train.epochs", "40", "--train.patience", "40")
     under_way = lambda: any(tmp_path.glob("runs/*/checkpoints/*/manifest.json"))  # noqa: E731
-    code, said, left = interrupted(words, under_way)
-    assert (code, left) == (130, set()), said
-    assert "To resume: iaca train" in said
+    code, output, left = interrupted(words, under_way)
+    assert (code, left) == (130, set()), output
+    assert "To resume: iaca train" in output
     iaca(*words)
     (run,) = (tmp_path / "runs").iterdir()
     found = run_record.read_record(str(run))

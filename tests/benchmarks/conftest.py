@@ -99,8 +99,8 @@ def config_of(detector):
 
     def make(videos, root, **sections):
         faces = {**detector[1], **sections.pop("faces", {})}
-        places = {"source": {"videos": str(videos)}, "storage": {"root": str(root)}}
-        return load(None, {"name": "bench", **places, "faces": faces, **sections})
+        uris = {"source": {"videos": str(videos)}, "storage": {"root": str(root)}}
+        return load(None, {"name": "bench", **uris, "faces": faces, **sections})
 
     return make
 

@@ -127,6 +127,8 @@ def test_killed_at_random_moments(request, talkers, undisturbed, config_of, tabl
             hits[kill_driver(process, config.storage.root, num_done, chance.uniform(0, 1))] += 1
             process = start(config, folder)
         require_same(finish(process, folder), undisturbed, config)
-    told = ", ".join(f"{number} x {what}" for what, number in sorted(hits.items()))
-    table.add(f"killed at {num_kills} random moments", told, "undisturbed build", budget="0 lost, 0 twice, same digest")
+    reported = ", ".join(f"{number} x {what}" for what, number in sorted(hits.items()))
+    table.add(
+        f"killed at {num_kills} random moments", reported, "undisturbed build", budget="0 lost, 0 twice, same digest"
+    )
     assert hits["nobody at work"] <= num_kills // 2

@@ -148,7 +148,7 @@ def test_ctrl_c_stops_the_job_on_the_cluster(behave, cluster, tmp_path):
     assert (tmp_path / "verify/interrupted").exists()
 
 
-def test_no_cluster_there_is_said_plainly(tmp_path):
+def test_a_missing_cluster_is_reported_in_one_line(tmp_path):
     where = {"cluster": {"address": "http://127.0.0.1:9"}, "storage": {"root": str(tmp_path), "shared": True}}
     with pytest.raises(JobLostError, match=r"cannot reach a Ray cluster at cluster.address http://127.0.0.1:9"):
         run_job("train", load(None, where))

@@ -29,7 +29,7 @@ def jobs(tmp_path):
     return read
 
 
-def test_each_stage_is_given_what_the_one_before_made(fake_jobs, config, jobs, tmp_path):
+def test_each_stage_receives_what_the_one_before_made(fake_jobs, config, jobs, tmp_path):
     from flows.experiment import experiment
 
     results = experiment(config)

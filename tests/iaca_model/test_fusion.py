@@ -173,7 +173,7 @@ def test_wrong_shapes_are_refused():
         fusion(video, audio, torch.ones(NUM, STEPS))
 
 
-def test_the_temperature_is_the_measured_best_of_the_base_unless_given():
+def test_the_temperature_is_the_measured_best_of_the_base_unless_set():
     assert {base: FusionConfig(base=base).gate_temperature for base in BASES} == {
         "ca": 1.0,
         "jca": 0.1,
@@ -183,7 +183,7 @@ def test_the_temperature_is_the_measured_best_of_the_base_unless_given():
     assert FusionConfig(base="ca", temperature=0.1).gate_temperature == 0.1
 
 
-def test_depth_is_the_papers_own_unless_given():
+def test_depth_is_the_papers_own_unless_set():
     assert [FusionConfig(gate=gate).depth for gate in GATES] == [1, 2, 2, 2, 2]
     assert FusionConfig(base="concat", gate="none").depth == 0
     assert len(make("jca", "grjca", num_recursions=3).layers) == 3

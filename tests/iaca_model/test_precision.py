@@ -29,7 +29,7 @@ def inputs():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_preset_is_what_its_equations_say(name):
+def test_every_preset_follows_its_equations(name):
     model = make(name)
     written, (video, audio, video_ok, audio_ok) = Transcription(model).eval(), inputs()
     output, expected = model(video, audio, video_ok, audio_ok).values_BL2, written(video, audio)

@@ -108,7 +108,7 @@ def test_grjca_that_always_takes_one_iterate_gives_it(seed, steps):
 
 @quick
 @given(seeds, num_steps)
-def test_hgrjca_whose_last_gate_takes_the_second_level_is_grjca(seed, steps):
+def test_hgrjca_with_its_last_gate_on_the_second_level_is_grjca(seed, steps):
     deep, flat, data = make(seed, steps, "jca", "hgrjca"), make(seed + 1, steps, "jca", "grjca"), inputs(seed, steps)
     copy_base(deep, flat)
     for name in ("video", "audio"):

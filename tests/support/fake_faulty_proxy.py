@@ -11,7 +11,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 ERROR = '<?xml version="1.0" encoding="UTF-8"?><Error><Code>{}</Code><Message>on purpose</Message></Error>'
-ANSWERS = {"error in 200": (200, "InternalError"), "403": (403, "AccessDenied"), "gone": (404, "NoSuchUpload")}
+RESPONSES = {"error in 200": (200, "InternalError"), "403": (403, "AccessDenied"), "gone": (404, "NoSuchUpload")}
 HOP_BY_HOP = ("connection", "expect", "transfer-encoding")
 
 
@@ -85,8 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if fault in ANSWERS:
-            status, code = ANSWERS[fault]
+        if fault in RESPONSES:
+            status, code = RESPONSES[fault]
             self._answer(status, {"Content-Type": "application/xml"}, ERROR.format(code).encode())
             return
         status, headers, answer = self._pass_on(body)

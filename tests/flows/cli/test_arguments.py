@@ -86,7 +86,7 @@ def test_short_names_of_commands():
     assert parse(COMMANDS["evaluate"], ["--run", "r"]).config.evaluate.run == "r"
 
 
-def test_a_value_may_look_like_an_option():
+def test_a_value_may_resemble_an_option():
     request = parse(VERIFY, ["repair"])
     assert (request.config.verify.dataset, request.config.verify.repair) == ("repair", False)
     request = parse(VERIFY, ["verbose"])
@@ -103,7 +103,7 @@ def test_a_value_may_look_like_an_option():
         (TRAIN, ["--name", ""], "name is ''"),
     ],
 )
-def test_nothing_that_is_given_is_ignored(command, arguments, message):
+def test_no_argument_is_ignored(command, arguments, message):
     with pytest.raises(UsageError, match=message):
         parse(command, arguments)
 

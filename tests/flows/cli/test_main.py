@@ -181,7 +181,7 @@ def test_strict_counts_rejected_inputs(fake_jobs, dataset, tmp_path, words, code
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_stops_the_job_and_says_how_to_resume(fake_jobs, dataset, tmp_path, sign):
+def test_an_interruption_stops_the_job_and_reports_how_to_resume(fake_jobs, dataset, tmp_path, sign):
     fake_jobs(verify="sleep")
     words = ("verify", dataset, "--storage.root", str(tmp_path))
     running = start_iaca(*words)

@@ -14,7 +14,7 @@ import pytest
 from tests.support.processes import iaca
 
 
-def ask(address, path):
+def query(address, path):
     request = urllib.request.Request(f"{address}{path}", b"{}", {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
@@ -34,7 +34,7 @@ def server(tmp_path, monkeypatch):
     until_s = time.monotonic() + 90
     while True:
         try:
-            ask(address, "/flows/filter")
+            query(address, "/flows/filter")
             break
         except (urllib.error.URLError, ConnectionError):
             assert process.poll() is None
@@ -51,16 +51,23 @@ def test_runs_logs_and_artifacts_are_on_the_server(fake_jobs, server, tmp_path):
     root = tmp_path / "root"
     result = iaca("experiment", "--source.videos", str(tmp_path), "--storage.root", str(root))
     assert (result.returncode, result.stderr) == (0, "")
-    assert {flow["name"] for flow in ask(server, "/flows/filter")} == {"experiment", "preprocess", "train", "evaluate"}
-    assert {run["state_type"] for run in ask(server, "/flow_runs/filter")} == {"COMPLETED"}
-    artifacts = {artifact["key"]: artifact["data"] for artifact in ask(server, "/artifacts/filter") if artifact["key"]}
+    assert {flow["name"] for flow in query(server, "/flows/filter")} == {
+        "experiment",
+        "preprocess",
+        "train",
+        "evaluate",
+    }
+    assert {run["state_type"] for run in query(server, "/flow_runs/filter")} == {"COMPLETED"}
+    artifacts = {
+        artifact["key"]: artifact["data"] for artifact in query(server, "/artifacts/filter") if artifact["key"]
+    }
     assert set(artifacts) == {"preprocess", "train", "evaluate"}
     assert str(root / "train") in artifacts["train"]
-    messages = [log["message"] for log in ask(server, "/logs/filter")]
+    messages = [log["message"] for log in query(server, "/logs/filter")]
     assert any(message.startswith("train: 4/4 things") for message in messages)
 
 
-def test_a_server_that_is_not_there_is_said_plainly(fake_jobs, tmp_path, monkeypatch):
+def test_a_missing_server_is_reported_in_one_line(fake_jobs, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
     (tmp_path / "dataset.json").touch()

@@ -59,7 +59,7 @@ def test_every_kind_occurs_on_both_sides_and_never_on_both_at_once(clean):
     assert torch.equal(corrupted.target_NL2, clean.target_NL2)
 
 
-def test_each_kind_does_what_its_name_says_and_healthy_steps_are_untouched(clean):
+def test_each_kind_does_what_its_name_promises_and_clean_steps_are_untouched(clean):
     for (before_NLD, _), (after_NLD, kind_NL) in zip(sides(clean), sides(corrupted_with(clean)), strict=True):
         assert torch.equal(after_NLD[kind_NL == HEALTHY], before_NLD[kind_NL == HEALTHY])
         assert not after_NLD[kind_NL == MISSING].any()

@@ -37,7 +37,7 @@ def weights_of(corrupted, trust_in_healthy: float):
     return {"modality": weights_NL2}
 
 
-def test_a_gate_that_knows_is_perfect_and_its_gap_says_how_sure_it_is(corrupted):
+def test_a_gate_with_the_truth_is_perfect_and_its_gap_grows_with_its_margin(corrupted):
     for trust in (1.0, 0.6):
         measured = detection(weights_of(corrupted, trust), corrupted.kind_NL2)
         assert all(measured[name] == 1.0 for name in (*KINDS, "all"))

@@ -40,7 +40,7 @@ def test_every_fusion_can_be_built_and_recurs_alike():
         assert row.fusion_config(PLAIN).depth == (0 if row.base == "concat" else 2)
 
 
-def test_the_extras_are_what_their_names_say():
+def test_the_extras_do_what_their_names_promise():
     rows = {row.name: row for row in list_variants(AblateConfig())}
     fusions = {name: row.fusion_config(PLAIN) for name, row in rows.items()}
     literal = fusions["jca+iaca:faithful"]

@@ -8,7 +8,7 @@ from pipeline.config.settings import all_settings, section_descriptions
 SETTINGS = all_settings()
 
 
-def test_every_setting_and_section_says_what_it_is():
+def test_every_setting_and_section_has_a_description():
     assert not [name for name, setting in SETTINGS.items() if not setting.description]
     assert all(section_descriptions().values())
 
@@ -31,7 +31,7 @@ def test_every_field_is_a_setting():
         ("name", "str", "", "experiment"),
     ],
 )
-def test_what_is_said_of_a_setting(name, values, bounds, default):
+def test_the_record_of_a_setting(name, values, bounds, default):
     setting = SETTINGS[name]
     assert (setting.values, setting.bounds, setting.default) == (values, bounds, default)
     assert f"{setting.section}.{setting.field}".removeprefix(".") == name

@@ -32,7 +32,7 @@ def concordance(x, y):
     return 2 * np.cov(x, y, bias=True)[0, 1] / (x.var() + y.var() + (x.mean() - y.mean()) ** 2)
 
 
-def test_pooled_and_per_video_are_what_numpy_says():
+def test_pooled_and_per_video_equal_numpy():
     columns = table([40, 25, 60])
     metrics = scores.measure(columns, rows([40, 25, 60]))
     for name in ("valence", "arousal"):
@@ -100,7 +100,7 @@ def labels_summed_of(row, labels):
     return labels_summed(row, table)
 
 
-def test_lost_frames_whose_labels_are_unknown_make_it_null():
+def test_lost_frames_with_unknown_labels_make_it_null():
     metrics = scores.measure(table([50]), [*rows([50]), dataclasses.replace(rows([50, 20])[1], status="rejected")])
     assert metrics["ccc"]["pooled_rejected_as_zero"] is None
     assert metrics["frames"]["lost"] == 20

@@ -46,13 +46,13 @@ def test_a_rerun_computes_nothing(first):
 @pytest.mark.slow
 def test_another_attempt_does_only_what_is_missing(first, capsys):
     root, result = first
-    wanted = config(root)
-    lost = Trial(list_variants(wanted.ablate)[0], 1, wanted.ablate)
+    requested = config(root)
+    lost = Trial(list_variants(requested.ablate)[0], 1, requested.ablate)
     kept = f"{root}/ablations/trials"
     before = {entry.uri: storage.read_bytes(entry.uri) for entry in storage.list_files(kept)}
     storage.delete(f"{kept}/{lost.digest}.json")
     storage.delete(f"{result.output_uri}/ablation.json")
-    again = ablate.run(wanted)
+    again = ablate.run(requested)
     assert again.counts["trained"] == 1
     assert again.lines == result.lines
     assert "ca seed 1: CCC" in capsys.readouterr().out
@@ -73,15 +73,15 @@ def test_features_of_a_dataset_are_learnt_from_and_accounted_for(tmp_path):
     model = {"temporal": "blstm", "joint_dim": 8, "head_dim": 8}
     ablate_section = {**TINY, **GRID, "dataset": dataset.uri, "num_seeds": 1}
     sections = {**SECTIONS, "storage": {"root": str(tmp_path)}, "model": model, "ablate": ablate_section}
-    wanted = load(None, {**sections, "name": "felt"})
-    result = ablate.run(wanted)
+    requested = load(None, {**sections, "name": "felt"})
+    result = ablate.run(requested)
     assert result.counts == {"variants": 2, "trials": 2, "trained": 2, "mb_per_worker": 0.009}
     record = json.loads(storage.read_text(f"{result.output_uri}/ablation.json"))
     assert record["data"]["test"] == {"sequences": 24, "videos": 3, "labelled_frames": 96}
     assert result.lines[0] == "Ablation felt on features"
     assert "Of ten moments of training the one with the best mean CCC on val" in result.lines[2]
     assert "flatters" not in result.lines[2]
-    assert ablate.run(wanted).skipped
+    assert ablate.run(requested).skipped
 
 
 def test_what_a_worker_would_wait_for_for_ever_is_refused(tmp_path):

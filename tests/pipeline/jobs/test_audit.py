@@ -24,7 +24,7 @@ from tests.support.preprocessing import SMALL, builder_of
 
 NUM_FRAMES, FRAME_MS, SIDE = 320, 20, 40  # 50 frames a second, so that original frames are not those of the clock
 LEFT, RIGHT = (60, 100), (220, 90)
-AWAY = range(120, 200)  # original frames without the person on the left
+ABSENT = range(120, 200)  # original frames without the person on the left
 ENTERS = 84  # the person on the right, who stays
 SOUND_AT_MS = 1000
 
@@ -40,7 +40,7 @@ class FakeDetector:
 
 def draw(frame, *, people):
     picture = np.tile(np.linspace(20, 90, 320, dtype=np.uint8), (240, 1))
-    for x, y in ([LEFT] if frame not in AWAY else []) + ([RIGHT] if frame >= ENTERS else []) if people else []:
+    for x, y in ([LEFT] if frame not in ABSENT else []) + ([RIGHT] if frame >= ENTERS else []) if people else []:
         picture[y : y + SIDE, x : x + SIDE] = 200
     return picture
 
@@ -91,14 +91,14 @@ def gaps_of(row, missing):
     return [gap for gap in row["gaps"] if gap["missing"] == missing]
 
 
-def test_a_face_that_leaves_is_told_with_its_frames(audited):
+def test_a_face_that_leaves_is_reported_with_its_frames(audited):
     folder, _ = audited
     row = row_of(folder, "guest")
     assert (row["status"], row["reason"], row["attempts"]) == ("ok", "", 1)
     (gap,) = gaps_of(row, "face")
-    assert (gap["start_s"], gap["stop_s"]) == pytest.approx((AWAY.start * 0.02, AWAY.stop * 0.02))
-    assert gap["first_frame"] == AWAY.start
-    assert AWAY.stop - 2 <= gap["last_frame"] < AWAY.stop
+    assert (gap["start_s"], gap["stop_s"]) == pytest.approx((ABSENT.start * 0.02, ABSENT.stop * 0.02))
+    assert gap["first_frame"] == ABSENT.start
+    assert ABSENT.stop - 2 <= gap["last_frame"] < ABSENT.stop
     (mask_finite,) = gaps_of(row, "sound")
     assert (mask_finite["start_s"], mask_finite["stop_s"]) == pytest.approx((0, SOUND_AT_MS / 1000), abs=0.05)
     assert gaps_of(row, "picture") == []
@@ -110,7 +110,7 @@ def test_who_was_followed_and_who_was_not_and_why(audited):
     followed, other = ([f for f in row["faces"] if bool(f["num_followed"]) is chosen] for chosen in (True, False))
     in_spans = row["num_spans"] > 1
     assert row["followed"] == ("longest by anchor" if in_spans else "longest")
-    assert sum(face["num_followed"] for face in followed) == (NUM_FRAMES - len(AWAY)) / 2
+    assert sum(face["num_followed"] for face in followed) == (NUM_FRAMES - len(ABSENT)) / 2
     for face in followed:
         assert [face[side] for side in ("x0", "y0", "x1", "y1")] == pytest.approx([60, 100, 100, 140], abs=2)
         assert face["score"] == pytest.approx(0.9)
@@ -138,7 +138,7 @@ def test_gaps_are_those_of_the_frames_in_the_shards(audited):
                 assert within == (~ok).tolist()
 
 
-def test_a_clip_without_anybody_says_which_frames_were_looked_at(audited):
+def test_a_clip_without_a_face_reports_which_frames_were_searched(audited):
     folder, _ = audited
     row = row_of(folder, "empty")
     assert (row["status"], row["stage"], row["reason"]) == ("rejected", "faces", "no_face")
@@ -148,7 +148,7 @@ def test_a_clip_without_anybody_says_which_frames_were_looked_at(audited):
     assert row["faces"] == []
 
 
-def test_a_torn_clip_says_where_it_ends(audited):
+def test_a_truncated_clip_reports_where_it_ends(audited):
     folder, left = audited
     row = row_of(folder, "torn")
     assert (row["status"], row["stage"], row["reason"]) == ("ok", "decode", "partial")
@@ -158,7 +158,7 @@ def test_a_torn_clip_says_where_it_ends(audited):
     assert row["covered_s"] == pytest.approx(left * 0.02, abs=0.05)
 
 
-def test_the_sheets_show_both_people_and_when_one_is_away(audited):
+def test_the_sheets_show_both_people_and_when_one_is_absent(audited):
     folder, _ = audited
     whole = sorted((folder / "sheets").glob("guest*.jpg"))
     pictures = np.concatenate([cv2.imread(str(path)).reshape(-1, 3) for path in whole]).astype(int)
@@ -166,7 +166,7 @@ def test_the_sheets_show_both_people_and_when_one_is_away(audited):
         assert (np.abs(pictures - colour).max(axis=1) < 90).sum() > 20, colour
 
 
-def test_the_page_says_the_same_to_people(audited):
+def test_the_page_shows_the_same_numbers(audited):
     folder, _ = audited
     text = (folder / "quality.html").read_text()
     assert "0:02.40 to 0:04.00, frames 120 to 198" in text
@@ -201,6 +201,6 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     (row,) = worker.build(plan).videos
     assert (row.status, row.reason) == ("rejected", "no_face")
     assert "a face in 75.0% of the frames; faces.min_face_fraction is 0.9" in row.detail
-    assert [(gap.missing, gap.first_frame) for gap in row.gaps] == [("face", AWAY.start)]
+    assert [(gap.missing, gap.first_frame) for gap in row.gaps] == [("face", ABSENT.start)]
     assert [bool(face.num_followed) for face in row.faces] == [True, False]
     assert (tmp_path / "dataset/sheets/guest.jpg").is_file()

@@ -19,7 +19,7 @@ def done(task):
     return ShardResult(ShardRecord(task[-1], "", 2_000_000, "", (), ()))
 
 
-def test_records_come_in_the_order_of_the_plan_whoever_is_done_first(tmp_path, capsys):
+def test_records_come_in_the_order_of_the_plan_whichever_is_done_first(tmp_path, capsys):
     pool = FakePool(done, backwards=True)
     records = build_missing(TASKS, str(tmp_path), pool)
     assert pool.submitted == ["do a", "do b"]
@@ -33,7 +33,7 @@ def test_records_come_in_the_order_of_the_plan_whoever_is_done_first(tmp_path, c
     ]
 
 
-def test_an_interruption_says_what_is_kept(tmp_path, capsys):
+def test_an_interruption_reports_what_is_kept(tmp_path, capsys):
     def interrupted(task):
         if task == "do b":
             raise KeyboardInterrupt

@@ -159,7 +159,7 @@ def test_what_cannot_be_evaluated_is_an_error_before_any_work(tmp_path, run_uri,
     ("section", "name", "other"),
     [("media", "crop_px", 32), ("media", "sample_rate_hz", 44100), ("faces", "margin", 0.5), ("sound", "n_fft", 512)],
 )
-def test_a_dataset_that_looks_or_sounds_different_is_refused(tmp_path, run_uri, section, name, other):
+def test_a_dataset_with_other_crops_or_spectrograms_is_rejected(tmp_path, run_uri, section, name, other):
     config = small_config()
     changed = dataclasses.replace(getattr(config, section), **{name: other})
     different = config.model_copy(update={section: changed})

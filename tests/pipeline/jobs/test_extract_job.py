@@ -128,7 +128,7 @@ def test_verify_reads_it_and_what_is_damaged_is_extracted_anew(features, raw, ru
     verify.run(verified(copy))
 
 
-def test_a_run_on_features_says_so_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
+def test_a_run_on_features_records_it_and_is_evaluated_on_every_labelled_frame(trained, features, tmp_path):
     done = run_record.require_record(trained)
     assert done.features == features.features
     whole = evaluated(tmp_path, trained)

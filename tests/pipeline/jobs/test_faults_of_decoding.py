@@ -21,7 +21,7 @@ FAULTS = {
     "memory": f"exec {sys.executable} -c 'bytearray(8 << 30)'",
     "half": f'"{find_ffmpeg()}" "$@" | head -c 20000; exit 1',
 }
-SAID = {
+EXPECTED = {
     "segfault": ("undecodable", "0 of 50 frames could be decoded, ffmpeg ended with -11"),
     "hang": ("timeout", "not decoded within 5 s"),
     "memory": ("undecodable", "MemoryError"),
@@ -53,9 +53,9 @@ def test_a_sick_decoder_costs_its_video_alone(talkers, tmp_path, fault):
     worker.tools = replace(worker.tools, ffmpeg=str(decoder.path))
     record = worker.build(plan)
     sick, healthy = record.videos
-    reason, said = SAID[fault]
+    reason, detail = EXPECTED[fault]
     assert (sick.video_id, sick.status, sick.stage, sick.reason) == (SICK, "rejected", "decode", reason)
-    assert said in sick.detail
+    assert detail in sick.detail
     assert "\n" not in sick.detail
     assert healthy.status == "ok"
     assert neighbours(tmp_path / "d", record) == neighbours(tmp_path / "calm", calm)

@@ -62,7 +62,7 @@ def test_a_killed_driver_is_continued_by_a_rerun(talkers, undisturbed, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.chaos
-def test_an_interrupted_job_leaves_no_process_and_says_how_to_go_on(talkers, tmp_path):
+def test_an_interrupted_job_leaves_no_process_and_reports_how_to_continue(talkers, tmp_path):
     process = start_job(config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}), tmp_path)
     wait_for(lambda: begun(tmp_path))
     family = descendants(process.pid)
@@ -108,7 +108,7 @@ def test_finished_shards_are_kept_only_with_their_bytes(talkers, undisturbed, tm
 
 @pytest.mark.slow
 @pytest.mark.chaos
-def test_a_poison_video_is_quarantined_while_the_job_runs(talkers, tmp_path):
+def test_a_video_that_crashes_workers_is_rejected_while_the_job_runs(talkers, tmp_path):
     config = config_of(talkers, tmp_path / "root", cluster={"num_workers": 1}, preprocess={"limit": 4})
     process, victims = start_job(config, tmp_path), set()
     while process.poll() is None:

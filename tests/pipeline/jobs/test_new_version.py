@@ -156,7 +156,7 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     assert versions.compare_with_source(records, list_videos(config).videos).kept == set()
 
 
-def test_a_group_that_only_moved_is_told_of_though_there_is_nothing_to_do(own_source, tmp_path):
+def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root")
     for path in own_source.glob("videos/person0[12]*"):
         path.unlink()
@@ -261,10 +261,10 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     (lost.parent / victim).unlink()
     job = start_job(asked, tmp_path / "b", "verify")
     assert job.wait(240) == 1
-    said = (tmp_path / "b/output.txt").read_text()
-    assert "1 shards of" in said
-    assert "could not be repaired" in said
-    assert "person00_clip0.mp4: changed" in said
+    output = (tmp_path / "b/output.txt").read_text()
+    assert "1 shards of" in output
+    assert "could not be repaired" in output
+    assert "person00_clip0.mp4: changed" in output
     assert not (lost.parent / victim).exists()
 
 

@@ -44,14 +44,14 @@ def test_every_input_is_a_row_with_its_reason(undisturbed):
     assert "row 2, column arousal: 7" in rows["person02_clip1"].detail
 
 
-def test_what_was_looked_at_can_be_audited(undisturbed):
+def test_the_frames_that_were_searched_can_be_audited(undisturbed):
     """Also where no face was found, but not where nothing was seen."""
     videos = read_videos(undisturbed.uri)
     sheets = {Path(entry.uri).stem for entry in storage.list_files(storage.join(undisturbed.uri, "sheets"))}
     assert sheets == {video.video_id for video in videos if video.status == "ok" or video.reason == "no_face"}
 
 
-def test_rows_tell_what_was_measured(undisturbed, talkers):
+def test_rows_hold_what_was_measured(undisturbed, talkers):
     row = next(row for row in read_videos(undisturbed.uri) if row.video_id == "person00_clip0")
     assert row.duration_s == row.covered_s == pytest.approx(2.0, abs=0.05)
     assert (row.width_px, row.height_px, row.num_source_frames) == (160, 120, 50)
@@ -81,8 +81,10 @@ def test_every_stage_is_measured_by_itself(undisturbed):
 def test_the_card_accounts_for_every_row_of_labels(undisturbed, talkers):
     rows = read_videos(undisturbed.uri)
     card = storage.read_text(storage.join(undisturbed.uri, "README.md"))
-    told = re.search(r"label files: (.*) used, (.*) of rejected videos, (.*) not valid .*, (.*) before or beyond", card)
-    used, lost, invalid, beyond = (int(number.replace(",", "")) for number in told.groups())
+    reported = re.search(
+        r"label files: (.*) used, (.*) of rejected videos, (.*) not valid .*, (.*) before or beyond", card
+    )
+    used, lost, invalid, beyond = (int(number.replace(",", "")) for number in reported.groups())
     assert (lost, invalid) == (2, sum(row.num_invalid_labels for row in rows))
     assert invalid > 0
     files = [talkers / "labels" / f"{row.video_id}.csv" for row in rows if row.num_label_rows]
@@ -141,8 +143,8 @@ def test_a_source_in_a_bucket_gives_the_same_bytes_and_leaves_no_copies(talkers,
     with tempfile.TemporaryDirectory() as folder:  # with a short name, for Ray's sockets
         monkeypatch.setenv("TMPDIR", folder)
         config = config_of(talkers, f"{folder}/root", cluster={"num_workers": 2})
-        places = {name: f"{s3_bucket}/source/{name}" for name in ("videos", "labels")}
-        source = replace(config.source, **places, manifest=f"{s3_bucket}/source/manifest.csv")
+        uris = {name: f"{s3_bucket}/source/{name}" for name in ("videos", "labels")}
+        source = replace(config.source, **uris, manifest=f"{s3_bucket}/source/manifest.csv")
         job = start_job(config.model_copy(update={"source": source}), Path(folder) / "job")
         result = result_of(job, Path(folder) / "job")
         assert read_dataset(result.output_uri).digest == undisturbed.digest
@@ -182,7 +184,7 @@ def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
         build_dataset.check_rejections([row for record in records for row in record.videos], config)
 
 
-def test_too_little_space_is_said_before_the_work(tmp_path):
+def test_too_little_space_is_reported_before_the_work(tmp_path):
     with pytest.raises(UsageError, match=r"needs about 1200000000000 MB, but only \d+ MB are free"):
         build_missing.require_space(str(tmp_path / "root"), 1e18)
 

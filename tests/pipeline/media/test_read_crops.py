@@ -37,7 +37,7 @@ def numbers_of(video):
     return [None if picture is None else round(picture.mean() / 20) for picture in pictures]
 
 
-def test_each_tick_shows_the_crop_of_the_last_frame_whose_time_has_come(probed, tmp_path):
+def test_each_tick_shows_the_crop_of_the_last_frame_up_to_it(probed, tmp_path):
     video = read({crop_name(i): crop(i) for i in range(12)}, probed, tmp_path)
     expected = [max(i for i, at in enumerate(UNEVEN_MS) if at <= 40 * tick + 2) for tick in range(len(video.frames))]
     assert len(video.frames) == np.ceil(probed.duration_s * 25)

@@ -48,7 +48,7 @@ def plain_log_mel(samples, rate_hz, n_fft, window_s, hop_s, num_mels, num_hops):
 
 
 @pytest.mark.parametrize("rate_hz", [16000, 44100])
-def test_the_spectrogram_is_what_its_definition_says(rate_hz):
+def test_the_spectrogram_equals_its_definition(rate_hz):
     samples = np.random.default_rng(0).normal(0, 0.2, rate_hz // 10).astype(np.float32)
     settings = {"n_fft": 1024, "window_s": 0.02, "hop_s": 0.01, "num_mels": 64}
     mel = LogMel(MelOptions(rate_hz, **settings))
@@ -96,7 +96,7 @@ def beeps(duration_s, rate_hz, start_s=0.0):
         ("avi", "pcm_s16le", 22050, 0, 0),
     ],
 )
-def test_beeps_are_heard_when_their_timestamps_say(extension, codec, rate_hz, start_ms, picture_ms, tmp_path):
+def test_beeps_are_heard_at_their_timestamps(extension, codec, rate_hz, start_ms, picture_ms, tmp_path):
     times_ms = [picture_ms + time_ms for time_ms in TIMES_MS]
     sound = beeps(2.0 - start_ms / 1000, rate_hz, start_ms / 1000)
     settings = {"sound": sound, "sound_at_ms": start_ms, "sound_rate_hz": rate_hz, "sound_codec": codec}

@@ -139,7 +139,7 @@ def test_boxes_are_in_pixels_of_the_upright_picture(tmp_path):
     assert np.abs(frames["box"] - [300, 400, 700, 800]).max() < 3
 
 
-def test_no_face_is_a_rejection_that_says_how_many_frames_were_searched(tmp_path):
+def test_no_face_is_a_rejection_with_the_number_of_frames_searched(tmp_path):
     with pytest.raises(Rejection) as caught:
         read(write(tmp_path, [scene()] * 30), tmp_path)
     assert (caught.value.stage, caught.value.reason) == ("faces", "no_face")

@@ -103,7 +103,7 @@ def test_frames_between_hops_take_the_grid_of_the_whole(commands, tmp_path):
     assert np.array_equal(cut.mel_db, whole.mel_db[317:650])
 
 
-def test_sound_with_a_gap_over_the_seam_stays_in_place(commands, tmp_path):
+def test_sound_with_a_gap_over_the_seam_keeps_its_time(commands, tmp_path):
     quiet_s, rate_hz = (3.2, 4.9), 16000
     sound = speech_like(rate_hz)
     parts = [(0, sound[: int(quiet_s[0] * rate_hz)]), (quiet_s[1] * 1000, sound[int(quiet_s[1] * rate_hz) :])]

@@ -78,8 +78,10 @@ def test_a_copy_goes_with_its_owner(bucket, tmp_path):
     copies.local_path("s3://bucket/a.mp4")
     del copies
     assert not list((tmp_path / "tmp").iterdir())
-    said = subprocess.run([sys.executable, "-c", ENDS, "s3://bucket/a.mp4"], capture_output=True, text=True, check=True)
-    assert said.stdout.strip().endswith("/a.mp4")
+    output = subprocess.run(
+        [sys.executable, "-c", ENDS, "s3://bucket/a.mp4"], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip().endswith("/a.mp4")
     assert not list((tmp_path / "tmp").iterdir())
 
 
@@ -118,7 +120,7 @@ class FakeBlindDetector:
         return []
 
 
-def test_a_look_costs_one_download_for_all_streams_of_a_file(bucket, clip):
+def test_a_scan_costs_one_download_for_all_streams_of_a_file(bucket, clip):
     streams = [replace(clip, person=person) for person in ("left", "right")]
     (together,) = _group_by_file(streams)
     scans = scan_file(together, CUT)

@@ -193,11 +193,11 @@ def test_readers_never_see_a_part(storage_root, tmp_path):
     for number, content in enumerate(contents):
         (tmp_path / str(number)).write_bytes(content)
     storage.publish(tmp_path / "0", uri)
-    done, seen = threading.Event(), set()
+    done, contents_read = threading.Event(), set()
 
     def read() -> None:
         while not done.is_set():
-            seen.add(storage.read_bytes(uri))
+            contents_read.add(storage.read_bytes(uri))
 
     with ThreadPoolExecutor(2) as pool:
         readers = [pool.submit(read) for _ in range(2)]
@@ -206,8 +206,8 @@ def test_readers_never_see_a_part(storage_root, tmp_path):
         done.set()
         for reader in readers:
             reader.result()
-    assert seen
-    assert seen <= set(contents)
+    assert contents_read
+    assert contents_read <= set(contents)
 
 
 def test_the_first_one_creates(storage_root):

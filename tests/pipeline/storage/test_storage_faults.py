@@ -61,7 +61,7 @@ def test_a_copy_into_a_missing_bucket_names_that_one(s3_bucket):
     ],
     ids=["wrong secret", "unknown user", "no keys"],
 )
-def test_wrong_keys_are_explained(rgw, s3_bucket, environment, said, monkeypatch):
+def test_wrong_keys_are_explained(rgw, s3_bucket, environment, output, monkeypatch):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     uri = f"{s3_bucket}/runs/champion.json"
@@ -69,7 +69,7 @@ def test_wrong_keys_are_explained(rgw, s3_bucket, environment, said, monkeypatch
     message = child.stderr.splitlines()[-1]
     assert message.startswith("pipeline.storage.errors.AccessDeniedError: ")
     assert uri in message
-    assert said in message
+    assert output in message
     assert "canary-secret" not in child.stderr
 
 

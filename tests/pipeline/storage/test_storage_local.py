@@ -81,11 +81,11 @@ def test_unfinished_files_are_not_listed(tmp_path):
     assert [Path(found.uri).name for found in storage.list_files(str(tmp_path))] == ["film.partial"]
 
 
-def test_a_disk_without_links_is_said_to_be_one(tmp_path, monkeypatch):
-    def refuse(*_):
+def test_a_disk_without_links_is_reported(tmp_path, monkeypatch):
+    def reject(*_):
         raise PermissionError(errno.EPERM, "Operation not permitted")  # as exFAT does
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", reject)
     with pytest.raises(OSError, match=r"has no hard links, .* move the root"):
         storage.create_if_absent(b"marker", str(tmp_path / "dataset.json"))
     assert not list(tmp_path.iterdir())
@@ -132,7 +132,7 @@ def test_a_copy_is_a_link_that_later_writes_leave_alone(tmp_path):
     assert storage.read_bytes(target) == b"shard"
 
 
-def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+def test_a_file_instead_of_a_folder_is_named(tmp_path):
     (tmp_path / "outputs").write_bytes(b"")
     for write in (storage.publish_bytes, storage.create_if_absent):
         with pytest.raises(NotADirectoryError, match=r"lies below .*/outputs, which is a file"):

@@ -128,7 +128,7 @@ def end_of(use, uri):
 
 
 @pytest.mark.parametrize("size", [None, pytest.param(60_000, marks=pytest.mark.slow)])
-def test_a_server_that_only_drips_is_given_up(server, proxy, impatient, s3_bucket, size, tmp_path):
+def test_a_server_that_only_drips_times_out(server, proxy, impatient, s3_bucket, size, tmp_path):
     server.write("slow", b"x" * 64_000)  # more than a minute, with never a second without a byte
     proxy.faults = [Fault("drip", "GET", "/slow", times=100)]
     begin_s = time.monotonic()
@@ -139,7 +139,7 @@ def test_a_server_that_only_drips_is_given_up(server, proxy, impatient, s3_bucke
 
 
 @pytest.mark.slow
-def test_a_server_that_takes_nothing_is_given_up(server, proxy, impatient, s3_bucket, large, monkeypatch):
+def test_a_server_that_accepts_nothing_times_out(server, proxy, impatient, s3_bucket, large, monkeypatch):
     monkeypatch.setattr(storage.s3, "SLOWEST_BYTES_PER_S", 64_000_000)
     proxy.faults = [Fault("silent", "PUT", "partNumber=2", times=100)]
     with pytest.raises((TimeoutError, ConnectionError), match=f"{s3_bucket}/large"):
@@ -167,10 +167,10 @@ def test_a_completion_that_fails_is_forgiven(server, proxy, s3_bucket, large, ki
     ],
     ids=["completion", "part"],
 )
-def test_an_upload_that_fails_is_aborted_and_changes_nothing(server, proxy, s3_bucket, large, fault, said):
+def test_an_upload_that_fails_is_aborted_and_changes_nothing(server, proxy, s3_bucket, large, fault, output):
     server.write("large", b"old")
     proxy.faults = [fault]
-    with pytest.raises(OSError, match=said.replace(" large", f" {s3_bucket}/large")) as raised:
+    with pytest.raises(OSError, match=output.replace(" large", f" {s3_bucket}/large")) as raised:
         storage.publish(large, f"{s3_bucket}/large")
     assert "\n" not in str(raised.value)
     assert server.read("large") == b"old"
@@ -185,7 +185,7 @@ def test_a_timeout_that_is_none_is_refused(given, monkeypatch):
         storage.exists("s3://bucket/x")
 
 
-def test_a_creator_whose_answer_is_lost_finds_its_own_content(server, proxy, s3_bucket):
+def test_a_creator_that_lost_the_response_finds_its_own_content(server, proxy, s3_bucket):
     proxy.faults = [Fault("lost", "PUT", "/dataset.json")]
     assert not storage.create_if_absent(b"mine", f"{s3_bucket}/dataset.json")
     assert server.read("dataset.json") == b"mine", "so the caller compares, and has won"
@@ -254,7 +254,7 @@ def test_large_copies_are_made_in_parts(server, proxy, s3_bucket, monkeypatch):
     assert server.unfinished() == []
 
 
-def test_a_large_copy_whose_completion_is_answered_too_late_is_forgiven(server, proxy, s3_bucket, monkeypatch):
+def test_a_large_copy_with_a_late_response_to_its_completion_succeeds(server, proxy, s3_bucket, monkeypatch):
     monkeypatch.setattr(storage.s3.multipart, "COPY_BYTES", 8 << 20)
     server.write("large", LARGE)
     proxy.faults = [Fault(kind, "POST", "uploadId=") for kind in ("lost", "gone")]

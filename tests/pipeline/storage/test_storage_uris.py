@@ -63,7 +63,7 @@ def test_local_spellings(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "uri", ["", "gs://bucket/x", "http://host/x", "s3a://b/x", "S3://b/x", "s3:/b/x", "s3://", "s3:///x", "C:/videos"]
 )
-def test_other_places_are_refused(uri):
+def test_other_uris_are_rejected(uri):
     for use in (storage.normalise, storage.exists, storage.list_files):
         with pytest.raises(ValueError, match=r"allowed are a local path, file:///path and s3://bucket/prefix"):
             use(uri)

@@ -28,8 +28,8 @@ def test_phases_are_distinct_and_a_segment_shorter_than_the_stride_has_only_its_
 
 def test_every_phase_comes_up_over_the_epochs():
     key = ROWS[1].key
-    seen = {phase for epoch in range(20) for name, phase in flat(samples_of(epoch)) if name == key}
-    assert seen == set(range(8))
+    phases = {phase for epoch in range(20) for name, phase in flat(samples_of(epoch)) if name == key}
+    assert phases == set(range(8))
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 8, 100])

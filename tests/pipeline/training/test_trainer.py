@@ -103,7 +103,7 @@ def test_attempts_that_start_at_once_have_different_numbers(storage_root):
         run_record.require_newest_attempt(storage_root, 3)
 
 
-def test_training_changes_the_weights_and_the_history_says_how(undisturbed):
+def test_training_changes_the_weights_and_writes_its_history(undisturbed):
     rows = read_rows(undisturbed.run_uri)
     epochs = [row for row in rows if "val_ccc_mean" in row]
     assert [row["epoch"] for row in epochs] == [1, 2]

@@ -16,7 +16,7 @@ def frames_of(video, face, audio, first=0):
     return frames
 
 
-def test_gaps_tell_time_and_original_frames():
+def test_gaps_hold_time_and_original_frames():
     frames = frames_of([0, 1, 1, 1, 1, 1], [0, 1, 0, 0, 1, 0], [1, 1, 1, 1, 1, 1])
     assert gaps_of(frames, RATE_HZ) == (
         Gap("picture", 0.0, 0.1, -1, -1),
@@ -25,7 +25,7 @@ def test_gaps_tell_time_and_original_frames():
     )
 
 
-def test_only_what_is_asked_for_is_told():
+def test_only_requested_gaps_are_reported():
     frames = frames_of([1, 1], [1, 0], [0, 0])
     assert [gap.missing for gap in gaps_of(frames, RATE_HZ, ("picture", "face"))] == ["face"]
     assert [gap.missing for gap in gaps_of(frames, RATE_HZ)] == ["sound", "face"]
@@ -33,7 +33,7 @@ def test_only_what_is_asked_for_is_told():
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=1), st.data())
-def test_spans_tell_the_gaps_of_the_whole(masks, data):
+def test_spans_report_the_gaps_of_the_whole(masks, data):
     cut = data.draw(st.integers(0, len(masks)))
     parts = [np.array(part, bool).reshape(-1, 3).T for part in (masks, masks[:cut], masks[cut:])]
     whole, before, after = (gaps_of(frames_of(*p, first), RATE_HZ) for p, first in zip(parts, (0, 0, cut), strict=True))

@@ -53,7 +53,7 @@ def test_a_span_that_ends_early_makes_the_video_partial():
     assert (merged.status, merged.reason, merged.detail, merged.covered_s) == ("ok", "partial", "it ends", 140.0)
 
 
-def test_a_video_all_of_whose_spans_are_lost_is_rejected():
+def test_a_video_that_lost_all_its_spans_is_rejected():
     (merged,) = merge_spans([lost("worker_crash", covered_s=0.0), lost(covered_s=0.0)])
     assert (merged.status, merged.stage, merged.reason) == ("rejected", "decode", "worker_crash")
     assert merged.detail == "none of 2 spans could be used; the first: why"
@@ -66,9 +66,9 @@ def visible(start_s, stop_s, x0=10.0, num_followed=0, reason="another person is 
 
 
 def test_gaps_go_on_across_spans_and_lost_spans_are_gaps():
-    away = [Gap("face", 90.0, 100.0, 900, 999), Gap("sound", 99.0, 100.0, 990, 999)]
+    absent = [Gap("face", 90.0, 100.0, 900, 999), Gap("sound", 99.0, 100.0, 990, 999)]
     back = [Gap("face", 100.0, 101.0, 1000, 1009)]
-    (merged,) = merge_spans([row(gaps=tuple(away)), row(gaps=tuple(back)), lost()])
+    (merged,) = merge_spans([row(gaps=tuple(absent)), row(gaps=tuple(back)), lost()])
     assert merged.gaps == (
         Gap("face", 90.0, 101.0, 900, 1009),
         Gap("sound", 99.0, 100.0, 990, 999),

@@ -182,7 +182,7 @@ def with_features(segment, num_frames=3, video_dim=4, audio_dim=2):
     return dataclasses.replace(segment, faces_mjpeg=b"", mel_db=np.zeros((0, 0), np.float16), features=features)
 
 
-def test_features_stand_in_place_of_crops_and_sound(segment):
+def test_features_replace_crops_and_sound(segment):
     precomputed = with_features(segment)
     members = encode(precomputed)
     assert tuple(members) == FEATURE_MEMBERS

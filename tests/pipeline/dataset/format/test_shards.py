@@ -27,9 +27,9 @@ def segments(video_id="talker", number=3):
     return [make_segment(video_id, start_s=n * 1.28, seed=n) for n in range(number)]
 
 
-def video_row(video_id, **facts):
+def video_row(video_id, **changes):
     row = VideoRow(video_id, "", f"/{video_id}.mp4", video_id, "train", "ok", "", "", "", covered_s=3.84)
-    return replace(row, **facts)
+    return replace(row, **changes)
 
 
 def build(folder, uri, name="train-00000", videos=("a", "b"), attempts=1):
@@ -164,7 +164,7 @@ def test_the_loser_of_a_race_accepts_equal_bytes_and_refuses_others(tmp_path):
     assert read_dataset(uri) == info
 
 
-def test_a_run_goes_on_whose_marks_another_run_took_away(tmp_path):
+def test_a_run_continues_after_another_run_deleted_its_marks(tmp_path):
     uri, span = str(tmp_path / "d"), Span(Video("a", "a.mp4", "/a.mp4", 1, "1"))
     record = build(tmp_path, uri)
     attempts.begin(uri, record.name, "slow").mark(span)

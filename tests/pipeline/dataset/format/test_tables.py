@@ -43,7 +43,7 @@ def test_columns_that_an_older_program_did_not_know_have_their_defaults():
     assert row == replace(ROW, gaps=(), faces=())
 
 
-def test_odd_bytes_in_names_are_spelt_out_and_damage_is_told_in_one_line():
+def test_bytes_that_are_not_unicode_are_escaped_and_damage_is_reported_in_one_line():
     (row,) = from_parquet(to_parquet([replace(ROW, uri="/\udcff.mp4")], VideoRow), VideoRow)
     assert row.uri == "/\\udcff.mp4"
     with pytest.raises(ValueError, match="Arrow"):

@@ -17,7 +17,7 @@ def test_a_forecast_rests_on_the_durations():
     assert forecast([], {}, Config()).bytes == 0
 
 
-def test_the_plan_in_words():
+def test_the_summary_of_the_plan():
     videos = [video("a"), replace(video("b"), group="a", labels_uri="/b.csv"), video("c", "test")]
     scans = {"a": ScanResult(36.0), "b": ScanResult(3600.0), "c": ScanResult()}
     plans = plan_shards(videos, scans, Config())

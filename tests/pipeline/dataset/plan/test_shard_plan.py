@@ -146,7 +146,7 @@ def test_a_plan_travels_as_ascii_json():
     assert from_json(ShardPlan, to_json(plan)) == plan
 
 
-def test_a_digest_follows_the_streams_and_not_their_place():
+def test_a_digest_follows_the_streams_and_not_their_uri():
     a, b = Span(video("a")), Span(video("b"), 0, 512, (AnchorPoint(1, 2, 3, 4, 5),))
     plan = ShardPlan("train-00000", "train", (a, b))
 

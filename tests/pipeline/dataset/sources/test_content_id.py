@@ -14,10 +14,10 @@ def test_a_local_file_has_the_identity_its_listing_gave_it(tmp_path, size):
 
 
 def test_either_end_counts(tmp_path):
-    seen = set()
-    for n, place in enumerate((0, 3 * END_BYTES - 1)):
+    content_ids = set()
+    for n, position in enumerate((0, 3 * END_BYTES - 1)):
         data = bytearray(3 * END_BYTES)
-        data[place] = 1
+        data[position] = 1
         (tmp_path / f"{n}.mp4").write_bytes(data)
-        seen.add(content_id_of_file(tmp_path / f"{n}.mp4"))
-    assert len(seen) == 2
+        content_ids.add(content_id_of_file(tmp_path / f"{n}.mp4"))
+    assert len(content_ids) == 2

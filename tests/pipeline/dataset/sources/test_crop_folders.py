@@ -92,14 +92,14 @@ def test_a_stream_is_built_from_its_crops_and_the_sound_of_its_video(tmp_path):
     assert build.contact_sheet
 
 
-def test_crops_without_their_video_say_what_is_needed(tmp_path):
+def test_crops_without_their_video_report_what_is_needed(tmp_path):
     put(str(tmp_path / "crops/talk/00001.jpg"))
     config = Config(source={"videos": str(tmp_path / "crops"), "crops": str(tmp_path / "crops")})
     with pytest.raises(UsageError, match="crops need the videos that they were cut from, for times and sound"):
         list_videos(config)
     (gone,) = with_crops([video("talk.mp4")], str(tmp_path / "crops"))
     build = SpanBuild(Span(gone), config, Tools(find_ffmpeg(), FakeBlindDetector()), tmp_path)
-    with pytest.raises(Rejection, match=r"source: missing: .* nor the sound; put it back and use --retry-rejected"):
+    with pytest.raises(Rejection, match=r"source: missing: .* neither timestamps nor sound; put it back and use --retry-rejected"):
         list(build.segments())
 
 

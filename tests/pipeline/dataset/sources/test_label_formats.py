@@ -47,7 +47,7 @@ def test_byte_order_mark_windows_lines_and_blank_lines():
         ("valence,arousal\n0.1;0.2\n", ["row 2", "1 cells"]),
     ],
 )
-def test_what_is_not_of_the_grammar_is_refused_with_its_place(text, words):
+def test_what_is_not_of_the_grammar_is_rejected_with_its_position(text, words):
     with pytest.raises(LabelError) as caught:
         read(text)
     assert all(word in str(caught.value) for word in ["talk.csv", *words]), str(caught.value)
@@ -121,7 +121,7 @@ def test_gold_that_is_shorter_than_the_delay_labels_nothing():
         (["0\n", "0\n0\n"], "v.csv has 1 rows and a.csv has 2 rows"),
     ],
 )
-def test_gold_that_is_not_of_the_grammar_is_refused_with_its_place(texts, words):
+def test_gold_that_is_not_of_the_grammar_is_rejected_with_its_position(texts, words):
     with pytest.raises(LabelError, match=words):
         parse_gold(texts, **GOLD)
 

@@ -31,7 +31,7 @@ class Source:
         return list_videos(self.config.model_copy(update=update))
 
 
-def test_media_files_become_streams_and_other_files_are_told(source):
+def test_media_files_become_streams_and_other_files_are_reported(source):
     for path in ("videos/b/talk.MP4", "videos/a.webm", "videos/voice.m4a", "videos/notes.pdf", "videos/.mp4"):
         source.add(path)
     listing = source.list()
@@ -59,7 +59,7 @@ def test_ids_are_safe_for_any_path(path):
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,120}", key_safe(f"{path.strip('/.') or 'x'}.mp4"))
 
 
-def test_long_and_foreign_names_stay_apart():
+def test_long_and_foreign_names_stay_distinct():
     names = ["x" * 300 + "1.mp4", "x" * 300 + "2.mp4", "日本.mp4", "中国.mp4", "Zoë.mp4", "Zoe.mp4"]
     assert len({key_safe(name) for name in names}) == len(names)
     assert key_safe("-a b/c.d\n.mp4") == "-a_b__c_d_"

@@ -36,10 +36,10 @@ def test_a_groups_split_does_not_depend_on_the_others(names, data):
     assert all(v.split == all_of_them[v.group] for v in assign_splits([video(n) for n in some], CONFIG))
 
 
-def test_a_given_split_holds_for_the_whole_group():
-    told = assign_splits([video("a", "anna", "test"), video("b", "anna"), video("c", "ben")], CONFIG)
-    assert [v.split for v in told[:2]] == ["test", "test"]
-    assert told[2].split == hashed_split("ben", CONFIG)
+def test_a_listed_split_holds_for_the_whole_group():
+    assigned = assign_splits([video("a", "anna", "test"), video("b", "anna"), video("c", "ben")], CONFIG)
+    assert [v.split for v in assigned[:2]] == ["test", "test"]
+    assert assigned[2].split == hashed_split("ben", CONFIG)
 
 
 def test_a_group_in_two_splits_is_refused_by_name():
@@ -49,12 +49,12 @@ def test_a_group_in_two_splits_is_refused_by_name():
 
 def test_manifest_names_videos_by_path_stem_or_id(tmp_path):
     rows = read_manifest(manifest(tmp_path, "\ufeffvideo,group,split\r\na.mp4,anna,train\r\n\r\nb,ben,\r\nc,,test\r\n"))
-    told, notes = apply_manifest([video("a"), video("b"), video("c"), video("d")], rows)
-    assert [(v.group, v.split) for v in told] == [("anna", "train"), ("ben", ""), ("c", "test"), ("d", "")]
-    assert notes == []
+    assigned, messages = apply_manifest([video("a"), video("b"), video("c"), video("d")], rows)
+    assert [(v.group, v.split) for v in assigned] == [("anna", "train"), ("ben", ""), ("c", "test"), ("d", "")]
+    assert messages == []
 
 
-def test_manifest_rows_without_a_video_are_told(tmp_path):
+def test_manifest_rows_without_a_video_are_reported(tmp_path):
     rows = read_manifest(manifest(tmp_path, "video,group,split\nzoe.mp4,zoe,train\n"))
     assert apply_manifest([video("a")], rows)[1] == ["manifest row 2: no video 'zoe.mp4' under the source"]
 

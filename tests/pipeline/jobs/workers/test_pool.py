@@ -64,7 +64,7 @@ def test_machines_that_are_lost_without_any_result_end_it():
     assert len(unstable.submitted) == 1 + pool.MAX_NODE_LOSSES
 
 
-def test_there_is_an_actor_for_each_place_and_one_where_places_are_yet_to_come():
+def test_there_is_an_actor_for_each_core_and_one_where_cores_are_yet_to_come():
     assert num_actors({"CPU": 8.0}, 5, 0, use_gpu=False) == 5
     assert num_actors({"CPU": 8.0}, 50, 0, use_gpu=False) == 8
     assert num_actors({"CPU": 8.0}, 50, 2, use_gpu=False) == 2

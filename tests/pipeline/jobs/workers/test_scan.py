@@ -15,7 +15,7 @@ from pipeline.media.ffmpeg_command import find_ffmpeg
 from tests.support.preprocessing import anchor_of, config_of
 
 
-def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path):
+def test_a_file_that_was_missing_for_a_moment_is_scanned_again(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
@@ -23,7 +23,7 @@ def test_a_file_that_was_away_for_a_moment_is_looked_at_again(talkers, tmp_path)
     assert scan_video(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
 
 
-def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is_not(talkers, tmp_path):
+def test_a_scan_that_timed_out_is_repeated_and_one_that_found_no_face_is_not(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
     hurried = config.model_copy(update={"media": replace(config.media, timeout_s=1e-3)})
     video, blank = (
@@ -42,7 +42,7 @@ def test_a_scan_that_was_not_done_in_time_is_repeated_and_one_that_saw_nobody_is
     assert anchor_of(config, video)
 
 
-def test_a_look_is_remembered_by_what_the_file_is(talkers, tmp_path):
+def test_a_scan_is_cached_by_the_content_of_the_file(talkers, tmp_path):
     config = config_of(talkers, tmp_path, shards={"span_minutes": 0.01})
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     broken = next(v for v in list_videos(config).videos if v.video_id == "broken")

@@ -90,15 +90,15 @@ def test_a_storage_that_fails_is_not_the_videos_fault(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     worker = builder_of(config, str(tmp_path / "d"))
     (plan,) = plans_of(config, "person00_clip0")
-    for place in ("uri", "labels_uri"):
-        (tmp_path / place).mkdir()
-        lost = replace(plan, spans=(span_with(plan.spans[0], **{place: str(tmp_path / place)}),))
+    for field in ("uri", "labels_uri"):
+        (tmp_path / field).mkdir()
+        lost = replace(plan, spans=(span_with(plan.spans[0], **{field: str(tmp_path / field)}),))
         with pytest.raises(OSError, match="is a folder where a file is needed"):
             worker.build(lost)
     assert not storage.list_files(str(tmp_path / "d/shards"))
 
 
-def test_what_stops_a_shard_is_told_to_the_driver(talkers, tmp_path):
+def test_what_stops_a_shard_is_reported_to_the_driver(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     (tmp_path / "d").mkdir()
     (tmp_path / "d/shards").write_text("a file where a folder should be")
@@ -161,9 +161,9 @@ def test_spans_of_a_video_hold_what_the_whole_would_hold(talkers, tmp_path):
     config = config_of(talkers, tmp_path)
     (whole,) = plans_of(config, "person00_clip0")
     (only,) = whole.spans
-    facts = {only.video.key: ScanResult(2.0, anchor_of(config, only.video))}
+    scans = {only.video.key: ScanResult(2.0, anchor_of(config, only.video))}
     cut = config.model_copy(update={"shards": replace(config.shards, span_minutes=0.01)})
-    (plan,) = plan_shards([only.video], facts, cut)
+    (plan,) = plan_shards([only.video], scans, cut)
     assert [(span.start_frame, span.stop_frame, bool(span.anchor)) for span in plan.spans] == [
         (0, 32, True),
         (32, -1, True),

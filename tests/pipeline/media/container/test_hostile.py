@@ -97,7 +97,7 @@ ACCEPTED = {  # file name: how it is made, seconds of real sound, part of the pr
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_refusal_has_a_precise_reason(name, tmp_path):
+def test_a_rejection_has_a_specific_reason(name, tmp_path):
     make, reason, message = REFUSED[name]
     with pytest.raises(Rejection) as caught:
         examine(make(tmp_path / name))
@@ -147,7 +147,7 @@ def canary_url():
     server.server_close()
 
 
-def test_files_that_name_others_are_followed_by_nobody(canary_url, tmp_path):
+def test_references_to_other_files_are_not_followed(canary_url, tmp_path):
     secret = clip(tmp_path / "secret.ts")
     probed = probe(secret, max_duration_s=100)
     scripts = {

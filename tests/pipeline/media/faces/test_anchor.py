@@ -36,8 +36,8 @@ def film(path, *people):
     pictures = []
     for i in range(NUM_FRAMES):
         picture = np.tile(np.linspace(20, 90, 320, dtype=np.uint8), (240, 1))
-        for place in filter(None, (person(i) for person in people)):
-            x, y = (round(value) for value in place)
+        for position in filter(None, (person(i) for person in people)):
+            x, y = (round(value) for value in position)
             picture[y : y + SIDE, x : x + SIDE] = 200
         pictures.append(picture)
     return write_media(path, pictures, [i * 40 for i in range(NUM_FRAMES)])
@@ -72,11 +72,11 @@ def leaves(x, first, last):
 def walks(x0, x1, y, first, last):
     """Goes from one side to the other on a curve that meets no other person."""
 
-    def place(i):
+    def position(i):
         share = np.clip((i - first) / (last - first), 0, 1)
         return x0 + share * (x1 - x0), 100 + y * np.sin(np.pi * share)
 
-    return place
+    return position
 
 
 SCENES = {
@@ -99,9 +99,9 @@ def test_every_span_follows_the_same_person(name, choose, tmp_path):
     spans = read_spans(path, tmp_path / "work", PersonRule(choose, anchor))
     assert whole.followed == f"{choose} by anchor"
     for frames in (whole.frames, spans):
-        places = [person(i) for i in range(NUM_FRAMES)]
-        assert frames["face_ok"].tolist() == [place is not None for place in places]
-        expected = np.array([place or (np.nan, np.nan) for place in places])
+        positions = [person(i) for i in range(NUM_FRAMES)]
+        assert frames["face_ok"].tolist() == [position is not None for position in positions]
+        expected = np.array([position or (np.nan, np.nan) for position in positions])
         assert np.nanmax(np.abs(frames["box"][:, :2] - expected)) < 2
     assert np.array_equal(spans["source_index"], whole.frames["source_index"])
 
@@ -127,7 +127,7 @@ def test_an_anchor_has_positions_and_times_of_the_upright_picture(tmp_path):
         assert (point.x0, point.y0, point.x1, point.y1) == pytest.approx((x, y, x + SIDE, y + SIDE), abs=2)
 
 
-def test_nobody_is_no_anchor(tmp_path):
+def test_no_face_is_no_anchor(tmp_path):
     assert scan(film(tmp_path / "clip.mp4"), "largest") == ()
 
 
@@ -142,8 +142,8 @@ ROW = np.dtype([("track", "<i4"), ("frame", "<i4"), ("box", "<f4", (4,))])
 def rows_of(*tracks):
     rows = [
         (number, frame, (x, 0, x + 10, 10))
-        for number, (frames, places) in enumerate(tracks)
-        for frame, x in zip(frames, np.broadcast_to(places, len(frames)), strict=True)
+        for number, (frames, positions) in enumerate(tracks)
+        for frame, x in zip(frames, np.broadcast_to(positions, len(frames)), strict=True)
     ]
     return np.array(sorted(rows, key=lambda row: row[1]), ROW)
 
@@ -167,7 +167,7 @@ def test_the_nearest_track_is_the_person():
     assert chosen(rows, [point(1.0, 0.0, side=25.0)]) == []  # another size
 
 
-def test_nobody_is_taken_twice_for_a_frame():
+def test_no_person_is_counted_twice_in_a_frame():
     rows = rows_of((range(60), 0.0), (range(40, 100), 4.0))
     nearest = nearest_tracks(rows, [point(0.0, 0.0)], TIMES_S, [])
     assert np.bincount(rows["frame"][nearest]).max() == 1

@@ -80,7 +80,7 @@ def test_the_box_is_where_the_face_is_and_its_absence_is_written():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((20, 80, 50, 100), abs=2)
 
 
-def test_others_are_marked_and_told_from_nobody():
+def test_other_people_are_marked_and_frames_without_a_person_are_not():
     frames = frames_of(4)
     frames["face_ok"][2:], frames["box"][2:] = False, np.nan
     visible = np.zeros(3, CROP_DTYPE)  # the followed face at frame 0; another one at frames 1 and 2

@@ -95,19 +95,19 @@ def test_equals_are_decided_by_who_came_first():
     assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0]
 
 
-def test_who_comes_back_to_the_same_place_is_the_same_person():
+def test_who_comes_back_to_the_same_position_is_the_same_person():
     faces = steady(0, range(0, 50, 5)) | steady(20, range(200, 260, 5), side=60.0)
     tracker, _ = follow(faces)
     assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0, 200]
 
 
 @pytest.mark.parametrize("back", [{"x": 160}, {"x": 0, "side": 110.0}, {"x": 0, "side": 20.0}])
-def test_who_comes_back_elsewhere_or_otherwise_is_somebody_else(back):
+def test_who_comes_back_elsewhere_or_otherwise_is_another_person(back):
     tracker, _ = follow(steady(0, range(0, 50, 5)) | steady(frames=range(200, 230, 5), **back))
     assert [track.first_frame for track in choose_person(tracker.tracks, "longest")] == [0]
 
 
-def test_nobody_is_two_people_at_once():
+def test_no_person_is_in_two_tracks_at_once():
     faces = merge(steady(0, range(0, 100, 5)), steady(45, range(50, 200, 5)))
     tracker, _ = follow(faces)
     chosen = choose_person(tracker.tracks, "longest")
@@ -119,12 +119,12 @@ def test_no_tracks_no_person():
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.lists(st.integers(0, 300), max_size=6)), max_size=30))
-def test_no_frame_is_given_twice_to_a_track_and_order_holds(steps):
+def test_no_frame_is_twice_in_a_track_and_order_holds(steps):
     tracker = Tracker(min_overlap=0.3, max_gap=10)
     frame, frames_of_track = 0, {}
-    for step, places in steps:
+    for step, positions in steps:
         frame += step
-        for segment in tracker.update(frame, [face(float(x)) for x in places]):
+        for segment in tracker.update(frame, [face(float(x)) for x in positions]):
             frames = frames_of_track.setdefault(segment.track, [])
             fresh = list(range(segment.first_frame, segment.first_frame + len(segment.boxes)))
             assert fresh[-1] == frame

@@ -60,7 +60,7 @@ def test_a_face_that_passes_by_is_reported_as_such():
     assert other.reason == "visible for less than 20% of the longest"
 
 
-def test_somebody_who_comes_back_is_one_face():
+def test_a_person_who_comes_back_is_one_face():
     (only,) = faces_of([(0.0, 40.0, 0, 30), (5.0, 40.0, 60, 100)])
     assert (only.start_s, only.stop_s, only.num_frames, only.num_followed) == (0.0, 4.0, 70, 70)
 
