@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from pipeline.config import FORMAT_VERSION, Config
 from pipeline.config.run_files import run_file, run_file_names
 from pipeline.config.settings import all_settings
 from pipeline.dataset.format.samples import FEATURE_MEMBERS, MEMBERS
-from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE
+from pipeline.records import ANNOTATION_DTYPE, FRAME_DTYPE, Reason
 from tests.support.fake_run import small_dataset
 from tests.support.file_list import file_list
 from tests.support.generated_pages import PAGES, up_to_date
@@ -39,6 +40,11 @@ def test_every_source_file_is_listed_with_its_own_sentence():
 
 def test_the_dataset_page_describes_the_version_that_is_written():
     assert f"| `format_version` | {FORMAT_VERSION}, " in (ROOT / "docs" / "dataset-format.md").read_text()
+
+
+def test_every_reason_of_a_rejection_is_described():
+    reasons = (ROOT / "docs" / "dataset-format.md").read_text().partition("### Reasons")[2].partition("###")[0]
+    assert set(re.findall(r"^\| `(\w+)`", reasons, re.MULTILINE)) == set(get_args(Reason))
 
 
 def test_readme_is_one_page():

@@ -70,7 +70,7 @@ class Command:
     positional: str = ""  # the short name that may be left out before its value
     required: tuple[str, ...] = ()  # settings that must not be empty, besides those that the jobs require
     run_file: str = ""  # when no --config is given
-    is_prefect_flow: bool = True
+    needs_prefect: bool = True
     can_reject: bool = False  # whether inputs can turn out to be rejected, which --strict makes an error
 
     @property
@@ -105,7 +105,7 @@ COMMANDS = {
             "Draw labelled synthetic talkers.",
             jobs=(SYNTHESIZE,),
             flow="flows.synthesize:synthesize",
-            is_prefect_flow=False,
+            needs_prefect=False,
         ),
         Command(
             "preprocess",
@@ -159,7 +159,7 @@ COMMANDS = {
             flow="flows.verify:verify",
             shortcuts={"dataset": "verify.dataset", "repair": "verify.repair"},
             positional="dataset",
-            is_prefect_flow=False,
+            needs_prefect=False,
             can_reject=True,
         ),
         Command("config", "Print the resolved configuration as JSON.", jobs=JOBS),

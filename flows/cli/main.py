@@ -101,7 +101,7 @@ def _execute(command: Command, request: Request) -> int:
 
 def _start(command: Command, config: Config) -> list[JobResult]:
     """Call the command's flow; imported only now, because Prefect takes a second."""
-    if command.is_prefect_flow:
+    if command.needs_prefect:
         prefect_server.start_if_needed()
     results = pkgutil.resolve_name(command.flow)(config)
     return results if isinstance(results, list) else [results]

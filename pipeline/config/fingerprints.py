@@ -57,12 +57,12 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     return fingerprint(dataset_digest, _values(config, "sequence"), model, train, _values(config, "weights"))
 
 
-def evaluation_fingerprint(config: Config, run_digest: str, dataset_digest: str) -> str:
+def evaluation_fingerprint(config: Config, weights_sha256: str, dataset_digest: str) -> str:
     """What an evaluation depends on: the run, the dataset, the metrics and the evaluation section.
 
     Left out of the evaluation section: the number of threads.
     """
-    return fingerprint(EVALUATION_FORMAT, run_digest, dataset_digest, _values(config, "evaluate", "num_threads"))
+    return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", "num_threads"))
 
 
 def _values(config: Config, section: str, *left_out: str) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Reason = Literal[
-    "missing",  # source: gone since the plan was made
-    "changed",  # source: other bytes than the plan was made for
+    "missing",  # source, labels: gone since the plan was made
+    "changed",  # source, labels: other bytes than the plan was made for
     "unreadable",  # probe: no media container that is allowed
     "no_video",  # probe: no stream of moving pictures
     "too_long",  # probe: longer than is allowed
@@ -19,6 +19,7 @@ Reason = Literal[
     "no_face",  # faces: no face in any frame, or in too few
     "bad_labels",  # labels: the file is not what it should be
     "worker_crash",  # worker: the process that worked on it died, and died again
+    "error",  # any: an unexpected error of this program or a library, quoted in the detail
 ]
 
 

@@ -33,7 +33,8 @@ class Attempt:
     def crashes(self) -> Counter[str]:
         """Count the workers that died on each span, by `span_name`.
 
-        Only attempts of this run count: a driver that was killed takes its workers with it, whatever they were doing.
+        Only attempts of this driver process count: a driver that was killed takes its workers with it, whatever they
+        were doing.
         Marks that are missing count for nothing: another run has committed the dataset meanwhile, and this one will
         find the same bytes there.
         """

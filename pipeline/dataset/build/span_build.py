@@ -33,6 +33,7 @@ from pipeline.records import (
     LABEL_NAMES,
     Annotations,
     Probe,
+    Reason,
     Rejection,
     Segment,
     SoundOnClock,
@@ -146,7 +147,7 @@ class SpanBuild:
         elif name == "probe":
             self.row = replace(self.row, seconds_probe=seconds)
 
-    def rejected(self, stage: str, reason: str, detail: str) -> VideoRow:
+    def rejected(self, stage: str, reason: Reason, detail: str) -> VideoRow:
         """The row of a stream that cannot be used; its labelled frames are counted all the same."""
         if not self.row.labelled_frames:
             labels = self._labels_without_frames()  # first, because it changes the row

@@ -99,7 +99,7 @@ def test_crops_without_their_video_report_what_is_needed(tmp_path):
         list_videos(config)
     (gone,) = with_crops([video("talk.mp4")], str(tmp_path / "crops"))
     build = SpanBuild(Span(gone), config, Tools(find_ffmpeg(), FakeBlindDetector()), tmp_path)
-    with pytest.raises(Rejection, match=r"source: missing: .* neither timestamps nor sound; put it back and use --retry-rejected"):
+    with pytest.raises(Rejection, match=r"missing: .* neither timestamps nor sound; put it back and use --retry"):
         list(build.segments())
 
 
