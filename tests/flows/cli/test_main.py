@@ -40,7 +40,7 @@ def test_overview_names_every_command_and_exit_code():
 
 def test_help_of_a_command_explains_its_options():
     text = iaca("train", "--help").stdout
-    assert all(option in text for option in ("--config", "--dataset", "--train.num_workers", "sequences, global"))
+    assert all(option in text for option in ("--config", "--dataset", "--train.num_workers", "sequences in a batch"))
     assert not any(option in text for option in ("--faces.detector", "--limit", "--dry_run", "--strict"))
     assert all(option in iaca("preprocess", "--help").stdout for option in ("--limit", "--dry_run", "--strict"))
 
