@@ -182,7 +182,7 @@ def test_the_manifest_keeps_a_person_in_one_split(talkers):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_identities": 0}, "num_identities is 0"),
+        ({"num_identities": 0}, "num_identities\n.*greater than or equal to 1"),
         ({"width_px": 161}, "161x120"),
         ({"duration_s": 0.01}, "no frame"),
         ({"sample_rate_hz": 22050}, "22050"),
