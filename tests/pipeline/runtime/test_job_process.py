@@ -39,11 +39,13 @@ def run(config):
         for process in processes.descendants():
             try:
                 command = " ".join(process.cmdline())
-                # psutil reads none of it where Ray has written its title over the first variables.
                 variables = open(f"/proc/{process.pid}/environ").read().split(chr(0))
             except (psutil.Error, OSError):
                 continue
-            print("below:", command, "" if "RAY_enable_metrics_collection=0" in variables else "with metrics")
+            # Ray's Python processes write their title over their variables; they inherit those of the raylet.
+            is_readable = not command.startswith("ray::")
+            is_off = "RAY_enable_metrics_collection=0" in variables
+            print("below:", command, "with metrics" if is_readable and not is_off else "")
     counts = {"privacy": float(os.environ["DO_NOT_TRACK"])}
     return JobResult("fake", config.storage.root, False, 0.0, counts, (Own.__module__,))
 
