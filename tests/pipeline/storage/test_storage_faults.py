@@ -53,7 +53,7 @@ def test_a_copy_into_a_missing_bucket_names_that_one(s3_bucket):
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "output"),
     [
         ({"AWS_SECRET_ACCESS_KEY": "canary-secret"}, "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the policy"),
         ({"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "canary-secret"}, "refuses access to"),

@@ -158,7 +158,7 @@ def test_a_completion_that_fails_is_forgiven(server, proxy, s3_bucket, large, ki
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "output"),
     [
         (Fault("error in 200", "POST", "uploadId=", times=100), "failed at writing .* large: InternalError"),
         pytest.param(
