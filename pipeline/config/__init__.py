@@ -9,10 +9,13 @@ from pipeline.config.fingerprints import (
     run_fingerprint,
 )
 from pipeline.config.loading import load
+from pipeline.config.sections import DATASET_MARKER, RUN_MARKER
 from pipeline.config.usage_error import UsageError
 
 __all__ = [
+    "DATASET_MARKER",
     "FORMAT_VERSION",
+    "RUN_MARKER",
     "Config",
     "UsageError",
     "dataset_fingerprint",

@@ -33,7 +33,7 @@ class Uri:
     covers it), or the folder of all outputs."""
     required_by: tuple[Stage, ...] = ()  # stages that cannot do without it
     read_by: tuple[Stage, ...] = ()  # other stages that read it where it is given
-    made_by: Stage | None = None  # a command that also runs this stage fills it in: it need not be set
+    made_by: Stage | None = None  # a command that runs this stage before a reading one fills it in, and refuses a value
     marker: str = ""  # the file in it that is written last, without which it is unfinished
 
 

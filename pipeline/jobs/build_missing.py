@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pipeline import storage
-from pipeline.config import Config, UsageError
+from pipeline.config import DATASET_MARKER, Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, require_complete
 from pipeline.jobs.workers.pool import ActorOptions, Worker, WorkerPool
@@ -88,7 +88,7 @@ def read_finished(digests: Mapping[str, str], uri: str) -> dict[str, ShardRecord
 
 def committed_at(uri: str) -> DatasetInfo | None:
     """The dataset at `uri` when it is committed and its shards are there by name and size."""
-    if not storage.exists(storage.join(uri, "dataset.json")):
+    if not storage.exists(storage.join(uri, DATASET_MARKER)):
         return None
     info = read_dataset(uri)
     require_complete(info)

@@ -35,11 +35,12 @@ def run(config: Config) -> JobResult:
         specs = plan_clips(config.synthesis)
     except ValueError as error:
         raise UsageError(f"synthesis: {error}") from error
-    skipped = storage.exists(storage.join(output, "source.json"))
+    marker_uri = storage.join(output, "source.json")
+    skipped = storage.exists(marker_uri)
     if not skipped:
         _make_missing(specs, output)
         storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
-        storage.create_if_absent(source_json(specs).encode(), storage.join(output, "source.json"))
+        storage.create_if_absent(source_json(specs).encode(), marker_uri)
     people = len({spec.identity for spec in specs})
     line = f"{len(specs)} clips of {people} synthetic people"
     return JobResult("synthesize", output, skipped, time.monotonic() - started, {"videos": len(specs)}, (line,))

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from pipeline import storage
-from pipeline.config import Config, UsageError, run_fingerprint
+from pipeline.config import RUN_MARKER, Config, UsageError, run_fingerprint
 from pipeline.records.features import FeatureOrigin
 from pipeline.records.serialize import from_json, to_json
 
-CONFIG, RECORD, BEST = "config.json", "run.json", "best.json"
+CONFIG, BEST = "config.json", "best.json"
 
 
 class SupersededError(RuntimeError):
@@ -68,7 +68,7 @@ def read_config(uri: str) -> Config:
 
 def write_record(uri: str, record: RunRecord) -> None:
     """Close the run at `uri`."""
-    storage.publish_bytes(to_json(record, indent=2).encode(), storage.join(uri, RECORD))
+    storage.publish_bytes(to_json(record, indent=2).encode(), storage.join(uri, RUN_MARKER))
 
 
 def read_record(uri: str) -> RunRecord | None:
@@ -78,11 +78,11 @@ def read_record(uri: str) -> RunRecord | None:
         UsageError: another version of this program made the run.
     """
     try:
-        return from_json(RunRecord, storage.read_text(storage.join(uri, RECORD)))
+        return from_json(RunRecord, storage.read_text(storage.join(uri, RUN_MARKER)))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise UsageError(_other_version(uri, RECORD)) from error
+        raise UsageError(_other_version(uri, RUN_MARKER)) from error
 
 
 def _other_version(uri: str, file: str) -> str:
@@ -98,7 +98,7 @@ def require_record(uri: str) -> RunRecord:
     read_config(uri)  # raises where there is no run at all
     record = read_record(uri)
     if record is None:
-        raise UsageError(f"the run {uri} is not finished: it has no {RECORD}; iaca train goes on with it")
+        raise UsageError(f"the run {uri} is not finished: it has no {RUN_MARKER}; iaca train goes on with it")
     return record
 
 

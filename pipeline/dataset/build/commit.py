@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline import storage
-from pipeline.config import Config
+from pipeline.config import DATASET_MARKER, Config
 from pipeline.dataset.build import attempts
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import tables
 from pipeline.dataset.format.dataset_info import (
-    MARKER,
     DatasetError,
     DatasetInfo,
     ShardEntry,
@@ -65,7 +64,7 @@ def commit_dataset(
         provenance=provenance or {},
         features=features,
     )
-    marker_uri = storage.join(dataset_uri, MARKER)
+    marker_uri = storage.join(dataset_uri, DATASET_MARKER)
     if not storage.exists(marker_uri):  # what lies beside a marker must stay
         _publish_tables(info, records, samples, videos)
         committed = storage.create_if_absent(info_to_json(info).encode(), marker_uri)

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from pipeline import storage
-from pipeline.config import FORMAT_VERSION, Config, UsageError
+from pipeline.config import DATASET_MARKER, FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.format import tables
 from pipeline.dataset.format.shards import shard_uri
 from pipeline.records import SampleRow, VideoRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.records.serialize import from_json, to_json
 
-MARKER = "dataset.json"  # written last: a folder without it is no dataset
 _Row = TypeVar("_Row", SampleRow, VideoRow)
 
 
@@ -90,17 +89,17 @@ def read_dataset(dataset_uri: str) -> DatasetInfo:
     """
     uri = storage.normalise(dataset_uri)
     try:
-        content = storage.read_bytes(storage.join(uri, MARKER))
+        content = storage.read_bytes(storage.join(uri, DATASET_MARKER))
     except FileNotFoundError as error:
         raise UsageError(
-            f"{uri} is not a finished dataset: it has no {MARKER}; make it with iaca preprocess"
+            f"{uri} is not a finished dataset: it has no {DATASET_MARKER}; make it with iaca preprocess"
         ) from error
     try:
         return _info_from_json(uri, content.decode())
     except UsageError:
         raise
     except (ValueError, TypeError, KeyError) as error:
-        raise DatasetError(f"{uri}/{MARKER} is damaged or of another program: {_in_one_line(error)}") from error
+        raise DatasetError(f"{uri}/{DATASET_MARKER} is damaged or of another program: {_in_one_line(error)}") from error
 
 
 def _info_from_json(uri: str, text: str) -> DatasetInfo:
