@@ -42,7 +42,11 @@ def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
     import pyarrow.parquet as pq
 
     try:
-        return [from_dict(kind, values) for values in pq.read_table(io.BytesIO(data)).to_pylist()]
+        # Not read_table, nor a Python file: Arrow's own threads would hold it for a moment after the table is there.
+        # A process that ends in that moment (a job that refuses a dataset) is ended by SIGABRT instead, as the thread
+        # waits for an interpreter that is gone.
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        return [from_dict(kind, values) for values in table.to_pylist()]
     except (pa.ArrowException, OSError, TypeError) as error:
         raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import pyarrow.parquet as pq
@@ -50,3 +52,22 @@ def test_bytes_that_are_not_unicode_are_escaped_and_damage_is_reported_in_one_li
         from_parquet(b"no table", SampleRow)
     with pytest.raises(ValueError, match="TypeError"):
         from_parquet(to_parquet([ROW], VideoRow), SampleRow)
+
+
+COUNT_THREADS = """
+import os, sys
+import pyarrow.parquet
+from pipeline.dataset.format.tables import from_parquet
+from pipeline.records import VideoRow
+data = open(sys.argv[1], "rb").read()
+before = len(os.listdir("/proc/self/task"))
+rows = from_parquet(data, VideoRow)
+print(len(rows), len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_reading_a_table_leaves_no_thread_that_could_hold_a_python_object_when_the_process_ends(tmp_path):
+    (tmp_path / "videos.parquet").write_bytes(to_parquet([ROW] * 3, VideoRow))
+    command = [sys.executable, "-c", COUNT_THREADS, str(tmp_path / "videos.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["3", "0"], done.stderr
