@@ -42,12 +42,11 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     if result.kind == "preprocess" and not is_plan:
         _print_line(out, f"  {_counts(result)}")
         out.print(_outcomes(result.output_uri))
-        return
     for line in result.lines:
         _print_line(out, f"  {line}")
     if result.kind == "evaluate":
         _print_line(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
-    elif result.counts:
+    elif result.counts and (result.kind != "preprocess" or is_plan):
         _print_line(out, f"  {_counts(result)}")
 
 

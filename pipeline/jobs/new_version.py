@@ -18,7 +18,6 @@ from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import plan_shards
-from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.content_id import delete_cached
 from pipeline.dataset.sources.listing import Listing
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
@@ -58,10 +57,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
     if committed := parent.info if unchanged else committed_at(uri):
         if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
             _delete_removed_from_caches(parent, config, toolchain)
-        lines = (
-            f"{committed.uri} is complete: nothing to do",
-            *versions.splits_kept_lines(difference, parent.info),
-        )
+        lines = versions.splits_kept_lines(difference, parent.info)
         return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
     return _extend(BuildTarget(uri, config, toolchain), parent, listing, pool, begin)
 
@@ -90,10 +86,10 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     about = (
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     )
-    warning = versions.splits_kept_lines(difference, parent.info)
+    warnings = versions.splits_kept_lines(difference, parent.info)
     lines = (
         f"a new version of {parent.info.name}: {about}",
-        *warning,
+        *warnings,
         *plan_text(plans, listing.unused, expected),
     )
     print("\n".join(lines), flush=True)
@@ -104,10 +100,9 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
     info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
     _delete_removed_from_caches(parent, config, target.toolchain)
-    outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
-        outcomes += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
+        warnings += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, warnings)
 
 
 def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any]:
@@ -173,12 +168,10 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
-        lines = (unchanged, *outcome_lines(read_videos(parent.uri)))
-        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
+        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, (unchanged,))
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    outcomes = outcome_lines(read_videos(target.uri))
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts)
 
 
 def _commit_retried(

@@ -7,10 +7,8 @@ from time import perf_counter
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
-from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
-from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.listing import Listing, list_videos
 from pipeline.jobs import new_version
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset
@@ -49,8 +47,7 @@ def run(config: Config) -> JobResult:
         with WorkerPool(config) as pool:
             return new_version.retry_rejected(config, committed, toolchain, pool)
     if committed:
-        line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
-        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts)
     if config.preprocess.retry_rejected:
         new_version.retry_unfinished(uri)
     with WorkerPool(config) as pool:
@@ -69,8 +66,7 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
         return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
     require_space(target.uri, expected.bytes)
     info = build_dataset(target, plans, pool)
-    outcomes = outcome_lines(read_videos(target.uri))
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts)
 
 
 def _check_exclusive_options(config: Config) -> None:

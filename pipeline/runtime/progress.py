@@ -28,7 +28,7 @@ class JobResult:
     skipped: bool  # True when a finished output was found and nothing was computed
     seconds: float
     counts: dict[str, float] = field(default_factory=dict)  # e.g. videos, rejected, shards, ccc_mean
-    lines: tuple[str, ...] = ()  # sentences for people, printed in the closing summary
+    lines: tuple[str, ...] = ()  # sentences for people, printed below its counts in the closing summary
 
 
 def emit(progress: Progress) -> None:

@@ -140,11 +140,6 @@ def _origin(features: FeatureOrigin | None) -> list[str]:
     ]
 
 
-def outcome_lines(videos: Sequence[VideoRow]) -> tuple[str, ...]:
-    """Count the videos by outcome, one line for each, for the terminal."""
-    return tuple(" ".join(str(cell) for cell in row if cell != "").strip() for row in _outcomes(videos))
-
-
 def _splits(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[list[object]]:
     rows = []
     for split in SPLITS:

@@ -167,8 +167,8 @@ def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_s
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
     result = preprocess.run(with_options(config, extend=parent.uri))
     assert result.skipped
-    assert "WARNING: 1 groups stay in the split that talk has them in" in result.lines[1]
-    assert f"person00 in {split} (not {other})" in result.lines[1]
+    assert "WARNING: 1 groups stay in the split that talk has them in" in result.lines[0]
+    assert f"person00 in {split} (not {other})" in result.lines[0]
 
 
 def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):
