@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,9 +13,24 @@ from rich.table import Table
 
 from flows.cli.commands import JOBS, Job
 from pipeline import storage
+from pipeline.records.counts import count_of, size_of
 from pipeline.runtime.progress import JobResult
 
 _JOBS: dict[str, Job] = {job.stage: job for job in JOBS}
+_NOUNS = {
+    "videos": "video",
+    "shards": "shard",
+    "samples": "sample",
+    "epochs": "epoch",
+    "steps": "step",
+    "attempts": "attempt",
+    "variants": "variant",
+    "trials": "trial",
+}
+_SIZES = {"mb": "", "mb_per_worker": " in each worker"}
+_UNNAMED = ("ok", "val_ccc_mean")  # counts that the table of outcomes or a line of the result gives
+_OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames"]
+_PURPOSES = {"train": "which is trained on", "val": "which chooses the checkpoint", "test": "which is evaluated"}
 
 
 def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
@@ -25,29 +41,30 @@ def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: 
     evaluations = [result for result in results if result.kind == "evaluate"]
     if evaluations:
         out.print(_scores(evaluations))
-    last_job = _JOBS.get(results[-1].kind)
-    if last_job and last_job.next_step and not dry_run:
-        first = evaluations[0] if evaluations else results[-1]
-        _print_line(out, f"\nNext: {last_job.next_step.format(uri=first.output_uri)}")
+    if not _is_plan(results[-1], dry_run):
+        step = _next_step(evaluations[0] if evaluations else results[-1])
+        if step:
+            _print_line(out, f"\nNext: {step}")
+
+
+def _is_plan(result: JobResult, dry_run: bool) -> bool:
+    return dry_run and not result.skipped
 
 
 def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     state = "found complete, nothing computed" if result.skipped else f"done in {result.seconds:.0f} s"
-    is_plan = dry_run and not result.skipped
+    is_plan = _is_plan(result, dry_run)
     if is_plan:
         state = "a plan, nothing written"
     job = _JOBS.get(result.kind)  # a missing entry must not turn a job that is done into a failure
     out.print(f"\n[bold]{job.title if job else result.kind}[/bold]: {state}", highlight=False)
     _print_line(out, f"  {result.output_uri}")
+    if result.counts and result.kind != "evaluate" and not is_plan:  # a plan's lines have its counts
+        _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
-        _print_line(out, f"  {_counts(result)}")
-        out.print(_outcomes(result.output_uri))
-    for line in result.lines:
+        out.print(_outcomes(_videos(result.output_uri)))
+    for line in [*result.lines, *(() if is_plan else _files_to_open(result))]:
         _print_line(out, f"  {line}")
-    if result.kind == "evaluate":
-        _print_line(out, f"  metrics: {storage.join(result.output_uri, 'metrics.json')}")
-    elif result.counts and (result.kind != "preprocess" or is_plan):
-        _print_line(out, f"  {_counts(result)}")
 
 
 def _print_line(out: Console, line: str) -> None:
@@ -55,20 +72,79 @@ def _print_line(out: Console, line: str) -> None:
 
 
 def _counts(result: JobResult) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in result.counts.items())
+    return ", ".join(_count(name, value) for name, value in result.counts.items() if name not in _UNNAMED)
 
 
-def _outcomes(dataset_uri: str) -> Table:
-    """How many inputs ended how, and why: a row per outcome of videos.parquet."""
+def _count(name: str, value: float) -> str:
+    if name in _NOUNS:
+        return count_of(int(value), _NOUNS[name])
+    if name in _SIZES:
+        return size_of(value * 1e6) + _SIZES[name]
+    return f"{value:g} {name}"
+
+
+def _files_to_open(result: JobResult) -> list[str]:
+    """What a result has besides its URI for people to open, a line each."""
+    uri = result.output_uri
+    match result.kind:
+        case "preprocess":
+            lines = [f"how good it is: {storage.join(uri, 'quality.html')}"]
+            if result.counts.get("rejected") or result.counts.get("partial"):
+                lines.append(f"which videos lost what, and why: that page and {storage.join(uri, 'videos.parquet')}")
+            return lines
+        case "train":
+            return [f"training curve: tensorboard --logdir {shlex.quote(storage.join(uri, 'tensorboard'))}"]
+        case "evaluate":
+            return [f"metrics: {storage.join(uri, 'metrics.json')}"]
+    return []
+
+
+def _videos(dataset_uri: str) -> list[dict[str, Any]]:
+    """The rows of videos.parquet, with the columns that a summary needs."""
     import pyarrow.parquet
 
     content = pyarrow.BufferReader(storage.read_bytes(storage.join(dataset_uri, "videos.parquet")))
     file = pyarrow.parquet.ParquetFile(content)  # without threads, for the reason given in dataset/format/tables.py
-    rows = file.read(columns=["status", "stage", "reason"], use_threads=False).to_pylist()
-    table = Table("inputs", "status", "stage", "reason", box=None, pad_edge=True)
-    for (status, stage, reason), number in sorted(Counter(tuple(row.values()) for row in rows).items()):
+    return file.read(columns=_OUTCOME_COLUMNS, use_threads=False).to_pylist()
+
+
+def _outcomes(videos: Sequence[dict[str, Any]]) -> Table:
+    """How many videos ended how, and why: a row per outcome."""
+    outcomes = Counter((row["status"], row["stage"], row["reason"]) for row in videos)
+    table = Table("videos", "status", "stage", "reason", box=None, pad_edge=True)
+    for (status, stage, reason), number in sorted(outcomes.items()):
         table.add_row(f"  {number}", status, stage or "-", reason or "-")
     return table
+
+
+def _next_step(result: JobResult) -> str:
+    """What to do with a result; empty where nothing follows."""
+    job = _JOBS.get(result.kind)
+    step = job.next_step.format(uri=shlex.quote(result.output_uri)) if job else ""
+    return _step_to_training(_videos(result.output_uri), step) if result.kind == "preprocess" else step
+
+
+def _step_to_training(videos: Sequence[dict[str, Any]], train_command: str) -> str:
+    """What to do with a dataset: train on it, or first give it the labels or splits without which that is refused."""
+    usable = [row for row in videos if row["status"] == "ok"]
+    labelled = Counter(row["split"] for row in usable if row["labelled_frames"])
+    if not usable:
+        return "no video could be used; see in quality.html why"
+    if not labelled:
+        return (
+            "add labels, without which there is nothing to train on: run the same command with --source.labels FOLDER, "
+            "which holds <relative path>.csv for each video, with the header frame,valence,arousal"
+        )
+    empty = [f"the {split} split, {purpose}" for split, purpose in _PURPOSES.items() if not labelled[split]]
+    if not empty:
+        return train_command
+    remedy = (
+        f"no labelled video is in {', nor in '.join(empty)}; assign videos to it with --source.manifest FILE.csv "
+        "(video,group,split), or change --splits.val, --splits.test or --splits.seed"
+    )
+    if labelled["train"] and labelled["val"]:
+        return f"{train_command}\n  but {remedy}, or evaluate with --evaluate.split val"
+    return f"{remedy}, and run the same command"
 
 
 def _scores(evaluations: Sequence[JobResult]) -> Table:

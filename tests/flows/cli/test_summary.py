@@ -1,9 +1,11 @@
-"""The closing summary: what it prints for a job of which the command line knows nothing."""
+"""The closing summary: counts in words, what to open, and the step that comes next."""
 
 import io
+import shlex
 from pathlib import Path
 from typing import get_args
 
+import pytest
 from rich.console import Console
 
 from flows.cli.commands import JOBS
@@ -39,12 +41,12 @@ def test_every_stage_with_a_job_of_its_own_is_described():
 
 
 def test_a_job_has_its_title_and_its_next_step():
-    assert "Features: done in 2 s\n  /out\n  things 3\n\nNext: iaca train --dataset /out\n" in summary_of("extract")
+    assert "Features: done in 2 s\n  /out\n  3 things\n\nNext: iaca train --dataset /out\n" in summary_of("extract")
     assert "Next:" not in summary_of("verify")
 
 
 def test_a_job_that_is_not_described_is_called_by_its_name():
-    assert summary_of("anonymise") == "\nanonymise: done in 2 s\n  /out\n  things 3\n"
+    assert summary_of("anonymise") == "\nanonymise: done in 2 s\n  /out\n  3 things\n"
 
 
 def test_the_lines_of_a_dataset_stand_once_below_the_table_of_outcomes(tmp_path):
@@ -53,4 +55,64 @@ def test_the_lines_of_a_dataset_stand_once_below_the_table_of_outcomes(tmp_path)
     table, _, below = text.partition("no_video")
     assert "ok" in table
     assert below.startswith(" \n  a.csv is too short\n  and b.csv\n")
-    assert text.count("a.csv is") == text.count("videos 2") == 1
+    assert text.count("a.csv is") == text.count("2 videos") == 1
+
+
+def test_counts_are_words_with_units():
+    counts = {"videos": 1, "ok": 1, "partial": 0, "rejected": 0, "shards": 8, "samples": 1078, "mb": 28.252}
+    text = summary_of("verify", counts=counts)
+    assert "\n  1 video, 0 partial, 0 rejected, 8 shards, 1,078 samples, 28 MB\n" in text
+
+
+def test_a_dataset_names_the_page_that_says_how_good_it_is(tmp_path):
+    uri = dataset_of(tmp_path, video("a"))
+    text = summary_of("preprocess", output_uri=uri)
+    assert f"\n  how good it is: {uri}/quality.html\n" in text
+    assert "videos.parquet" not in text
+    text = summary_of("preprocess", output_uri=uri, counts={"rejected": 1})
+    assert f"which videos lost what, and why: that page and {uri}/videos.parquet" in text
+
+
+ALL = [video("a"), video("b", "val"), video("c", "test")]
+UNLABELLED = [video(name, split, labelled_frames=0) for name, split in (("a", "train"), ("b", "val"), ("c", "test"))]
+LOST = [video("a", status="rejected", stage="probe", reason="no_video")]
+
+
+@pytest.mark.parametrize(
+    ("videos", "proposed", "steps"),
+    [
+        (ALL, True, []),
+        (UNLABELLED, False, ["add labels", "--source.labels FOLDER", "frame,valence,arousal"]),
+        (LOST, False, ["no video could be used", "quality.html"]),
+        (
+            ALL[:1],
+            False,
+            ["the val split, which chooses", "nor in the test split", "--source.manifest", "same command"],
+        ),
+        ([*ALL[:1], *UNLABELLED[1:]], False, ["no labelled video is in the val split", "--splits.seed"]),
+        (ALL[1:], False, ["no labelled video is in the train split"]),
+        (ALL[:2], True, ["but no labelled video is in the test split", "--evaluate.split val"]),
+    ],
+)
+def test_training_is_proposed_only_where_it_is_not_refused(tmp_path, videos, proposed, steps):
+    uri = dataset_of(tmp_path, *videos)
+    _, _, step = summary_of("preprocess", output_uri=uri).partition("\nNext: ")
+    assert step.startswith(f"iaca train --dataset {uri}\n") == proposed
+    assert [part for part in steps if part not in step] == []
+    assert ("split" in step) == any("split" in part for part in steps)
+
+
+def test_a_plan_proposes_nothing_and_opens_nothing(tmp_path):
+    text = io.StringIO()
+    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 3, "mb": 2.5}, ("3 videos in 1 shard",))
+    print_summary([plan], dry_run=True, console=Console(file=text, width=200))
+    assert text.getvalue() == f"\nDataset: a plan, nothing written\n  {tmp_path}\n  3 videos in 1 shard\n"
+
+
+def test_a_run_names_the_command_that_draws_its_curve(tmp_path):
+    uri = str(tmp_path / "my runs")
+    text = summary_of("train", output_uri=uri, counts={"val_ccc_mean": 0.5, "epochs": 1, "steps": 20, "attempts": 2})
+    (curve,) = (line for line in text.splitlines() if "training curve:" in line)
+    assert shlex.split(curve.partition(": ")[2]) == ["tensorboard", "--logdir", f"{uri}/tensorboard"]
+    assert "\n  1 epoch, 20 steps, 2 attempts\n" in text
+    assert shlex.split(text.partition("Next: ")[2]) == ["iaca", "evaluate", "--run", uri]

@@ -66,8 +66,13 @@ def behaviour_of(kind: str, root: Path) -> str:
 def write_output(kind: str, folder: Path, config: Config) -> None:
     """The files of an output that flows read for their summary."""
     if kind == "preprocess":
-        rows = [("ok", "", ""), ("ok", "decode", "partial"), ("rejected", "probe", "no_video")]
-        columns = dict(zip(("status", "stage", "reason"), map(list, zip(*rows, strict=True)), strict=True))
+        names = ("status", "stage", "reason", "split", "labelled_frames")
+        rows = [
+            ("ok", "", "", "train", 9),
+            ("ok", "decode", "partial", "val", 9),
+            ("rejected", "probe", "no_video", "test", 0),
+        ]
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         pyarrow.parquet.write_table(pyarrow.table(columns), folder / "videos.parquet")
     if kind == "evaluate":
         value = {"none": 0.75, "audio": 0.5, "video": 0.25}[config.evaluate.masked_modality]
