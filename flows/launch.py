@@ -19,6 +19,8 @@ from pipeline.runtime import exit_codes
 from pipeline.runtime.progress import JobResult, parse, result_from_json
 
 TAIL_LINES = 15  # of a failed job's output, shown when it printed no error of its own
+ERROR = "error: "  # begins the message of a job's failure, whose further lines are indented
+MAX_ERROR_LINES = 40  # shown of such a message
 
 
 def run_job(kind: Stage, config: Config, log: Callable[[str], None] | None = None, owner: str = "") -> JobResult:
@@ -64,6 +66,8 @@ class _JobOutput:
     def __init__(self, screen: display.Screen) -> None:
         self.screen = screen
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.error: list[str] = []  # the lines of the newest error message
+        self.num_lines_since_error = 0  # of other output
 
     def __enter__(self) -> _JobOutput:
         descriptor, name = tempfile.mkstemp(prefix="iaca-job-", suffix=".log")
@@ -79,6 +83,7 @@ class _JobOutput:
         if progress := parse(line):
             self.screen.show_progress(progress)
             return
+        self._take_error(line)
         self.tail.append(line)
         self.log.write(line + "\n")
         self.screen.show_line(line)
@@ -88,11 +93,21 @@ class _JobOutput:
         self.log.close()
         return self.path
 
+    def _take_error(self, line: str) -> None:
+        """Keep the line if it begins an error message, or continues one."""
+        if line.startswith(ERROR):
+            self.error, self.num_lines_since_error = [line.removeprefix(ERROR)], 0
+        elif line.startswith("  ") and not self.num_lines_since_error:
+            self.error.append(line)
+        else:
+            self.num_lines_since_error += 1
+
     def error_message(self) -> str:
-        """The job's own `error: ...` line, or else the last lines of its output."""
-        errors = [line.removeprefix("error: ") for line in self.tail if line.startswith("error: ")]
-        if errors:
-            return errors[-1]
+        """The job's own error message, or else the last lines of its output."""
+        if self.error and self.num_lines_since_error < TAIL_LINES:
+            num_left_out = len(self.error) - MAX_ERROR_LINES
+            more = [f"  and {num_left_out} more"] if num_left_out > 0 else []
+            return "\n".join([*self.error[:MAX_ERROR_LINES], *more])
         return "\n  ".join(["last lines of its output", *self.tail]) if self.tail else "it printed nothing"
 
 

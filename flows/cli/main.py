@@ -20,6 +20,7 @@ from pipeline.config.loading import did_you_mean
 from pipeline.config.run_files import run_file_names
 from pipeline.config.uris import absolute
 from pipeline.runtime.environment import PRIVACY, VERBOSE, is_verbose
+from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.exit_codes import DONE, FAILED, INTERRUPTED, REJECTED, USAGE
 from pipeline.runtime.progress import JobResult
 
@@ -126,7 +127,7 @@ def _print_unexpected(kind: type[BaseException], error: BaseException, trace: Tr
     """Print one line for an unexpected error, or its traceback when verbose; Python then exits with 1."""
     if is_verbose():
         sys.__excepthook__(kind, error, trace)
-    print(f"error: {kind.__name__}: {error} (-v shows where)", file=sys.stderr)
+    print(f"error: {message_of(error)} (-v shows where)", file=sys.stderr)
 
 
 def _interrupt(_sign: int, _frame: FrameType | None) -> None:

@@ -14,6 +14,7 @@ from pipeline.ablation.variants import Variant, list_variants
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
+from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _progress_callback(num_done: int, num_all: int) -> Any:
 
 
 def _first_error(outcome: Any) -> str:
-    return job_process.message_of(next(result.error for result in outcome if result.error))
+    return message_of(next(result.error for result in outcome if result.error))
 
 
 def _result(uri: str, rows: list[Variant], trials: list[Trial], num_run: int, seconds: float) -> JobResult:

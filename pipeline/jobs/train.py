@@ -18,6 +18,7 @@ from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read
 from pipeline.jobs.ray_session import start_ray
 from pipeline.records import SampleRow
 from pipeline.runtime import job_process
+from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit
 from pipeline.training import run_record, sampler
 from pipeline.training.compatibility import config_for_dataset, require_features_fit
@@ -240,7 +241,7 @@ def _error_of_job(error: TrainingFailedError) -> Exception:
 def _message_of_worker(error: TrainingFailedError) -> str:
     """The first failed worker's message; that of `error` is its whole traceback."""
     rank, failure = min(_failures(error).items())
-    return f"training failed on worker {rank}: {job_process.message_of(failure)}"
+    return f"training failed on worker {rank}: {message_of(failure)}"
 
 
 def _failures(error: TrainingFailedError) -> dict[int, Exception]:

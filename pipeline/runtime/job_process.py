@@ -17,6 +17,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.runtime import exit_codes, processes
 from pipeline.runtime.environment import PRIVACY, is_verbose
+from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, result_to_json
 
 Run = Callable[[Config], JobResult]
@@ -25,8 +26,8 @@ Run = Callable[[Config], JobResult]
 def main(kind: str, run: Run) -> NoReturn:
     """Run one job on the configuration whose URI is the only argument, write `result.json` beside it, and exit.
 
-    Exit codes are those of `exit_codes`. The last line of a failure is its error message; the traceback is printed
-    when IACA_VERBOSE is set.
+    Exit codes are those of `exit_codes`. The last lines of a failure are its error message, which begins with
+    "error: " and whose further lines are indented; the traceback is printed before it when IACA_VERBOSE is set.
     """
     if len(sys.argv) != 2:
         print(f"usage: python -m pipeline.jobs.{kind} URI_OF_CONFIG_JSON", file=sys.stderr)
@@ -63,21 +64,8 @@ def interrupt_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
 
 
-def message_of(error: BaseException) -> str:
-    """The message of an error for people, without a traceback; its class where the message alone would not do.
-
-    Ray wraps a worker's exception and puts the whole traceback into the message: the cause's own message is taken.
-    """
-    cause = getattr(error, "cause", None)
-    inner = cause if isinstance(cause, BaseException) else error
-    message = str(inner).strip()
-    if isinstance(inner, ValueError | OSError | RuntimeError) and message:
-        return message
-    return f"{type(inner).__name__}: {message}" if message else type(inner).__name__
-
-
 class _ErrorsReported:
-    """A context in which any error is printed as one line and ends the process with its exit code."""
+    """A context in which any error is printed as a message and ends the process with its exit code."""
 
     def __enter__(self) -> None:
         pass
@@ -89,17 +77,18 @@ class _ErrorsReported:
             return
         if is_verbose():
             traceback.print_exception(kind, error, trace, file=sys.stdout)
-        code, line = _outcome(error)
-        print(line, flush=True)
+        code, message = _outcome(error)
+        print(message, flush=True)
         raise SystemExit(code)
 
 
 def _outcome(error: BaseException) -> tuple[int, str]:
-    """Exit code and last line for an error."""
+    """Exit code and last lines for an error."""
     if isinstance(error, KeyboardInterrupt):
         return exit_codes.INTERRUPTED, "interrupted"
     code = exit_codes.USAGE if isinstance(error, UsageError) else exit_codes.FAILED
-    return code, f"error: {message_of(error)}"
+    lines = [line for line in message_of(error).splitlines() if line.strip()]
+    return code, "\n".join([f"error: {lines[0]}", *(f"  {line.strip()}" for line in lines[1:])])
 
 
 @contextmanager

@@ -156,4 +156,5 @@ def _read_table(uri: str, kind: type[_Row]) -> list[_Row]:
 
 
 def _in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """The message of an error of reading the marker; only its version is looked up by a key."""
+    return "it has no format_version" if isinstance(error, KeyError | TypeError) else " ".join(str(error).split())

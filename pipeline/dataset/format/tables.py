@@ -48,7 +48,7 @@ def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         return [from_dict(kind, values) for values in table.to_pylist()]
     except (pa.ArrowException, OSError, TypeError) as error:
-        raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def from_dict(kind: type[Row], values: dict[str, Any]) -> Row:

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from pipeline.config import Config, UsageError
 from pipeline.jobs.ray_session import start_ray
 from pipeline.records.serialize import from_json, to_json
-from pipeline.runtime import job_process
 from pipeline.runtime.environment import is_verbose
+from pipeline.runtime.error_messages import message_of
 from pipeline.storage.scratch import remove_abandoned
 
 CALLS_PER_CPU = 4  # submitted ahead of their results
@@ -229,7 +229,7 @@ def _result_of(reference: Any) -> Any:
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.RayTaskError) as error:
         if isinstance(error, OSError | UsageError):  # not the file's fault: the storage's, or a setting's
             raise
-        return CallFailure(job_process.message_of(error).splitlines()[0])
+        return CallFailure(message_of(error).splitlines()[0])
 
 
 def _lost_worker_errors() -> tuple[type[Exception], ...]:
@@ -249,4 +249,4 @@ def _unwrap_init_errors() -> Iterator[None]:
     except ray.exceptions.ActorDiedError as error:
         if not error.actor_init_failed:
             raise
-        raise RuntimeError(job_process.message_of(error.args[0])) from error
+        raise RuntimeError(message_of(error.args[0])) from error

@@ -25,6 +25,7 @@ from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.media.faces.detect import Detector, make_detector
 from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
 from pipeline.records import STAGE_SECONDS, Rejection, ShardPlan, ShardRecord, Span, VideoRow
+from pipeline.runtime.error_messages import message_of
 from pipeline.storage import StorageError
 from pipeline.storage.scratch import remove_abandoned, scratch_folder
 
@@ -131,7 +132,7 @@ class ShardBuilder:
             except Exception as error:  # the one place: a bug that one video shows must not cost its whole shard
                 if isinstance(error, OSError) and error.errno in MACHINE_ERRNOS:
                     raise
-                return build.rejected(build.current_stage, "error", f"{type(error).__name__}: {error}")
+                return build.rejected(build.current_stage, "error", message_of(error))
             other_stages_s = sum(getattr(build.row, name) for name in STAGE_SECONDS)
             write_s = max(0.0, perf_counter() - begin - other_stages_s)
             publish_s = self._publish_sheet(build.contact_sheet, span)

@@ -174,6 +174,21 @@ def test_a_job_that_fails_is_quoted_without_a_traceback(fake_jobs, dataset, tmp_
     assert (str(log) in result.stderr) == (code == 1)
 
 
+def test_a_list_in_an_error_is_printed_up_to_a_limit(fake_jobs, dataset, tmp_path):
+    fake_jobs(verify="list")
+    lines = iaca("verify", dataset, "--storage.root", str(tmp_path)).stderr.splitlines()
+    assert lines[0] == "error: 60 shards are damaged:"
+    assert lines[1:40] == [f"  train-{number}: the tar is missing" for number in range(39)]
+    assert lines[40] == "  and 21 more"
+    assert lines[41].startswith("the job's whole output is in ")
+
+
+def test_an_error_far_above_the_end_is_not_the_reason(fake_jobs, dataset, tmp_path):
+    fake_jobs(verify="old error")
+    result = iaca("verify", dataset, "--storage.root", str(tmp_path))
+    assert result.stderr.startswith("error: last lines of its output\n  0\n")
+
+
 @pytest.mark.parametrize(("words", "code"), [([], 0), (["--strict"], 3)])
 def test_strict_counts_rejected_inputs(fake_jobs, dataset, tmp_path, words, code):
     fake_jobs(verify="reject")

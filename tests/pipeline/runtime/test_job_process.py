@@ -25,6 +25,8 @@ class Own: pass
 def run(config):
     if config.name == "usage": raise UsageError("set source.videos, it is empty")
     if config.name == "failed": raise RuntimeError("shard 3 of 4 is gone")
+    if config.name == "list":
+        raise RuntimeError("2 of 3 shards are damaged:\\n\\n  train-0: the tar is missing\\nval-0: too short\\n")
     if config.name == "silent": raise KeyError("x")
     if config.name == "odd":
         print("ignored: \\udcff.mp3")
@@ -87,10 +89,11 @@ def test_a_result_stands_beside_the_configuration(job, tmp_path):
     [
         ("usage", 2, "error: set source.videos, it is empty"),
         ("failed", 1, "error: shard 3 of 4 is gone"),
-        ("silent", 1, "error: KeyError: 'x'"),
+        ("list", 1, "error: 2 of 3 shards are damaged:\n  train-0: the tar is missing\n  val-0: too short"),
+        ("silent", 1, "error: a defect of the program, please report it: KeyError: 'x'"),
     ],
 )
-def test_failures_are_one_line_and_a_code(job, tmp_path, name, code, line):
+def test_failures_are_a_message_and_a_code(job, tmp_path, name, code, line):
     done = subprocess.run(**job(name), timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr.strip()) == (code, line, "")
     assert not (tmp_path / name / "result.json").exists()

@@ -41,6 +41,13 @@ def act(behaviour: str, folder: Path, attempts: int) -> None:
             raise UsageError("the source is empty; set --source.videos")
         case "fail":
             raise OSError("the disk is full")
+        case "list":
+            raise ValueError(
+                "60 shards are damaged:\n" + "\n".join(f"  train-{n}: the tar is missing" for n in range(60))
+            )
+        case "old error":
+            print("error: of a tool", *range(15), sep="\n", flush=True)
+            os._exit(7)
         case "crash":
             os._exit(7)
         case "ray":

@@ -59,7 +59,7 @@ def test_an_error_of_one_video_leaves_its_neighbours(talkers, tmp_path):
     worker.tools = replace(worker.tools, detector=FakeDetectorThatFailsOnce(worker.tools.detector))
     first, second = worker.build(plans_of(config, "person00_clip0", "person00_clip1")[0]).videos
     assert (first.status, first.stage, first.reason) == ("rejected", "decode", "error")
-    assert first.detail == "ZeroDivisionError: a bug"
+    assert first.detail == "a defect of the program, please report it: ZeroDivisionError: a bug"
     assert second.status == "ok"
 
 
