@@ -47,8 +47,10 @@ def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
         # waits for an interpreter that is gone.
         table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
         return [from_dict(kind, values) for values in table.to_pylist()]
-    except (pa.ArrowException, OSError, TypeError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except TypeError as error:
+        raise ValueError(f"its columns are {', '.join(table.column_names)}") from error
 
 
 def from_dict(kind: type[Row], values: dict[str, Any]) -> Row:
