@@ -24,8 +24,9 @@ from tyro.constructors import PrimitiveConstructorSpec
 from flows.cli.commands import COMMANDS, Command
 from pipeline.config import Config, UsageError, load
 from pipeline.config.fields import Setting
-from pipeline.config.loading import did_you_mean
 from pipeline.config.settings import all_settings, section_descriptions
+from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
+from pipeline.config.uris import uri_settings
 
 RUN_FILE = Annotated[
     str,
@@ -214,8 +215,42 @@ def _flag(option: str, flags: Collection[str]) -> tuple[str, bool]:
 
 def _unknown_message(argument: str, command: Command, shortcuts: Collection[str]) -> str:
     if not argument.startswith("--"):
-        return f"unexpected argument {argument!r}; options start with -- (iaca {command.name} --help)"
+        return _unexpected_message(argument, command)
     name = argument.removeprefix("--").partition("=")[0].replace("-", "_")
-    close = did_you_mean(name, [*all_settings(), *shortcuts, *OWN_FLAGS, "config", "help"])
-    hint = f"did you mean --{close}?" if close else f"iaca {command.name} --help lists them"
+    short = did_you_mean(name, [*shortcuts, *OWN_FLAGS, "config", "help"])
+    meant = [short] if short else [command.option(setting) for setting in _settings_meant_by(name, command)]
+    section = name.partition(".")[0]
+    fields = [setting.name for setting in all_settings().values() if setting.section == section]
+    if meant:
+        hint = question([f"--{option}" for option in meant])
+    elif fields:
+        hint = f"there are {', '.join(f'--{field}' for field in fields)}"
+    else:
+        hint = f"iaca {command.name} --help lists them"
     return f"unknown option --{name}; {hint}"
+
+
+def _settings_meant_by(name: str, command: Command) -> list[str]:
+    """The settings that an unknown option may stand for, without those that the command fills in itself."""
+    negated = name.replace("no_", "", 1)
+    meant = settings_meant_by(name, command.sections) or settings_meant_by(negated, command.sections)
+    inputs = [setting for setting in meant if setting in _inputs_of(command)]
+    uris = uri_settings()
+    return inputs or [name for name in meant if name not in uris or uris[name].made_by not in command.stages]
+
+
+def _inputs_of(command: Command) -> list[str]:
+    """The URIs that the command cannot do without, besides those that it fills in itself."""
+    return [
+        name
+        for name, uri in uri_settings().items()
+        if {*uri.required_by} & {*command.stages} and uri.made_by not in command.stages
+    ]
+
+
+def _unexpected_message(argument: str, command: Command) -> str:
+    """The message about a word that belongs to no option: perhaps it is the input, whose option is missing."""
+    inputs = _inputs_of(command)
+    if argument.startswith("-") or not inputs:
+        return f"unexpected argument {argument!r}; options start with -- (iaca {command.name} --help)"
+    return f"unexpected argument {argument!r}; did you mean --{command.option(inputs[0])} {argument}?"

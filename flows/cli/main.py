@@ -16,8 +16,8 @@ from flows.cli.arguments import Request, parse, print_help
 from flows.cli.commands import COMMANDS, Command, command_for
 from flows.job_errors import JobError
 from pipeline.config import Config, UsageError
-from pipeline.config.loading import did_you_mean
 from pipeline.config.run_files import run_file_names
+from pipeline.config.suggestions import did_you_mean
 from pipeline.config.uris import absolute
 from pipeline.runtime.environment import PRIVACY, VERBOSE, is_verbose
 from pipeline.runtime.error_messages import message_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 from pipeline.config.experiment import Config
 from pipeline.config.run_files import run_file, run_file_names
 from pipeline.config.settings import all_settings
+from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
 from pipeline.config.usage_error import UsageError
 
 OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}  # of pydantic's error types
@@ -40,11 +40,6 @@ def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None
         return Config.model_validate(merged)
     except ValidationError as error:
         raise UsageError(f"{origin}: {_message(error.errors(include_url=False)[0])}") from error
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest known name, or "" where none is near."""
-    return next(iter(difflib.get_close_matches(name, known, n=1)), "")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -81,7 +76,8 @@ def _check_keys(values: dict[str, Any], origin: str) -> None:
 def _check_key(key: str, known: Iterable[str], origin: str, prefix: str) -> None:
     if key not in known:
         close = did_you_mean(key, known)
-        hint = f"did you mean {prefix}{close}?" if close else f"allowed here: {', '.join(sorted(known))}"
+        meant = [f"{prefix}{close}"] if close else settings_meant_by(f"{prefix}{key}")
+        hint = question(meant) if meant else f"allowed here: {', '.join(sorted(known))}"
         raise UsageError(f"{origin}: unknown key {prefix}{key}; {hint}")
 
 

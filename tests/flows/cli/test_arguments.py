@@ -120,9 +120,20 @@ def test_flags_of_the_command_line_itself():
     [
         (["--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
         (["--datasett", "x"], "did you mean --dataset?"),
-        (["--zzz"], "iaca train --help lists them"),
+        (["--zzz"], "unknown option --zzz; iaca train --help lists them"),
+        (["--train.zzz", "3"], "unknown option --train.zzz; there are --train.num_workers, --train.use_gpu, "),
+        (["--faces", "x"], "unknown option --faces; there are --faces.detector, "),
+        (["--train.lr", "1e-4"], "unknown option --train.lr; did you mean --train.learning_rate?"),
+        (["--lr", "1e-4"], "did you mean --train.learning_rate?"),
+        (["--batch-size=4"], "did you mean --train.batch_size?"),
+        (["--epochs", "4"], "did you mean --train.epochs?"),
+        (["--output", "o"], "did you mean --storage.root?"),
+        (["--data", "d"], "did you mean --dataset?"),
+        (["--num_workers", "4"], "did you mean --train.num_workers or --cluster.num_workers?"),
+        (["--gpu"], "did you mean --train.use_gpu?"),
+        (["--verbos"], "did you mean --verbose?"),
         (["--train.no-epochs"], "did you mean --train.epochs?"),
-        (["data"], "unexpected argument 'data'"),
+        (["data"], "unexpected argument 'data'; did you mean --dataset data?"),
         (["-x"], "unexpected argument '-x'"),
         (["--train.epochs"], "Missing value for argument '--train.epochs'"),
         (["--train.epochs", "--strict"], "Missing value for argument '--train.epochs'"),
@@ -136,6 +147,25 @@ def test_mistakes_are_named(words, message):
     with pytest.raises(UsageError) as caught:
         parse(TRAIN, words)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "option"),
+    [
+        ("experiment", ["--data", "d"], "--source.videos?"),
+        ("preprocess", ["videos"], "--source.videos videos?"),
+        ("preprocess", ["--num_videos", "3"], "--limit?"),
+        ("evaluate", ["--ckpt", "r"], "--run?"),
+        ("evaluate", ["r"], "--run r?"),
+        ("ablate", ["--lr", "1"], "--ablate.learning_rate?"),
+        ("extract", ["--gpus", "1"], "--extract.use_gpu?"),
+        ("verify", ["d", "--fix"], "--repair?"),
+    ],
+)
+def test_what_is_proposed_fits_the_command(name, words, option):
+    with pytest.raises(UsageError) as caught:
+        parse(COMMANDS[name], words)
+    assert str(caught.value).endswith(f"did you mean {option}")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,10 @@ def test_defaults_then_file_then_overrides(tmp_path):
     [
         ("sorce = 1", "unknown key sorce; did you mean source?"),
         ("[faces]\ndetectr = 'haar'", "unknown key faces.detectr; did you mean faces.detector?"),
+        ("[train]\nlr = 1", "unknown key train.lr; did you mean train.learning_rate?"),
+        ("lr = 1", "unknown key lr; did you mean train.learning_rate or ablate.learning_rate?"),
+        ("[media]\nfps = 30", "unknown key media.fps; did you mean media.frame_rate_hz?"),
+        ("[training]\nepochs = 3", "unknown key training; did you mean train?"),
         ("[faces]\nqqq = 1", "unknown key faces.qqq; allowed here: align, choose,"),
         ("[faces]\ndetector = 'dlib'", "faces.detector: Input should be 'haar' or 'yunet'"),
         ("[train]\nepochs = 'many'", "train.epochs: Input should be a valid integer"),
