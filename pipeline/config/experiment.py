@@ -37,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}")
 class Config(BaseModel):
     """An experiment; also the job's only argument, the flow's parameter and the record kept with each output."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, "the outputs' folders begin with it"] = "experiment"
     source: SourceConfig = SourceConfig()

@@ -37,6 +37,9 @@ class Uri:
     marker: str = ""  # the file in it that is written last, without which it is unfinished
 
 
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One field of the configuration, as the help and the documentation show it."""
@@ -62,6 +65,12 @@ class Setting:
     def values(self) -> str:
         """What may be given, e.g. `int`, `haar, yunet` or `float or none`."""
         return " or ".join(_values(kind) for kind in _alternatives(self.type))
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, in words, e.g. "a whole number, at least 1" or "haar, yunet"."""
+        kinds = [_KINDS.get(kind) or _values(kind) for kind in _alternatives(self.type)]
+        return ", ".join([" or ".join(kinds), *filter(None, [self.bounds])])
 
 
 def settings_of(section: type[Any], name: str = "") -> Iterator[Setting]:

@@ -17,7 +17,12 @@ from pipeline.config.settings import all_settings
 from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
 from pipeline.config.usage_error import UsageError
 
-OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}  # of pydantic's error types
+# Of pydantic's error types:
+OUT_OF_BOUNDS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+OF_ANOTHER_TYPE = {
+    *("int_parsing", "int_parsing_size", "int_type", "int_from_float", "float_parsing", "float_type", "finite_number"),
+    *("bool_parsing", "bool_type", "string_type", "literal_error"),
+}
 
 
 def load(path: str | Path | None = None, overrides: dict[str, Any] | None = None) -> Config:
@@ -83,8 +88,13 @@ def _check_key(key: str, known: Iterable[str], origin: str, prefix: str) -> None
 
 def _message(problem: ErrorDetails) -> str:
     """A validation error in one line: the setting, its value and what is allowed."""
-    name = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] in OUT_OF_BOUNDS and name in all_settings():
-        return f"{name} is {problem['input']}; allowed: {all_settings()[name].bounds}"
+    name, value = ".".join(str(part) for part in problem["loc"]), problem["input"]
+    setting = all_settings().get(name)
+    if setting and problem["type"] in OUT_OF_BOUNDS:
+        return f"{name} is {value}; allowed: {setting.bounds}"
+    if setting and problem["type"] in OF_ANOTHER_TYPE:
+        return f"{name} is {value!r}; allowed: {setting.allowed}"
+    if problem["type"] == "dataclass_type":
+        return f"{name} is {value!r}, but it is a section: [{name}] in a run file, --{name}.SETTING as an option"
     message = problem["msg"].removeprefix("Value error, ")
     return f"{name}: {message}" if name not in message else message

@@ -12,7 +12,7 @@ from iaca_model.config import Precision
 from pipeline.config.fields import Count, NotNegative, NotNegativeInt, Positive, Share, Uri
 
 DATASET_MARKER, RUN_MARKER = "dataset.json", "run.json"  # written last: what has it is complete
-KNOWN_KEYS_ONLY = ConfigDict(extra="forbid")
+KNOWN_KEYS_ONLY = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

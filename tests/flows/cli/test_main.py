@@ -57,7 +57,7 @@ def test_help_of_a_command_explains_its_options():
         (["verify"], "iaca verify needs --dataset URI"),
         (["preprocess"], "iaca preprocess needs --source.videos URI"),
         (["train", "--train.epoch", "3"], "unknown option --train.epoch; did you mean --train.epochs?"),
-        (["train", "--train.epochs", "x"], "train.epochs: Input should be a valid integer"),
+        (["train", "--train.epochs", "x"], "train.epochs is 'x'; allowed: a whole number, at least 1"),
         (["config", "--config", "nowhere.toml"], "configuration file nowhere.toml does not exist"),
         (["preprocess", "--source.videos", "v"], "source.videos {}/v does not exist"),
         (["preprocess", "--source.videos", ".", "--source.labels", "l"], "source.labels {}/l does not exist"),
