@@ -17,27 +17,30 @@ from numpy.typing import NDArray
 from pipeline.dataset.build.gaps import true_runs
 from pipeline.evaluation.predictions import StreamPredictions
 from pipeline.records import LABEL_NAMES
+from pipeline.training.history import Row
 
 # Each colour is replaced by a variable of the page's style sheet.
-INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING = (f"#0a0a{i:02x}" for i in range(1, 9))
+INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING, BEST = (f"#0a0a{i:02x}" for i in range(1, 10))
 _VARIABLES = dict(
     zip(
-        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING),
-        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "missing"),
+        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING, BEST),
+        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "missing", "best"),
         strict=True,
     )
 )
 COLOURS = dict(zip(LABEL_NAMES, (VALENCE, AROUSAL), strict=True))
+FONT_PX = 10  # of all text; a picture is never shown smaller than it is drawn, see `_svg`
+WIDE_IN, HALF_IN = 9.0, 4.4  # widths: one picture in a row of the page, two in a row or one on a phone
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "font.size": 9,
+    "font.size": FONT_PX,
     "text.color": INK,
     "axes.edgecolor": LINE,
     "axes.labelcolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9,
+    "axes.titlesize": FONT_PX,
     "axes.titlecolor": INK,
     "xtick.color": LINE,
     "ytick.color": LINE,
@@ -47,30 +50,34 @@ _STYLE: dict[Any, Any] = {
     "grid.color": LINE,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
+    "xtick.labelsize": FONT_PX,
+    "ytick.labelsize": FONT_PX,
+    "hatch.linewidth": 0.8,
     "lines.linewidth": 1.6,
     "figure.constrained_layout.use": True,
 }
 MAX_BARS = 40
 MAX_POINTS = 2000  # of one curve: more than a screen shows
-_GATE_CURVES = (  # a title, then column, colour and name of each curve
-    ("weight of each modality", ("modality_video", VIDEO, "video"), ("modality_audio", AUDIO, "audio")),
+_GATE_CURVES = (  # a title, then column and colour of each curve
+    ("weight of each modality", ("modality_video", VIDEO), ("modality_audio", AUDIO)),
     (
         "weight of what each learns from the other (cross-attention)",
-        ("video_cross", VIDEO, "video"),
-        ("audio_cross", AUDIO, "audio"),
+        ("video_cross", VIDEO),
+        ("audio_cross", AUDIO),
     ),
 )
 
 
 def over_time(stream: StreamPredictions) -> str:
-    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing."""
+    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing.
+
+    Where there is no prediction, the value that such frames are scored with is dotted, and the span is hatched.
+    """
     clock = stream.clock
-    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, *_ in curves)]
+    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, _ in curves)]
     heights = [3, 3] + [1.6] * len(panels) + [0.8]
     with mpl.rc_context(_STYLE):
-        figure = Figure((9.6, 0.62 * sum(heights)))
+        figure = Figure((WIDE_IN, 0.62 * sum(heights)))
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         for i, name in enumerate(LABEL_NAMES):
             _draw_values(axes[i], stream, i, name)
@@ -79,6 +86,9 @@ def over_time(stream: StreamPredictions) -> str:
         for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
             for axis in axes[:-1]:
                 axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
+        for start, stop in spans(clock.times_s, ~clock.valid):
+            for axis in axes[:-1]:
+                axis.axvspan(start, stop, facecolor="none", edgecolor=MISSING, hatch="////", linewidth=0)
         _draw_presence(axes[-1], stream)
         axes[-1].set_xlabel("seconds")
         axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
@@ -88,7 +98,7 @@ def over_time(stream: StreamPredictions) -> str:
 def plane(true: NDArray, predicted: NDArray) -> str:
     """Where annotations and predictions lie in the plane of valence and arousal; both (n, 2)."""
     with mpl.rc_context({**_STYLE, "axes.grid": False}):
-        figure = Figure((5.4, 2.9))
+        figure = Figure((HALF_IN, 2.5))
         axes = figure.subplots(1, 2, sharex=True, sharey=True)
         for axis, points, title, colour in zip(
             axes, (true, predicted), ("annotated", "predicted"), (MUTED, VALENCE), strict=True
@@ -111,33 +121,61 @@ def per_video(names: Sequence[str], ccc: NDArray) -> str:
     if len(order) > MAX_BARS:
         order = np.concatenate([order[: MAX_BARS // 2], order[-MAX_BARS // 2 :]])
     with mpl.rc_context(_STYLE):
-        figure = Figure((5.4, 0.8 + 0.28 * len(order)))
+        figure = Figure((HALF_IN, 0.6 + 0.3 * len(order)))
         axis = figure.subplots()
         y = np.arange(len(order))
         for i, name in enumerate(LABEL_NAMES):
-            axis.barh(y + (i - 0.5) * 0.36, ccc[order, i], 0.32, color=COLOURS[name], label=name)
+            axis.barh(y + (i - 0.5) * 0.36, ccc[order, i], 0.32, color=COLOURS[name])
         axis.set_yticks(y, [_shorten(names[i]) for i in order])
         axis.axvline(0, color=MUTED, linewidth=0.8)
         axis.grid(visible=False, axis="y")
         axis.set(xlabel="CCC", xlim=(min(0.0, float(ccc.min()) - 0.05), 1), ylim=(len(order) - 0.4, -0.6))
-        figure.legend(loc="outside upper right", ncols=2)
         return _svg(figure, "per video")
 
 
+def training_loss(epochs: Sequence[Row], steps: Sequence[Row]) -> str:
+    """The loss of every step of a training, and its mean over each epoch at the epoch's last step."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure((HALF_IN, 2.3))
+        axis = figure.subplots()
+        axis.plot(*_subsample(*_curve(steps, "loss")), color=MUTED, linewidth=0.7)
+        axis.plot(*_curve(epochs, "train_loss"), color=INK, marker="o", markersize=2.5)
+        axis.set(title="loss", xlabel="step", ylim=(0, None), xlim=(0, None))
+        return _svg(figure, "training loss")
+
+
+def validation_ccc(epochs: Sequence[Row], best_step: int) -> str:
+    """CCC on the validation split after each epoch; a line at the step whose weights are the best."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure((HALF_IN, 2.3))
+        axis = figure.subplots()
+        for name, colour in (*COLOURS.items(), ("mean", INK)):
+            axis.plot(*_curve(epochs, f"val_ccc_{name}"), color=colour, marker="o", markersize=2.5)
+        axis.axvline(best_step, color=BEST, linewidth=1.2)
+        axis.set(title="CCC on the val split", xlabel="step", ylim=(None, 1.02), xlim=(0, None))
+        return _svg(figure, "validation CCC")
+
+
+def _curve(rows: Sequence[Row], name: str) -> tuple[NDArray, NDArray]:
+    """Steps and the values of one measurement."""
+    return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows], float)
+
+
 def _draw_values(axis: Axes, stream: StreamPredictions, column: int, name: str) -> None:
-    clock, rows = stream.clock, stream.annotations
-    axis.plot(*_subsample(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2, label="annotated")
-    axis.plot(*_subsample(clock.times_s, clock.values[:, column]), color=COLOURS[name], label="predicted")
+    clock, rows, values = stream.clock, stream.annotations, stream.clock.values[:, column]
+    axis.plot(*_subsample(rows["time_s"], rows[name]), color=MUTED, linewidth=1.2)
+    axis.plot(*_subsample(clock.times_s, np.where(clock.valid, np.nan, values)), color=COLOURS[name], linestyle=":")
+    axis.plot(*_subsample(clock.times_s, np.where(clock.valid, values, np.nan)), color=COLOURS[name])
     axis.set(title=name, ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.96), ncols=2, borderaxespad=0)
 
 
-def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str, str]]) -> None:
-    for column, colour, name in curves:
-        if column in stream.clock.gates:
-            axis.plot(*_subsample(stream.clock.times_s, stream.clock.gates[column]), color=colour, label=name)
+def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str]]) -> None:
+    clock = stream.clock
+    for column, colour in curves:
+        if column in clock.gates:
+            weights = np.where(clock.valid, clock.gates[column], np.nan)
+            axis.plot(*_subsample(clock.times_s, weights), color=colour)
     axis.set(title=title, ylim=(-0.05, 1.05), yticks=(0, 1))
-    axis.legend(loc="lower right", bbox_to_anchor=(1, 0.94), ncols=2, borderaxespad=0)
 
 
 def _draw_presence(axis: Axes, stream: StreamPredictions) -> None:
@@ -172,7 +210,10 @@ def _shorten(name: str, width: int = 28) -> str:
 
 
 def _svg(figure: Figure, salt: str) -> str:
-    """The figure as an SVG element: the page's colours and fonts, no fixed size, ids of its own."""
+    """The figure as an SVG element: the page's colours and fonts, ids of its own, as wide as its place on the page.
+
+    It is never narrower than the figure, whose text would then be too small to read: on a phone it scrolls sideways.
+    """
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -187,6 +228,7 @@ def _svg(figure: Figure, salt: str) -> str:
     text = re.sub(
         r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
     )
+    text = text.replace("<svg", f'<svg style="min-width: {figure.get_figwidth() * 72:.0f}px"', 1)
     text = re.sub(r"font: ([\d.]+px)[^;\"]*", r"font-size: \1", text)
     for colour, variable in _VARIABLES.items():
         text = text.replace(colour, f"var(--{variable})")

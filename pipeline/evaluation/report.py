@@ -15,6 +15,7 @@ from pipeline.evaluation.predictions import StreamPredictions
 from pipeline.evaluation.subject import EvaluationKey
 from pipeline.records import LABEL_NAMES
 from pipeline.reports import page
+from pipeline.training.history import Row
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -25,6 +26,8 @@ def render(
     metrics: dict[str, Any],
     columns: Columns,
     streams: Sequence[StreamPredictions],
+    history: Sequence[Row],
+    best_step: int,
 ) -> str:
     """The page; the same arguments give the same text.
 
@@ -34,6 +37,8 @@ def render(
         metrics: the content of metrics.json.
         columns: the rows of predictions.parquet.
         streams: every stream of the split.
+        history: the rows of the run's metrics.jsonl; without any the page says nothing of the training.
+        best_step: of the run, whose weights were evaluated.
     """
     scored = [video for video in metrics["by_video"] if video["mean"] is not None]
     true, predicted = (np.stack([columns[name + suffix] for name in LABEL_NAMES], 1) for suffix in ("", "_pred"))
@@ -51,9 +56,38 @@ def render(
         damaged=[video for video in metrics["by_video"] if video["reason"]],
         shown=shown,
         gated=any(stream.clock.gates for stream in streams),
+        unpredicted=any(not stream.clock.valid.all() for stream in streams),
+        first_prediction_s=_format_wait(streams),
+        training=_training(history, best_step),
         plane=Markup(plots.plane(true, predicted)),  # noqa: S704
         bars=Markup(_bars(scored)),  # noqa: S704
     )
+
+
+def _training(history: Sequence[Row], best_step: int) -> dict[str, Any] | None:
+    """What the page says of the training; None where no epoch was recorded."""
+    epochs = [row for row in history if "val_ccc_mean" in row]
+    if not epochs:
+        return None
+    steps = [row for row in history if "loss" in row]
+    best = next((row["epoch"] for row in epochs if row["step"] == best_step), None)
+    return {
+        "best_step": best_step,
+        "best_epoch": best,
+        "num_epochs": epochs[-1]["epoch"],
+        "loss": Markup(plots.training_loss(epochs, steps)),  # noqa: S704
+        "ccc": Markup(plots.validation_ccc(epochs, best_step)),  # noqa: S704
+    }
+
+
+def _format_wait(streams: Sequence[StreamPredictions]) -> str:
+    """How long the first prediction of the quickest and the slowest video takes; empty where all have one at once."""
+    clocks = [stream.clock for stream in streams if stream.clock.valid.any()]
+    waits_s = [float(clock.times_s[np.argmax(clock.valid)] - clock.times_s[0]) for clock in clocks]
+    shortest, longest = (f"{wait_s:.2f}" for wait_s in (min(waits_s, default=0.0), max(waits_s, default=0.0)))
+    if longest == "0.00":
+        return ""
+    return f"{longest} s" if shortest == longest else f"{shortest} to {longest} s"
 
 
 def _best_median_worst(

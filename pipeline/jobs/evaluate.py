@@ -94,6 +94,7 @@ def _publish(evaluation: Evaluation, streams: list[StreamPredictions], windows: 
     from pipeline.evaluation import report, scores
     from pipeline.evaluation.alignment import align_streams
     from pipeline.evaluation.smoothing import smooth
+    from pipeline.training.history import read_rows
 
     if windows:
         streams = [smooth(stream, windows, evaluation.config.media.frame_rate_hz) for stream in streams]
@@ -101,10 +102,12 @@ def _publish(evaluation: Evaluation, streams: list[StreamPredictions], windows: 
     key = evaluation.key
     videos = [row for row in read_videos(evaluation.dataset.uri) if row.split == key.split]
     metrics = {**asdict(key), "smoothing": asdict(windows) if windows else None, **scores.measure(columns, videos)}
+    history = read_rows(evaluation.settings.run)
+    page = report.render(key, evaluation.describe(), metrics, columns, streams, history, evaluation.run.best_step)
     files = {
         METRICS: json.dumps(metrics, indent=2).encode(),
         PREDICTIONS: columns_to_parquet({**columns, "split": [key.split] * len(columns["time_s"])}),
-        REPORT: report.render(key, evaluation.describe(), metrics, columns, streams).encode(),
+        REPORT: page.encode(),
     }
     for name, data in files.items():
         storage.publish_bytes(data, storage.join(evaluation.uri, name))

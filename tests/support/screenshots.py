@@ -7,6 +7,7 @@ evaluation with nothing masked, and the quality page of the dataset that it was 
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs/pictures"
@@ -62,6 +64,31 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
         raise PageError(f"{page} wrote to the console: {'; '.join(messages)}")
     if not picture.exists():
         raise PageError(f"Chromium made no picture of {page}: {done.stderr[-500:]}")
+
+
+def measure(page: Path, *, width_px: int, script: str) -> Any:
+    """What a JavaScript expression gives for `page` in a frame of that width; `page` is the frame's document in it.
+
+    A frame, because a window of Chromium is never narrower than 500 px.
+    """
+    chromium = find_chromium()
+    if chromium is None:
+        raise PageError("no Chromium on PATH; install it, e.g. apt-get install chromium")
+    frame = f'<iframe width="{width_px}" height="4000" srcdoc="{html.escape(page.read_text())}"></iframe>'
+    measuring = (
+        "onload = () => { const page = document.querySelector('iframe').contentDocument;"
+        f" document.body.textContent = 'measured:' + JSON.stringify({script}) + ':end'; }}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        outer = Path(folder) / "outer.html"
+        outer.write_text(f"<!doctype html><title>t</title><body>{frame}<script>{measuring}</script>")
+        command = [chromium, *OPTIONS, f"--user-data-dir={folder}/profile", "--dump-dom"]
+        command += ["--no-sandbox"] if os.geteuid() == 0 else []
+        done = subprocess.run([*command, outer.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+    found = re.search(r"measured:(.*?):end</body>", done.stdout, re.DOTALL)
+    if not found:
+        raise PageError(f"Chromium measured nothing of {page}: {done.stderr[-500:]}")
+    return json.loads(html.unescape(found[1]))
 
 
 def newest_report(outputs: Path = ROOT / "outputs") -> Path:

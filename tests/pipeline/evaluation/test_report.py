@@ -15,6 +15,13 @@ from pipeline.records import ANNOTATION_DTYPE, VideoRow
 VOID = {"meta", "link", "br"}
 KEY = EvaluationKey("run-1", "data-1", "test", "none", "0" * 64, "1" * 64)
 SETTINGS = [("model", "jca")]
+HISTORY = [
+    {"step": 0, "attempt": 1, "damaged_checkpoints": []},
+    {"step": 1, "epoch": 1, "loss": 2.0, "learning_rate": 1e-3},
+    {"step": 1, "epoch": 1, "train_loss": 2.0, "val_ccc_valence": 0.1, "val_ccc_arousal": 0.3, "val_ccc_mean": 0.2},
+    {"step": 2, "epoch": 2, "loss": 1.0, "learning_rate": 1e-3},
+    {"step": 2, "epoch": 2, "train_loss": 1.0, "val_ccc_valence": 0.5, "val_ccc_arousal": 0.7, "val_ccc_mean": 0.6},
+]
 
 
 class Balance(HTMLParser):
@@ -48,27 +55,33 @@ def stream(name, seed, gates=True, num_annotations=100):
     return StreamPredictions(name, "", ClockPredictions(times, values, face_ok, face_ok, face_ok, weights), rows)
 
 
-def page(streams, lost=(), **key):
+def with_valid(of, valid):
+    """The same stream with a prediction only where `valid` says so."""
+    return dataclasses.replace(of, clock=dataclasses.replace(of.clock, valid=valid))
+
+
+def page(streams, lost=(), history=(), best_step=0, **key):
     columns = align_streams(streams)
     videos = [
         VideoRow(s.video_id, "", "", "", "test", "ok", "", "", "", labelled_frames=len(s.annotations)) for s in streams
     ]
+    metrics = scores.measure(columns, [*videos, *lost])
     return report.render(
-        dataclasses.replace(KEY, **key), SETTINGS, scores.measure(columns, [*videos, *lost]), columns, streams
+        dataclasses.replace(KEY, **key), SETTINGS, metrics, columns, streams, history=history, best_step=best_step
     )
 
 
 @pytest.mark.parametrize("num_videos", [1, 2, 5])
 def test_the_page_is_well_formed_stands_alone_and_is_the_same_each_time(num_videos):
     streams = [stream(f"v{i}", i) for i in range(num_videos)]
-    text = page(streams)
+    text = page(streams, history=HISTORY, best_step=2)
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
     assert len(set(parser.ids)) == len(parser.ids)
     assert text.count('class="tag"') == min(num_videos, 3)
     assert not re.search(r"<script|src=|@import|url\((?!#)", text)
-    assert page(streams) == text
+    assert page(streams, history=HISTORY, best_step=2) == text
 
 
 def test_names_are_text_never_markup():
@@ -107,7 +120,9 @@ def test_raw_and_smoothed_scores_stand_side_by_side_and_windows_tuned_on_what_is
     raw, filtered = metrics["ccc"]["pooled"], metrics["ccc_smoothed"]["pooled"]
     assert raw["mean"] != filtered["mean"]
     metrics["smoothing"] = dataclasses.asdict(windows)
-    text = report.render(dataclasses.replace(KEY, split=split), SETTINGS, metrics, align_streams(streams), streams)
+    text = report.render(
+        dataclasses.replace(KEY, split=split), SETTINGS, metrics, align_streams(streams), streams, (), 0
+    )
     for name, ccc in (("raw", raw), ("smoothed", filtered)):
         cells = "".join(f"<td>{report.format_ccc(ccc[key])}</td>" for key in ("valence", "arousal", "mean"))
         assert f"<tr><td>{name}</td>{cells}" in text
@@ -120,6 +135,57 @@ def test_a_constant_prediction_is_pointed_out():
     flat = stream("v0", 0)
     flat = dataclasses.replace(flat, clock=dataclasses.replace(flat.clock, values=np.zeros((100, 2), np.float32)))
     assert "valence and arousal is constant" in page([flat])
+
+
+def curve_lengths(picture, colour, *, dotted):
+    """The number of points of every line of a colour."""
+    paths = re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', picture)
+    chosen = [d for d, style in paths if f"stroke: var(--{colour})" in style and "fill: none" in style
+              and ("stroke-dasharray" in style) == dotted]  # fmt: skip
+    return [len(re.findall("[ML] ", d)) for d in chosen]
+
+
+def test_the_curves_leave_out_the_frames_that_have_no_prediction():
+    valid = np.arange(100) >= 12
+    picture = plots.over_time(with_valid(stream("v0", 0), valid))
+    for colour in ("valence", "arousal"):
+        assert curve_lengths(picture, colour, dotted=False) == [88]
+        assert curve_lengths(picture, colour, dotted=True) == [12]
+    assert set(curve_lengths(picture, "video", dotted=False)) == {88}, "weights of the gates, too"
+    assert "<pattern" in picture
+    assert "<pattern" not in plots.over_time(with_valid(stream("v0", 0), np.ones(100, bool)))
+
+
+def test_the_page_has_the_time_of_the_first_prediction_and_how_the_frames_before_it_are_scored():
+    late, later = (with_valid(stream(name, 0), np.arange(100) >= first) for name, first in (("v0", 10), ("v1", 12)))
+    text = page([late, later])
+    assert "because the model needs 0.40 to 0.48 s of face or sound first" in text
+    assert "Their frames are scored all the same" in text
+    assert "the first prediction comes after 0.40 to 0.48 s" in text
+    assert "200: 200 scored" in text
+    at_once = page([with_valid(stream("v0", 0), np.ones(100, bool))])
+    assert "Hatched" not in at_once
+    assert "no prediction" not in at_once
+    assert "the first prediction comes" not in at_once
+
+
+def test_the_training_is_shown_with_the_step_that_was_evaluated_where_the_run_has_a_history():
+    text = page([stream("v0", 0)], history=HISTORY, best_step=2)
+    assert "those of step 2, after epoch 2, with the best mean" in text
+    assert "after each of the 2 epochs" in text
+    assert "How it was trained" not in page([stream("v0", 0)])
+    assert "How it was trained" not in page([stream("v0", 0)], history=HISTORY[:2])
+
+
+def test_the_training_curves_have_a_point_per_step_and_epoch_and_a_line_at_the_best_step():
+    steps = [{"step": i + 1, "loss": 2.0 - 0.1 * (i % 2)} for i in range(30)]
+    epochs = [{**HISTORY[2], "step": 10}, {**HISTORY[4], "step": 20}, {**HISTORY[2], "step": 30}]
+    loss, ccc = plots.training_loss(epochs, steps), plots.validation_ccc(epochs, best_step=20)
+    assert curve_lengths(loss, "muted", dotted=False) == [30]
+    assert curve_lengths(loss, "ink", dotted=False) == [3]
+    for name in ("valence", "arousal", "ink"):
+        assert curve_lengths(ccc, name, dotted=False) == [3]
+    assert curve_lengths(ccc, "best", dotted=False) == [2]
 
 
 def test_pictures_take_the_colours_of_the_page():

@@ -63,6 +63,13 @@ def test_it_lies_under_the_run_and_the_manifest_names_every_file(result, run_uri
     assert there == {*manifest["sha256"], "manifest.json"}
 
 
+def test_the_page_shows_the_training_of_the_run(result, run_uri):
+    text = read(result.output_uri, "report.html").decode()
+    best_step = json.loads(read(run_uri, "run.json"))["best_step"]
+    assert f"those of step {best_step}, after epoch" in text
+    assert "after each of the 2 epochs" in text
+
+
 def test_a_second_time_nothing_is_computed_and_torch_is_not_even_loaded(result, run_uri):
     root = result.output_uri.split("/evaluations/")[0]
     before = [entry.version for entry in storage.list_files(result.output_uri)]

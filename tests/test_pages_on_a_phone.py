@@ -1,0 +1,48 @@
+"""The report on a screen of 390 px: its text can be read, and what is too wide scrolls within its own card."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pipeline.evaluation.test_report import HISTORY, page, stream
+from tests.support.required import require_or_skip
+from tests.support.screenshots import find_chromium, measure
+
+PHONE_PX = 390
+MIN_TEXT_PX = 9.5
+CHART_TEXT_PX = """
+[...page.querySelectorAll("svg text")].map(
+    text => parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))
+"""
+CUT_TABLES = """
+[...page.querySelectorAll("table, svg")].map(wide => {
+    const box = wide.parentElement, card = wide.closest(".card").getBoundingClientRect();
+    const style = getComputedStyle(wide.closest(".card"));
+    return box.getBoundingClientRect().right - (card.right - parseFloat(style.paddingRight)) > 1
+        || (box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto");
+}).filter(Boolean).length
+"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    if find_chromium() is None:
+        require_or_skip("chromium", "no Chromium on PATH")
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page([stream(f"a_video_with_a_long_name_{i}", i) for i in range(3)], history=HISTORY, best_step=2))
+    return path
+
+
+def test_the_text_of_every_chart_can_be_read(report):
+    sizes = measure(report, width_px=PHONE_PX, script=CHART_TEXT_PX)
+    assert len(sizes) > 50
+    assert min(sizes) >= MIN_TEXT_PX
+
+
+def test_the_page_itself_does_not_scroll_sideways(report):
+    assert measure(report, width_px=PHONE_PX, script="page.documentElement.scrollWidth") <= PHONE_PX
+
+
+def test_tables_and_charts_scroll_within_their_cards(report):
+    assert measure(report, width_px=PHONE_PX, script="page.querySelectorAll('table, svg').length") >= 8
+    assert measure(report, width_px=PHONE_PX, script=CUT_TABLES) == 0
