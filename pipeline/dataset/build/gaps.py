@@ -44,15 +44,21 @@ def join_gaps(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
     return tuple(sorted(joined, key=lambda gap: (gap.start_s, _ORDER.index(gap.missing))))
 
 
-def face_fraction(video: VideoOnClock, probe: Probe, frame_rate_hz: float, start_s: float = 0.0) -> float:
-    """Share of the original frames from `start_s` on, as far as they were decoded, that show the person's face."""
-    times_s = probe.frame_times_s
-    times_s = times_s[(times_s >= start_s) & (times_s < video.covered_s)]
-    if not len(times_s) or not len(video.frames):
+def face_fraction(video: VideoOnClock, probe: Probe, start_s: float = 0.0) -> float:
+    """Share of the original frames from `start_s` on, as far as they were decoded, that show the person's face.
+
+    An original frame has the face if one of the clock's frames that show it has; one that the clock leaves out is
+    taken as the last frame before it that is shown.
+    """
+    counted = np.flatnonzero((probe.frame_times_s >= start_s) & (probe.frame_times_s < video.covered_s))
+    frames = video.frames[video.frames["video_ok"]]
+    if not len(counted) or not len(frames):
         return 0.0
-    first = round(float(video.frames["time_s"][0]) * frame_rate_hz)
-    shown = np.clip(np.floor(times_s * frame_rate_hz + 1e-6).astype(int) - first, 0, len(video.frames) - 1)
-    return float(video.frames["face_ok"][shown].mean())
+    faces_before = np.concatenate([[0], np.cumsum(frames["face_ok"])])
+    last = np.searchsorted(frames["source_index"], counted, side="right")
+    shown = frames["source_index"][np.maximum(last - 1, 0)]
+    first = np.searchsorted(frames["source_index"], shown, side="left")
+    return float((faces_before[np.maximum(last, 1)] > faces_before[first]).mean())
 
 
 def true_runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

@@ -42,6 +42,7 @@ from pipeline.records import (
     VideoOnClock,
     VideoRow,
 )
+from pipeline.reports.number_text import count_text, percent_text
 from pipeline.storage import StorageError
 from pipeline.storage.download_cache import DownloadCache
 
@@ -238,11 +239,11 @@ class SpanBuild:
                 "decode", "undecodable", f"no frame could be decoded from {self.start_s:.2f} s on; {video.problem}"
             )
         self.contact_sheet = video.contact_sheet
-        fraction = face_fraction(video, container, self.config.media.frame_rate_hz, self.start_s)
+        fraction = face_fraction(video, container, self.start_s)
         self.row = _with_video(self.row, video, fraction, self._seconds_before(video.covered_s))
         if problem := container.problem or video.problem or self._shortfall():
             self.row = replace(self.row, stage="decode", reason="partial", detail=problem[:MAX_DETAIL_CHARS])
-        self._require_face(fraction)
+        self._require_face(fraction, int(video.frames["face_ok"][self.span.start_frame - self.first_frame :].sum()))
         return video
 
     def _shortfall(self) -> str:
@@ -251,16 +252,17 @@ class SpanBuild:
             return ""
         return f"{self.row.duration_s:.2f} s in the container, {self.row.covered_s:.2f} s decoded"
 
-    def _require_face(self, fraction: float) -> None:
-        """Raise Rejection when the face is in too few frames.
+    def _require_face(self, fraction: float, num_followed: int) -> None:
+        """Raise Rejection when the face is in too few of the original frames, `num_followed` frames of the clock.
 
         Without any face a span is kept only where its person is known from elsewhere, and is away for this span.
         """
         min_fraction = self.config.faces.min_face_fraction
         person_is_known = self.span.anchor or self.video.crops_uri
-        if fraction < min_fraction or (fraction == 0 and not person_is_known):
-            limit = f"; faces.min_face_fraction is {min_fraction}" if fraction else ""
-            raise Rejection("faces", "no_face", f"a face in {fraction:.1%} of the frames{limit}")
+        if fraction < min_fraction or (not num_followed and not person_is_known):
+            limit = f"; faces.min_face_fraction is {min_fraction}" if fraction < min_fraction else ""
+            followed = f"; followed in {count_text(num_followed, 'frame')} of the clock" if num_followed else ""
+            raise Rejection("faces", "no_face", f"a face in {percent_text(fraction)} of the frames{limit}{followed}")
 
     def _decode_sound(self, path: Path, container: Probe, num_frames: int) -> SoundOnClock:
         with self.stage("audio"):

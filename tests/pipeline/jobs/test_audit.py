@@ -201,6 +201,7 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     (row,) = worker.build(plan).videos
     assert (row.status, row.reason) == ("rejected", "no_face")
     assert "a face in 75.0% of the frames; faces.min_face_fraction is 0.9" in row.detail
+    assert row.detail.endswith("; followed in 120 frames of the clock")
     assert [(gap.missing, gap.first_frame) for gap in row.gaps] == [("face", ABSENT.start)]
     assert [bool(face.num_followed) for face in row.faces] == [True, False]
     assert (tmp_path / "dataset/sheets/guest.jpg").is_file()
