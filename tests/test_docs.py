@@ -65,7 +65,7 @@ def test_settings_and_commands_that_are_named_exist(path):
     for section, field in re.findall(r"--(?!section)([a-z]+)\.(?:no_)?([a-z_0-9]+)", text):
         assert section in Config.model_fields, f"{path.name}: --{section}.{field}"
         assert hasattr(getattr(Config(), section), field), f"{path.name}: --{section}.{field}"
-    for command in re.findall(r"(?:^|`|bin/)iaca ([a-z]+)\b", text, re.MULTILINE):
+    for command in re.findall(r"(?:^|`|bin/)iaca ([a-z][a-z-]*)\b", text, re.MULTILINE):
         assert command in COMMANDS, f"{path.name}: iaca {command}"
     for name in re.findall(r"--config ([a-z_0-9]+)\b(?![./])", text):
         assert run_file(name).exists(), f"{path.name}: --config {name}"

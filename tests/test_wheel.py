@@ -68,8 +68,9 @@ def test_it_holds_every_source_file_run_file_and_page(wheel):
     pages = {path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.html")}
     runs = {f"pipeline/config/runs/{name}.toml" for name in run_file_names()}
     assert len(runs) == len(list((ROOT / "infra/runs").glob("*.toml")))
+    models = {f"pipeline/config/models/{path.name}" for path in (ROOT / "infra/models").glob("*.toml")}
     typed = {f"{package}/py.typed" for package in PACKAGES}
-    assert not (sources | pages | runs | typed) - inside
+    assert not (sources | pages | runs | models | typed) - inside
     assert not [name for name in inside if name.startswith(("tests/", "examples/", "infra/"))]
 
 

@@ -43,7 +43,7 @@ COMMON_SHORTCUTS = {
     name: setting
     for command in COMMANDS.values()
     for name, setting in command.shortcuts.items()
-    if name not in ("dataset", "run")  # whose setting depends on the command
+    if name not in ("dataset", "run", "model_name", "uri")  # whose setting depends on the command
 }
 
 
@@ -89,8 +89,9 @@ def print_help(command: Command) -> None:
         options["strict"] = STRICT
     options |= {"verbose": VERBOSE, **_shortcut_options(command.shortcuts)}
     if command.positional:
-        description = arg(metavar="URI", help=f"the same as --{command.positional}", help_behavior_hint="")
-        options["uri"] = Annotated[str, Positional, description]
+        metavar = _metavar(all_settings()[command.shortcuts[command.positional]])
+        description = arg(metavar=metavar, help=f"the same as --{command.positional}", help_behavior_hint="")
+        options["argument"] = Annotated[str, Positional, description]
     sections = [name for name in Config.model_fields if name == "name" or name in command.sections]
     form = TypedDict("form", {**options, **_section_options(sections)}, total=False)  # type: ignore[misc]
     tyro.cli(

@@ -55,7 +55,13 @@ EXTRACT = Job(
 )
 ABLATE = Job("ablate", "Ablation", sections=("sequence", "model", "ablate"), next_step="open {uri}/report.html")
 VERIFY = Job("verify", "Verification", sections=("verify", "source", "faces"))  # the last two for --repair
-JOBS = (SYNTHESIZE, PREPROCESS, TRAIN, EVALUATE, EXTRACT, ABLATE, VERIFY)
+FETCH_MODEL = Job(
+    "fetch_model",
+    "Model",
+    sections=("fetch_model",),
+    next_step="iaca preprocess --source.videos FOLDER --faces.detector yunet, with the same --storage.root",
+)
+JOBS = (SYNTHESIZE, PREPROCESS, TRAIN, EVALUATE, EXTRACT, ABLATE, VERIFY, FETCH_MODEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +167,15 @@ COMMANDS = {
             positional="dataset",
             needs_prefect=False,
             can_reject=True,
+        ),
+        Command(
+            "fetch-model",
+            "Fetch the model of a face detector, once: iaca fetch-model yunet.",
+            jobs=(FETCH_MODEL,),
+            flow="flows.fetch_model:fetch_model",
+            shortcuts={"model_name": "fetch_model.name", "uri": "fetch_model.uri"},
+            positional="model_name",
+            needs_prefect=False,
         ),
         Command("config", "Print the resolved configuration as JSON.", jobs=JOBS),
     )

@@ -17,8 +17,8 @@ def check(command: Command, config: Config) -> None:
     """
     _check_requests(command, config)
     _check_required(command, config)
-    if "preprocess" in command.stages:
-        require_detector(config)
+    if "preprocess" in command.stages and not (config.cluster.address and storage.is_local(config.storage.root)):
+        require_detector(config)  # a folder of the cluster need not be visible from here: there the job finds out
     if {"segments", "sequence"} <= command.sections:
         require_view(config)
     if config.cluster.address:

@@ -1,6 +1,7 @@
 """The configuration of a whole experiment: its sections, loading, and the fingerprints of what depends on it."""
 
-from pipeline.config.experiment import Config, require_detector, require_view
+from pipeline.config.detector import require_detector
+from pipeline.config.experiment import Config, require_view
 from pipeline.config.fingerprints import (
     FORMAT_VERSION,
     dataset_fingerprint,

@@ -15,6 +15,7 @@ from pipeline.config.sections import (
     EvaluateConfig,
     ExtractConfig,
     FacesConfig,
+    FetchModelConfig,
     MediaConfig,
     PreprocessConfig,
     SegmentConfig,
@@ -58,6 +59,7 @@ class Config(BaseModel):
     extract: ExtractConfig = ExtractConfig()
     ablate: AblateConfig = AblateConfig()
     verify: VerifyConfig = VerifyConfig()
+    fetch_model: FetchModelConfig = FetchModelConfig()
     cluster: ClusterConfig = ClusterConfig()
 
     @model_validator(mode="before")
@@ -107,15 +109,6 @@ class Config(BaseModel):
             num_mels=self.sound.num_mels,
             num_hops=math.floor(span_s / self.sound.hop_s + 1e-9) + 1,
         )
-
-
-def require_detector(config: Config) -> None:
-    """Raise UsageError unless the face detector has what it needs; for stages that detect faces."""
-    faces = config.faces
-    if faces.detector == "yunet" and not (faces.model_uri and faces.model_sha256):
-        raise UsageError("faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256")
-    if faces.align and faces.detector != "yunet":
-        raise UsageError(f"faces.align needs eyes, which faces.detector {faces.detector} does not find; use yunet")
 
 
 def require_view(config: Config) -> None:

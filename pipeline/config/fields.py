@@ -16,7 +16,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 
-Stage = Literal["synthesize", "preprocess", "train", "evaluate", "extract", "ablate", "verify", "repair"]
+Stage = Literal["synthesize", "preprocess", "train", "evaluate", "extract", "ablate", "verify", "repair", "fetch_model"]
 """The parts of commands: each is a job, except repair, which is what the verify job does with `verify.repair`."""
 
 

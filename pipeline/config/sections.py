@@ -98,10 +98,12 @@ class MediaConfig:
 class FacesConfig:
     """Finding and following one person's face."""
 
-    detector: Annotated[
-        Literal["haar", "yunet"], "face detector; yunet needs faces.model_uri and faces.model_sha256"
-    ] = "haar"
-    model_uri: Annotated[str, Uri("source", read_by=("preprocess", "repair")), "URI of YuNet's ONNX file"] = ""
+    detector: Annotated[Literal["haar", "yunet"], "face detector; yunet needs a model, see `iaca fetch-model`"] = "haar"
+    model_uri: Annotated[
+        str,
+        Uri("source", read_by=("preprocess", "repair")),
+        "URI of YuNet's ONNX file; empty: the one that was fetched",
+    ] = ""
     model_sha256: Annotated[str, "sha256 of YuNet's ONNX file"] = ""
     detect_every: Annotated[
         Count, "clock frames from one detection to the next; at 10 the boxes overlap those of every frame by .98"
@@ -364,6 +366,17 @@ class VerifyConfig:
 
     dataset: Annotated[str, Uri("artifact", required_by=("verify",), marker=DATASET_MARKER), "URI of the dataset"] = ""
     repair: Annotated[bool, "whether damaged shards are built again from the source, with the bytes they had"] = False
+
+
+@dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
+class FetchModelConfig:
+    """Which model is fetched, from where."""
+
+    name: Annotated[Literal["yunet"], "model to fetch into models/ below storage.root"] = "yunet"
+    uri: Annotated[
+        str,
+        "file, s3:// or https:// address to take it from; empty: where its manifest says. Its sha256 must be the same",
+    ] = ""
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

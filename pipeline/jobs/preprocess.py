@@ -32,7 +32,7 @@ def run(config: Config) -> JobResult:
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
-    require_detector(config)
+    config = require_detector(config)
     _check_exclusive_options(config)
     toolchain = find_toolchain()
     config = absolute(config)

@@ -1,5 +1,6 @@
 """The command line as its users meet it: a process, its arguments and its exit code."""
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -70,6 +71,10 @@ def test_help_of_a_command_explains_its_options():
         (["demo", "--config", "", "--source.crops", "c"], "source.crops {}/c does not exist"),
         (["extract", "--dataset", ".", "--run", "r"], "has no dataset.json"),
         (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "which needs faces.model_uri"),
+        (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "`iaca fetch-model yunet --storage.root"),
+        (["fetch-model", "retinaface"], "fetch_model.name: Input should be 'yunet'"),
+        (["fetch-model", "yunet", "--uri", "m.onnx"], "fetch_model.uri m.onnx cannot be read"),
+        (["train", "--dataset", "d", "--uri", "m"], "unknown option --uri"),
         (["experiment", "--source.videos", ".", "--train.dataset", "d"], "makes its own train.dataset"),
         (["demo", "--config", "", "--evaluate.run", "r"], "makes its own evaluate.run"),
         (["experiment", "--source.videos", ".", "--segments.num_frames", "64"], "must equal segments.num_frames 64"),
@@ -117,6 +122,16 @@ def test_run_files_are_found_by_name_from_any_folder(tmp_path):
     result = iaca("train", "--config", "nonesuch", cwd=tmp_path)
     assert result.returncode == 2
     assert "nonesuch.toml does not exist; by name alone there are ablation, affwild2, demo" in result.stderr
+
+
+def test_a_file_that_is_not_the_model_is_refused_with_both_sums(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"something else")
+    result = iaca("fetch-model", "yunet", "--uri", "m.onnx", cwd=tmp_path)
+    assert result.returncode == 1
+    assert (
+        f"has sha256 {hashlib.sha256(b'something else').hexdigest()} (14 bytes), but yunet has 8f2383e" in result.stderr
+    )
+    assert list(tmp_path.glob("outputs/models/*")) == []
 
 
 def test_config_prints_what_will_be_used(tmp_path):

@@ -9,6 +9,7 @@ from pipeline.config.settings import all_settings
 from pipeline.config.uris import absolute, uri_settings, uris_of, uris_read_by, with_uris
 
 NO_URIS = {"name", "ablate.bases", "ablate.gates", "ablate.extras", "ablate.extra_bases", "model.preset"}
+NO_URIS |= {"fetch_model.uri"}  # an address of the web, or a file, for this machine alone
 
 
 def test_every_text_setting_is_a_uri_or_known_not_to_be_one():
