@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
+from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
 from pipeline.dataset.sources.listing import Listing, list_videos
 from pipeline.jobs import new_version
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset
@@ -31,6 +34,15 @@ def run(config: Config) -> JobResult:
             options exclude each other, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
+    result = _preprocess(config)
+    if config.preprocess.dry_run and not result.skipped:
+        return result
+    videos = read_videos(result.output_uri)
+    warnings = (f"{line}; see quality.html" for line in face_warnings(videos))
+    return replace(result, lines=(*result.lines, *warnings, *detector_advice(videos, config)))
+
+
+def _preprocess(config: Config) -> JobResult:
     begin = perf_counter()
     config = require_detector(config)
     _check_exclusive_options(config)

@@ -6,15 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
-from math import isnan
 from typing import Any
 
 from pipeline.config import Config
 from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
 from pipeline.dataset.report.quality import frame_share, stage_costs
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import SampleRow, VideoRow
 from pipeline.records.features import FeatureOrigin
+from pipeline.reports.number_text import count_text, duration_text, percent_text
 
 _SECTIONS = ("media", "faces", "sound", "segments", "splits", "shards")
 _OPENING = """## How to open it
@@ -97,17 +98,18 @@ def card_text(info: DatasetInfo, videos: Sequence[VideoRow], samples: Sequence[S
     """
     parts = [
         f"# {info.name}",
-        f"{_content(info.features)} of {len(videos)} videos. Digest `{info.digest}`.",
+        f"{_content(info.features)} of {count_text(len(videos), 'video')}. Digest `{info.digest}`.",
         *_origin(info.features),
         "## Splits",
         _table(
-            ["split", "videos", "groups", "samples", "hours", "with face", "with sound", "labelled"],
+            ["split", "videos", "groups", "samples", "duration", "with face", "with sound", "labelled"],
             _splits(videos, samples),
         ),
         *_history(info.provenance),
         "## Videos",
         _table(["status", "stage", "reason", "videos"], _outcomes(videos)),
         _labels(videos),
+        *_warnings(info, videos),
         "What was lost and why, how the labels are distributed and which videos to check first: `quality.html`.",
         "## Throughput",
         _table(["stage", "what", "core seconds", "share", "x real time"], _throughput(videos)),
@@ -145,10 +147,12 @@ def _splits(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) -> list[li
     for split in SPLITS:
         split_videos = [row for row in videos if row.split == split]
         split_samples = [row for row in samples if row.split == split]
-        hours = sum(row.covered_s for row in split_videos if row.status == "ok") / 3600
-        shares = [_percent(frame_share(split_samples, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")]
+        duration_s = sum(row.covered_s for row in split_videos if row.status == "ok")
+        shares = [
+            percent_text(frame_share(split_samples, name)) for name in ("face_ratio", "audio_ratio", "label_ratio")
+        ]
         num_groups = len({row.group for row in split_videos})
-        rows.append([split, len(split_videos), num_groups, len(split_samples), f"{hours:.2f}", *shares])
+        rows.append([split, len(split_videos), num_groups, len(split_samples), duration_text(duration_s), *shares])
     return rows
 
 
@@ -175,12 +179,14 @@ def _labels(videos: Sequence[VideoRow]) -> str:
     return (
         f"Rows of label files: {used:,} used, {lost:,} of rejected videos, {invalid:,} not valid (a sentinel or NaN), "
         f"{beyond:,} before or beyond the frames of their video. "
-        f"Every track ends at a scene cut, of which there are {cuts:,}."
+        f"Every track ends at a scene cut; there are {count_text(cuts, 'cut')}."
     )
 
 
-def _percent(share: float) -> str:
-    return "-" if isnan(share) else f"{share:.1%}"
+def _warnings(info: DatasetInfo, videos: Sequence[VideoRow]) -> list[str]:
+    """What to check about the followed persons, as a list; empty where there is nothing."""
+    lines = (*face_warnings(videos), *detector_advice(videos, info.config))
+    return ["To check:\n\n" + "\n".join(f"- {escape(line, quote=False)}" for line in lines)] if lines else []
 
 
 def _throughput(videos: Sequence[VideoRow]) -> list[list[object]]:

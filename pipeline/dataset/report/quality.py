@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.report.face_warnings import (
+    MIN_OTHERS_SHARE,
+    detector_advice,
+    face_warnings,
+    other_faces_share,
+    person_warnings,
+)
 from pipeline.dataset.report.video_report import (
     SheetLinks,
     VideoReport,
-    other_faces_share,
     sheet_links,
     video_reports,
 )
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow, stream_key
+from pipeline.reports.number_text import count_text, duration_text, percent_text
 from pipeline.reports.page import render
 
 TEMPLATE = Path(__file__).with_name("quality.html")
 MAX_EXAMPLES = 5  # of one reason
 MAX_ROWS = 20  # of a table of videos
+MAX_LISTED = 200  # of those behind the first ones, a line each; all others are in videos.parquet alone
+MAX_SUMMARY_CHARS = 100  # of such a line
 MAX_SHEETS = 60
-MIN_COVERAGE = 0.995  # of the frames, with a face or with sound; less puts a video on the page
-MIN_OTHERS_SHARE = 0.1  # of the time; less is a person who passes by
+MIN_COVERAGE = 0.95  # of the frames, with a face or with sound; less puts a video on the page
+MIN_SILENT_FRACTION = 0.5  # of the sound, below -60 dBFS; less is pauses in speech, more is counted as missing
 STAGES = (
     ("fetch", "seconds_fetch", "the video and its labels onto the worker"),
     ("probe", "seconds_probe", "container and packet timestamps"),
@@ -65,8 +74,16 @@ class SplitSummary:
     num_rejected: int
     num_groups: int
     num_samples: int
-    hours: float
+    duration_s: float  # of the used videos, as far as they were decoded
     coverage: tuple[tuple[str, float], ...]  # share of all frames with a face, with sound, with labels
+
+
+@dataclass(frozen=True, slots=True)
+class VideoLine:
+    """A video in one line, in the list behind the first videos of a table."""
+
+    key: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +94,7 @@ class RejectionCause:
     reason: str
     num_videos: int
     examples: tuple[VideoReport, ...]
+    others: tuple[VideoLine, ...]  # behind the examples, up to MAX_LISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +125,7 @@ class VideoTable:
 
     reports: tuple[VideoReport, ...]
     num_videos: int
+    others: tuple[VideoLine, ...]  # behind the first, up to MAX_LISTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +140,8 @@ class QualityPage:
     num_samples: int
     num_shards: int
     size_bytes: int
-    hours: float  # of the used videos, as far as they were decoded
+    duration_s: float  # of the used videos, as far as they were decoded
+    warnings: tuple[str, ...]  # about who is followed, and what helps
     labelled_frames: int  # of the used videos
     lost_labelled_frames: int  # of the rejected ones
     splits: tuple[SplitSummary, ...]
@@ -168,7 +188,8 @@ def quality_page(
         num_samples=len(samples),
         num_shards=len(records),
         size_bytes=sum(record.size_bytes for record in records),
-        hours=sum(row.covered_s for row in used) / 3600,
+        duration_s=sum(row.covered_s for row in used),
+        warnings=(*face_warnings(videos), *detector_advice(videos, info.config)),
         labelled_frames=sum(row.labelled_frames for row in used),
         lost_labelled_frames=sum(row.labelled_frames for row in videos if row.status != "ok"),
         splits=split_summaries(videos, samples),
@@ -183,11 +204,28 @@ def quality_page(
         sheets=tuple(sheets[:MAX_SHEETS]),
         num_sheets=len(sheets),
     )
-    return render(TEMPLATE, page=page)
+    filters: dict[str, Callable[..., str]] = {
+        "percent": percent_text,
+        "duration": duration_text,
+        "number_of": count_text,
+    }
+    return render(TEMPLATE, filters, page=page, min_coverage=MIN_COVERAGE, min_silent=MIN_SILENT_FRACTION)
 
 
 def _table(videos: Sequence[VideoRow], links: SheetLinks) -> VideoTable:
-    return VideoTable(video_reports(videos[:MAX_ROWS], links), len(videos))
+    return VideoTable(video_reports(videos[:MAX_ROWS], links), len(videos), _video_lines(videos[MAX_ROWS:]))
+
+
+def _video_lines(videos: Sequence[VideoRow]) -> tuple[VideoLine, ...]:
+    """The first of these videos, a line each: what was lost of it and why."""
+    return tuple(VideoLine(stream_key(row.video_id, row.person), _summary(row)) for row in videos[:MAX_LISTED])
+
+
+def _summary(row: VideoRow) -> str:
+    if row.status != "ok":
+        return row.detail[:MAX_SUMMARY_CHARS]
+    shares = f"face {percent_text(row.face_fraction)}, sound {percent_text(sound_share(row))}"
+    return f"{shares}; {row.detail}"[:MAX_SUMMARY_CHARS] if row.detail else shares
 
 
 def stage_costs(videos: Sequence[VideoRow]) -> tuple[StageCost, ...]:
@@ -216,7 +254,7 @@ def split_summaries(videos: Sequence[VideoRow], samples: Sequence[SampleRow]) ->
             num_rejected=len(split_videos) - len(used),
             num_groups=len({row.group for row in split_videos}),
             num_samples=len(split_samples),
-            hours=sum(row.covered_s for row in used) / 3600,
+            duration_s=sum(row.covered_s for row in used),
             coverage=tuple((label, frame_share(split_samples, ratio)) for label, ratio in COVERAGE),
         )
         summaries.append(summary)
@@ -272,23 +310,39 @@ def rejection_causes(videos: Sequence[VideoRow], sheets: SheetLinks) -> tuple[Re
         if row.status != "ok":
             groups.setdefault((row.stage, row.reason), []).append(row)
     causes = [
-        RejectionCause(stage, reason, len(rows), video_reports(rows[:MAX_EXAMPLES], sheets))
+        RejectionCause(
+            stage, reason, len(rows), video_reports(rows[:MAX_EXAMPLES], sheets), _video_lines(rows[MAX_EXAMPLES:])
+        )
         for (stage, reason), rows in groups.items()
     ]
     return tuple(sorted(causes, key=lambda cause: (-cause.num_videos, cause.stage, cause.reason)))
 
 
+def sound_share(row: VideoRow) -> float:
+    """Share of a video that has sound: none without a sound stream, and what is mostly silence counts as missing."""
+    if not row.audio_codec:
+        return 0.0
+    silent = row.silent_fraction if row.silent_fraction >= MIN_SILENT_FRACTION else 0.0
+    return row.audio_fraction * (1.0 - silent)
+
+
 def low_coverage_videos(videos: Sequence[VideoRow]) -> list[VideoRow]:
-    """The videos that lack some face or, if they have sound, some sound; those that lack most come first."""
+    """The videos of which more than a little lacks the face or sound; those that lack most come first."""
 
     def coverage(row: VideoRow) -> float:
-        return min(row.face_fraction, row.audio_fraction if row.audio_codec else 1.0)
+        return min(row.face_fraction, sound_share(row))
 
     low = (row for row in videos if coverage(row) < MIN_COVERAGE)
     return sorted(low, key=lambda row: (coverage(row), stream_key(row.video_id, row.person)))
 
 
 def videos_with_other_faces(videos: Sequence[VideoRow]) -> list[VideoRow]:
-    """The videos in which a face that is not followed stays for a while; the longest shares of time come first."""
+    """The videos in which a face that is not followed stays for a while.
+
+    Those in which it is larger or longer visible come first, then those with the longest shares of time.
+    """
     shared = (row for row in videos if other_faces_share(row) >= MIN_OTHERS_SHARE)
-    return sorted(shared, key=lambda row: (-other_faces_share(row), stream_key(row.video_id, row.person)))
+    return sorted(
+        shared,
+        key=lambda row: (not person_warnings(row), -other_faces_share(row), stream_key(row.video_id, row.person)),
+    )

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pipeline.dataset.report.face_warnings import person_warnings
 from pipeline.media.faces.contact_sheet import clock_text
 from pipeline.records import Gap, VideoRow, VisibleFace, stream_key
+from pipeline.reports.number_text import count_text
 
 MAX_GAPS = 4  # of one kind, on the page; the longest are shown
 MAX_FACES = 3  # that were followed, and as many that were not
@@ -36,6 +38,7 @@ class VideoReport:
     sheets: tuple[tuple[str, str], ...]  # start as a clock time, path
     num_sheets: int
     lines: tuple[ReportLine, ...]
+    warnings: tuple[str, ...]  # about who is followed
 
 
 def video_reports(rows: Iterable[VideoRow], sheets: SheetLinks) -> tuple[VideoReport, ...]:
@@ -44,7 +47,8 @@ def video_reports(rows: Iterable[VideoRow], sheets: SheetLinks) -> tuple[VideoRe
     for row in rows:
         key = stream_key(row.video_id, row.person)
         links = sheets.get(key, [])
-        reports.append(VideoReport(key, row, tuple(links[:MAX_SHEETS]), len(links), tuple(report_lines(row))))
+        lines, warnings = tuple(report_lines(row)), person_warnings(row)
+        reports.append(VideoReport(key, row, tuple(links[:MAX_SHEETS]), len(links), lines, warnings))
     return tuple(reports)
 
 
@@ -77,12 +81,6 @@ def report_lines(row: VideoRow) -> list[ReportLine]:
     return [line for line in lines if line.entries]
 
 
-def other_faces_share(row: VideoRow) -> float:
-    """Share of the video in which a face that is not followed is visible: of the one that stays longest, 0 to 1."""
-    longest_s = max((face.stop_s - face.start_s for face in row.faces if not face.num_followed), default=0.0)
-    return min(1.0, longest_s / row.duration_s) if row.duration_s else 0.0
-
-
 def _gap_line(kind: str, gaps: Sequence[Gap]) -> ReportLine:
     longest = sorted(gaps, key=lambda gap: (gap.start_s - gap.stop_s, gap.start_s))
     shown, rest = sorted(longest[:MAX_GAPS], key=lambda gap: gap.start_s), longest[MAX_GAPS:]
@@ -101,7 +99,10 @@ def _gap_text(gap: Gap) -> str:
 def _face_text(face: VisibleFace) -> str:
     box = f"{face.x0:.0f},{face.y0:.0f} to {face.x1:.0f},{face.y1:.0f} px"
     when = f"{_clock_text(face.start_s)} to {_clock_text(face.stop_s)}"
-    return f"{when}, {face.num_frames:,} clock frames, box {box}, score {face.score:.2f}"
+    frames = count_text(face.num_frames, "clock frame")
+    if 0 < face.num_followed < face.num_frames:
+        frames = f"{face.num_followed:,} of {frames}"
+    return f"{when}, {frames}, box {box}, score {face.score:.2f}"
 
 
 def _shortened(faces: Sequence[str]) -> tuple[str, ...]:

@@ -159,6 +159,7 @@ def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_p
     require_invariants(first.output_uri, undisturbed)
     assert not first.skipped
     assert (first.counts["videos"], first.counts["ok"], first.counts["rejected"]) == (9, 5, 4)
+    assert "iaca fetch-model yunet" in first.lines[-1], "Haar found no face in one of them"
     assert not [line for line in first.lines if "rejected" in line], "the closing summary has the table of outcomes"
     outcomes = [(row.status, row.stage, row.reason) for row in read_videos(first.output_uri)]
     assert outcomes.count(("rejected", "labels", "bad_labels")) == 1

@@ -24,7 +24,7 @@ from pipeline.records import (
 )
 from tests.support.fake_dataset import make_segment, write_dataset
 from tests.support.required import require_or_skip
-from tests.support.screenshots import find_chromium, screenshot
+from tests.support.screenshots import find_chromium, measure, screenshot
 
 VOID = {"meta", "link", "br"}
 INFO = DatasetInfo("data-1", "/datasets/data-1", "0" * 64, Config(), {}, (), {})
@@ -79,10 +79,14 @@ def page(videos, samples=(), records=(), sheets=()):
     return text
 
 
-def full_page():
+def full_page(name="a"):
     grid = np.zeros((NUM_LABEL_BINS, NUM_LABEL_BINS), int)
     grid[15, 2] = 9
-    videos = [video("a"), video("b", reason="partial", stage="decode", detail="cut off", covered_s=4.0), rejected("c")]
+    videos = [
+        video(name, num_cuts=1),
+        video("b", reason="partial", stage="decode", detail="cut off", covered_s=4.0),
+        rejected("c"),
+    ]
     return page(videos, [sample(), sample("test")], [record("train", grid)], ["sheets/a.jpg", "sheets/odd name.jpg"])
 
 
@@ -97,6 +101,22 @@ def test_a_browser_shows_it_without_complaint(tmp_path):
         require_or_skip("chromium", "no Chromium on PATH")
     (tmp_path / "quality.html").write_text(full_page())
     screenshot(tmp_path / "quality.html", tmp_path / "quality.png")
+
+
+@pytest.mark.parametrize("width_px", [390, 1200])
+def test_it_fits_a_phone_and_a_desk_and_its_charts_can_be_read(tmp_path, width_px):
+    if find_chromium() is None:
+        require_or_skip("chromium", "no Chromium on PATH")
+    path = tmp_path / "quality.html"
+    path.write_text(full_page("a_name_of_a_video_that_is_as_long_as_some_corpora_make_them" * 2))
+    def measured(script):
+        return measure(path, width_px=width_px, script=script)
+
+    assert measured("[page.defaultView.innerWidth, page.documentElement.scrollWidth]") == [width_px] * 2
+    beyond_its_card = "b => b.getBoundingClientRect().right > b.closest('.card').getBoundingClientRect().right"
+    assert measured(f"[...page.querySelectorAll('table')].some({beyond_its_card})") is False
+    heights_px = "[...page.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(b => "
+    assert min(measured(heights_px + "Math.max(b.width, b.height))")) >= 12
 
 
 def test_an_empty_dataset_and_one_without_labels_have_a_page():
@@ -163,7 +183,7 @@ def test_coverage_weighs_samples_by_their_frames():
     train = quality.split_summaries([video("a"), rejected("b")], samples)[0]
     assert (train.num_videos, train.num_rejected, train.num_groups, train.num_samples) == (2, 1, 2, 2)
     assert dict(train.coverage) == pytest.approx({"face": 0.75, "sound": 1.0, "labels": 0.5})
-    assert train.hours == pytest.approx(10 / 3600)
+    assert train.duration_s == pytest.approx(10)
 
 
 def test_reasons_are_counted_and_the_most_frequent_is_first():
@@ -186,7 +206,48 @@ def test_what_was_lost_is_on_the_page():
 def test_low_coverage_videos_are_those_with_the_least_face_or_sound():
     rows = [video("good"), video("half", face_fraction=0.5), video("mute", audio_codec="", audio_fraction=0.0)]
     low = quality.low_coverage_videos([*rows, video("deaf", audio_fraction=0.1)])
-    assert [row.video_id for row in low] == ["deaf", "half"]
+    assert [row.video_id for row in low] == ["mute", "deaf", "half"], "a file without a sound stream has no sound"
+
+
+def test_digital_silence_is_no_sound_and_pauses_in_speech_are():
+    rows = [
+        video("pauses", silent_fraction=0.4),
+        video("dead", silent_fraction=0.97),
+        video("empty", silent_fraction=1),
+    ]
+    assert [row.video_id for row in quality.low_coverage_videos(rows)] == ["empty", "dead"]
+    assert "sound 100.0% · silent 97.0%" in page(rows)
+
+
+def test_videos_that_lack_next_to_nothing_are_not_listed():
+    almost = [video("a", audio_fraction=0.993), video("b", face_fraction=0.95), video("c", face_fraction=0.949)]
+    assert [row.video_id for row in quality.low_coverage_videos(almost)] == ["c"]
+    assert "in less than 95% of their time" in page(almost)
+
+
+def test_a_face_that_is_followed_in_few_frames_is_not_in_none():
+    face = VisibleFace(1.0, 9.0, 12, 3, 0.9, 0.0, 0.0, 9.0, 9.0, "followed")
+    text = page([video("a", face_fraction=3e-5, faces=(face,))])
+    assert "face &lt; 0.1%" in text
+    assert "0:01.00 to 0:09.00, 3 of 12 clock frames" in text
+
+
+def test_every_bad_video_can_be_found_from_the_page():
+    rows = [rejected(f"r{i:03}", detail=f"why {i:03}") for i in range(9)]
+    rows += [video(f"p{i:03}", reason="partial", detail="cut off") for i in range(300)]
+    text = page(rows)
+    assert all(f"why {i:03}" in text for i in range(9))
+    assert "<summary>4 more videos</summary>" in text
+    assert all(f"<b>p{i:03}</b>" in text for i in range(quality.MAX_ROWS + quality.MAX_LISTED))
+    assert "80 further videos, and these, are rows of <code>videos.parquet</code>" in text
+    assert "<summary>1 more video</summary>" in page(rows[:6])
+
+
+def test_one_is_not_many_and_little_is_not_nothing():
+    text = page([video("a", duration_s=4.0, covered_s=4.0)], [sample()])
+    assert "<span>video of 1 group</span>" in text
+    assert "<td>4.0 s</td>" in text
+    assert "<td>0.00</td>" not in text
 
 
 def test_the_labels_of_a_shard_are_counted_where_they_lie(tmp_path):
