@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from torch import Tensor
 
 from iaca_model.model import Prediction
 
@@ -38,10 +39,7 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
     if len(times) != len(valid_L):
         raise ValueError(f"there are {len(times)} times for {len(valid_L)} steps; give one per step, or none")
     names, weights_OL = gate_rows(prediction, sequence)
-    maps = {
-        name: _mask_invalid(map_BLL[sequence].float().cpu().numpy(), valid_L)
-        for name, map_BLL in prediction.attention.items()
-    }
+    maps = {name: _mask_invalid(_array(map_BLL[sequence]), valid_L) for name, map_BLL in prediction.attention.items()}
     if not (names or maps):
         raise ValueError("the model has neither gates nor attention to show; base concat explains nothing")
     figure = Figure((9.0, 0.6 + 0.28 * len(names) + (4.2 if maps else 0)), layout="constrained")
@@ -64,8 +62,13 @@ def gate_rows(prediction: Prediction, sequence: int) -> tuple[list[str], NDArray
         options = OPTIONS.get(gate, ()) if num_options == 2 else ()
         for i in range(num_options):
             names.append(f"{gate}: {options[i] if options else i}")
-            rows.append(np.where(valid_L, weights_BLN[sequence, :, i].float().cpu().numpy(), np.nan))
+            rows.append(np.where(valid_L, _array(weights_BLN[sequence, :, i]), np.nan))
     return names, np.array(rows, np.float32).reshape(len(names), len(valid_L))
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    """A tensor of any device and precision, with or without a gradient."""
+    return tensor.detach().float().cpu().numpy()
 
 
 def _mask_invalid(map_LL: NDArray, valid_L: NDArray[np.bool_]) -> NDArray:

@@ -13,13 +13,13 @@ from pipeline.evaluation.explanations import gate_rows, heat_map
 STEPS, DIM = 6, 8
 
 
-def predict(base: str, gate: str) -> Prediction:
+def predict(base: str, gate: str, *, gradients: bool = False) -> Prediction:
     torch.manual_seed(0)
     fusion = FusionConfig(DIM, DIM, STEPS, base=base, gate=gate, gate_init="xavier")
     model = FeatureModel(fusion, ModelConfig(feature_dim=DIM, base=base, gate=gate)).eval()
     ok = torch.ones(2, STEPS, dtype=torch.bool)
     ok[0, -1] = False
-    with torch.no_grad():
+    with torch.set_grad_enabled(gradients):
         return model(torch.randn(2, STEPS, DIM), torch.randn(2, STEPS, DIM), ok, ok)
 
 
@@ -31,6 +31,16 @@ def test_every_explanation_can_be_drawn(base, gate):
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_a_prediction_made_with_gradients_gives_the_same_picture():
+    images = [
+        [image.get_array() for axis in heat_map(predict("tca", "iaca", gradients=on), 0).axes for image in axis.images]
+        for on in (False, True)
+    ]
+    assert len(images[0]) >= 3
+    for without, with_gradients in zip(*images, strict=True):
+        assert np.ma.allequal(without, with_gradients)
 
 
 def test_the_pictures_hold_the_weights_and_leave_missing_steps_empty():
