@@ -117,7 +117,7 @@ def test_the_format_page_has_every_member_and_field():
 
 
 def test_the_plain_webdataset_program_runs(dataset):
-    (program,) = re.findall(r"```python\n(.*?)```", format_page(), re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", format_page(), re.DOTALL)
     assert program.count("\n") <= 20
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=dataset, capture_output=True, text=True, check=False)
@@ -128,7 +128,7 @@ def test_the_plain_webdataset_program_runs(dataset):
 
 
 def test_the_fusion_program_runs():
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/model-family.md").read_text(), re.DOTALL)
+    program, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/model-family.md").read_text(), re.DOTALL)
     *lines, shapes = program.splitlines()
     values, _, comment = shapes.partition("  # ")
     scope = {}

@@ -30,6 +30,23 @@ for sample in samples:
     labels = np.load(io.BytesIO(sample["labels.npy"]))  # valence, arousal; NaN where there is no label
 ```
 
+After WebDataset's own `.decode()` a PyTorch `DataLoader` fails on `frames.npy` and `annotations.npy`, whose arrays have
+named fields ("can't convert np.ndarray of type numpy.void"). Decode with a function of your own:
+
+```python
+import io, numpy as np, torch, webdataset as wds
+def to_tensors(name, data):
+    if not name.endswith(".npy"):
+        return None  # WebDataset's own decoder takes it
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+    if array.dtype.names is None:
+        return torch.from_numpy(array)
+    return {field: torch.from_numpy(array[field].copy()) for field in array.dtype.names}
+samples = wds.WebDataset("shards/train-00000.tar", shardshuffle=False).decode(to_tensors)
+loader = torch.utils.data.DataLoader(samples, batch_size=None)  # samples differ in length: no batches
+faces_seen = [sample["frames.npy"]["face_ok"].sum() for sample in loader]
+```
+
 One sample by its row of `index.parquet`, which has the shard, byte offset and size of each (a slice of a tar is itself
 a tar):
 
@@ -74,6 +91,9 @@ for sample in wds.WebDataset("shards/train-00000.tar", shardshuffle=False):
     video, audio, ok = read("video_features"), read("audio_features"), read("features_ok")  # ok: video, audio
     labels = read("labels")[-len(video):]  # valence, arousal; NaN where there is no label; without the context
 ```
+
+WebDataset's own `.decode()` gives arrays with named fields for `frames.npy` and `annotations.npy`, which a PyTorch
+`DataLoader` cannot take: decode the members that you need as above, and give it tensors.
 
 `frames.npy` is the parent's: the crops and the sound that it describes lie there, and so do the contact sheets."""
 _CHANGES = {
