@@ -31,14 +31,6 @@ NOT_RUN = {
 NOT_PARSED = {
     "iaca train --dataset": "the name of an option",
 }
-MY_RUN = """
-[source]
-videos = "{root}/videos"
-
-[faces]
-model_uri = "{root}/videos"
-model_sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
-"""
 HELP = {"-h", "--help"}  # answered before the arguments are read
 
 
@@ -51,7 +43,7 @@ def folder(tmp_path_factory):
     small_features(root / "features")
     (root / "videos").mkdir()
     (root / "run_file.toml").write_text('name = "interviews"\n')
-    (root / "my_run.toml").write_text(MY_RUN.format(root=root))
+    (root / "my_run.toml").write_text(f'[source]\nvideos = "{root}/videos"\n')
     return root
 
 
@@ -147,7 +139,9 @@ def check(command_line):
 
 def filled_in(command, folder):
     """A command line of a page with something real in place of each placeholder."""
-    command = command.replace(" ...", " --source.videos FOLDER") if " preprocess " in command else command
+    command = re.sub(r" \.\.\.(?= |$)", " --source.videos FOLDER", command) if " preprocess " in command else command
+    if "--faces.detector yunet" in command and "--faces.model_uri" not in command:  # an earlier command got the model
+        command += " --faces.model_uri URI --faces.model_sha256 DIGEST"
     dataset = folder / ("features" if " ablate" in command else "dataset")
     replacements = {
         r"(--(?:evaluate\.|extract\.)?run )\S+": folder / "run",
