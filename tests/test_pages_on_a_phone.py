@@ -6,16 +6,16 @@ import pytest
 
 from tests.pipeline.evaluation.test_report import HISTORY, page, stream
 from tests.support.required import require_or_skip
-from tests.support.screenshots import find_chromium, measure
+from tests.support.screenshots import evaluate, find_chromium
 
 PHONE_PX = 390
 MIN_TEXT_PX = 9.5
 CHART_TEXT_PX = """
-[...page.querySelectorAll("svg text")].map(
+[...document.querySelectorAll("svg text")].map(
     text => parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b))
 """
 CUT_TABLES = """
-[...page.querySelectorAll("table, svg")].map(wide => {
+[...document.querySelectorAll("table, svg")].map(wide => {
     const box = wide.parentElement, card = wide.closest(".card").getBoundingClientRect();
     const style = getComputedStyle(wide.closest(".card"));
     return box.getBoundingClientRect().right - (card.right - parseFloat(style.paddingRight)) > 1
@@ -34,15 +34,15 @@ def report(tmp_path_factory):
 
 
 def test_the_text_of_every_chart_can_be_read(report):
-    sizes = measure(report, width_px=PHONE_PX, script=CHART_TEXT_PX)
+    sizes = evaluate(report, CHART_TEXT_PX, width_px=PHONE_PX)
     assert len(sizes) > 50
     assert min(sizes) >= MIN_TEXT_PX
 
 
 def test_the_page_itself_does_not_scroll_sideways(report):
-    assert measure(report, width_px=PHONE_PX, script="page.documentElement.scrollWidth") <= PHONE_PX
+    assert evaluate(report, "document.documentElement.scrollWidth", width_px=PHONE_PX) <= PHONE_PX
 
 
 def test_tables_and_charts_scroll_within_their_cards(report):
-    assert measure(report, width_px=PHONE_PX, script="page.querySelectorAll('table, svg').length") >= 8
-    assert measure(report, width_px=PHONE_PX, script=CUT_TABLES) == 0
+    assert evaluate(report, "document.querySelectorAll('table, svg').length", width_px=PHONE_PX) >= 8
+    assert evaluate(report, CUT_TABLES, width_px=PHONE_PX) == 0

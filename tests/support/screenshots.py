@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs/pictures"
@@ -66,29 +67,25 @@ def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: in
         raise PageError(f"Chromium made no picture of {page}: {done.stderr[-500:]}")
 
 
-def measure(page: Path, *, width_px: int, script: str) -> Any:
-    """What a JavaScript expression gives for `page` in a frame of that width; `page` is the frame's document in it.
-
-    A frame, because a window of Chromium is never narrower than 500 px.
-    """
+def evaluate(page: Path, expression: str, *, width_px: int) -> Any:
+    """What a JavaScript expression gives in `page` on a screen of this width, as JSON."""
     chromium = find_chromium()
     if chromium is None:
         raise PageError("no Chromium on PATH; install it, e.g. apt-get install chromium")
-    frame = f'<iframe width="{width_px}" height="4000" srcdoc="{html.escape(page.read_text())}"></iframe>'
-    measuring = (
-        "onload = () => { const page = document.querySelector('iframe').contentDocument;"
-        f" document.body.textContent = 'measured:' + JSON.stringify({script}) + ':end'; }}"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        outer = Path(folder) / "outer.html"
-        outer.write_text(f"<!doctype html><title>t</title><body>{frame}<script>{measuring}</script>")
-        command = [chromium, *OPTIONS, f"--user-data-dir={folder}/profile", "--dump-dom"]
+    with tempfile.TemporaryDirectory() as profile:
+        script = f"parent.document.title = encodeURIComponent(JSON.stringify({expression}))"
+        content = html.escape(f"{page.read_text()}<script>{script}</script>")
+        frame = Path(profile) / "frame.html"  # a window cannot be as narrow as a phone, a frame within it can
+        frame.write_text(
+            f'<title></title><iframe style="border:0;width:{width_px}px;height:1600px" srcdoc="{content}">'
+        )
+        command = [chromium, *OPTIONS, f"--user-data-dir={profile}", "--window-size=1600,1600"]
         command += ["--no-sandbox"] if os.geteuid() == 0 else []
-        done = subprocess.run([*command, outer.as_uri()], capture_output=True, text=True, timeout=120, check=False)
-    found = re.search(r"measured:(.*?):end</body>", done.stdout, re.DOTALL)
-    if not found:
-        raise PageError(f"Chromium measured nothing of {page}: {done.stderr[-500:]}")
-    return json.loads(html.unescape(found[1]))
+        done = subprocess.run([*command, "--dump-dom", frame.as_uri()], capture_output=True, text=True, timeout=120)
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    if title is None or not title[1]:
+        raise PageError(f"Chromium shows nothing of {page}: {done.stderr[-500:]}")
+    return json.loads(unquote(title[1]))
 
 
 def newest_report(outputs: Path = ROOT / "outputs") -> Path:
