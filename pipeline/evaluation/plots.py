@@ -75,9 +75,9 @@ def over_time(stream: StreamPredictions) -> str:
     """
     clock = stream.clock
     panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, _ in curves)]
-    heights = [3, 3] + [1.6] * len(panels) + [0.8]
+    heights = [3, 3] + [1.6] * len(panels) + [1.0]
     with mpl.rc_context(_STYLE):
-        figure = Figure((WIDE_IN, 0.62 * sum(heights)))
+        figure = Figure((WIDE_IN, 0.54 * sum(heights)))
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         for i, name in enumerate(LABEL_NAMES):
             _draw_values(axes[i], stream, i, name)

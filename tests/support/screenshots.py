@@ -46,7 +46,7 @@ def find_chromium() -> str | None:
     return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
-def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: int = 1660) -> None:
+def screenshot(page: Path, picture: Path, *, width_px: int = 1200, height_px: int = 1740) -> None:
     """Render `page` into `picture`; raise PageError with the messages if the page's console is not silent."""
     chromium = find_chromium()
     if chromium is None:
