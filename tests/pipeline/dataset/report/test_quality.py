@@ -24,7 +24,7 @@ from pipeline.records import (
 )
 from tests.support.fake_dataset import make_segment, write_dataset
 from tests.support.required import require_or_skip
-from tests.support.screenshots import find_chromium, measure, screenshot
+from tests.support.screenshots import evaluate, find_chromium, screenshot
 
 VOID = {"meta", "link", "br"}
 INFO = DatasetInfo("data-1", "/datasets/data-1", "0" * 64, Config(), {}, (), {})
@@ -109,14 +109,13 @@ def test_it_fits_a_phone_and_a_desk_and_its_charts_can_be_read(tmp_path, width_p
         require_or_skip("chromium", "no Chromium on PATH")
     path = tmp_path / "quality.html"
     path.write_text(full_page("a_name_of_a_video_that_is_as_long_as_some_corpora_make_them" * 2))
-    def measured(script):
-        return measure(path, width_px=width_px, script=script)
-
-    assert measured("[page.defaultView.innerWidth, page.documentElement.scrollWidth]") == [width_px] * 2
+    assert evaluate(path, "[innerWidth, document.documentElement.scrollWidth]", width_px=width_px) == [width_px] * 2
     beyond_its_card = "b => b.getBoundingClientRect().right > b.closest('.card').getBoundingClientRect().right"
-    assert measured(f"[...page.querySelectorAll('table')].some({beyond_its_card})") is False
-    heights_px = "[...page.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(b => "
-    assert min(measured(heights_px + "Math.max(b.width, b.height))")) >= 12
+    assert (
+        evaluate(path, f"[...document.querySelectorAll('table')].some({beyond_its_card})", width_px=width_px) is False
+    )
+    heights_px = "[...document.querySelectorAll('svg text')].map(t => t.getBoundingClientRect()).map(b => "
+    assert min(evaluate(path, heights_px + "Math.max(b.width, b.height))", width_px=width_px)) >= 12
 
 
 def test_an_empty_dataset_and_one_without_labels_have_a_page():
