@@ -211,7 +211,7 @@ def _warnings(info: DatasetInfo, videos: Sequence[VideoRow]) -> list[str]:
 
 def _throughput(videos: Sequence[VideoRow]) -> list[list[object]]:
     return [
-        [cost.name, cost.description, f"{cost.seconds:.1f}", f"{cost.share:.1%}", f"{cost.times_real_time:.1f}"]
+        [cost.name, cost.description, f"{cost.seconds:.1f}", percent_text(cost.share), f"{cost.times_real_time:.1f}"]
         for cost in stage_costs(videos)
     ]
 

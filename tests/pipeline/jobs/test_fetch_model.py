@@ -12,6 +12,7 @@ import pytest
 from pipeline import storage
 from pipeline.config import UsageError, dataset_fingerprint, load, model_files, require_detector
 from pipeline.jobs import fetch_model
+from pipeline.jobs.workers.shard_builder import load_detector
 
 CONTENT = b"the weights of a detector " * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -118,6 +119,15 @@ def test_yunet_finds_it_below_the_root_and_the_configuration_records_it(server, 
     other = replace(config.faces, model_sha256="ab" * 32)
     with pytest.raises(UsageError, match=r"needs faces\.model_uri"):
         require_detector(config.model_copy(update={"faces": other}))
+
+
+def test_a_worker_loads_what_was_fetched(yunet, tmp_path):
+    model, digest = yunet
+    manifest = f'uri = "{model}"\nsha256 = "{digest}"\nsize_bytes = {model.stat().st_size}\n'
+    (tmp_path / "manifests/yunet.toml").write_text(manifest + 'licence = "-"\nextension = ".onnx"\n')
+    config = config_of(tmp_path / "root")
+    fetch_model.run(config)
+    assert load_detector(require_detector(config)) is not None
 
 
 def test_the_detectors_that_need_no_model_are_left_as_they_are(tmp_path):
