@@ -121,6 +121,14 @@ def test_yunet_finds_it_below_the_root_and_the_configuration_records_it(server, 
         require_detector(config.model_copy(update={"faces": other}))
 
 
+def test_it_is_put_into_a_bucket_and_found_there(server, s3_bucket):
+    config = config_of(f"{s3_bucket}/root")
+    uri = fetch_model.run(config).output_uri
+    assert uri == f"{s3_bucket}/root/models/yunet-{SHA256[:12]}.onnx"
+    assert storage.read_bytes(uri) == CONTENT
+    assert require_detector(config).faces.model_uri == uri
+
+
 def test_a_worker_loads_what_was_fetched(yunet, tmp_path):
     model, digest = yunet
     manifest = f'uri = "{model}"\nsha256 = "{digest}"\nsize_bytes = {model.stat().st_size}\n'
