@@ -72,7 +72,10 @@ def _videos_text(rows: Sequence[VideoRow]) -> str:
 
 
 def _is_staying(face: VisibleFace, row: VideoRow) -> bool:
-    return face.stop_s - face.start_s >= MIN_OTHERS_SHARE * row.duration_s
+    """Whether a face is there for a while, and in some frames of that: a false one now and then is not."""
+    longest = max(each.num_frames for each in row.faces)
+    is_frequent = face.num_frames >= MIN_OTHERS_SHARE * longest
+    return is_frequent and face.stop_s - face.start_s >= MIN_OTHERS_SHARE * row.duration_s
 
 
 def _side_px(face: VisibleFace) -> float:

@@ -37,6 +37,7 @@ def test_a_face_that_stands_out_and_is_not_followed_is_reported():
     )
     assert person_warnings(video(faces=(own, face(149, 60)))) == ()
     assert person_warnings(video(faces=(own, face(400, 9, stop_s=0.9)))) == (), "who passes by does not count"
+    assert person_warnings(video(faces=(own, face(400, 5)))) == (), "nor does what is found now and then"
 
 
 def test_a_dataset_has_a_line_for_each_kind_with_three_names():
