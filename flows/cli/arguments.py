@@ -84,6 +84,9 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
 
 def print_help(command: Command) -> None:
     """Print the command's options with their defaults, bounds and meanings."""
+    if not command.takes_settings:
+        print(f"iaca {command.name}: {command.summary}")
+        return
     options: dict[str, Any] = {"config": RUN_FILE}
     if command.can_reject:
         options["strict"] = STRICT

@@ -77,6 +77,7 @@ class Command:
     required: tuple[str, ...] = ()  # settings that must not be empty, besides those that the jobs require
     run_file: str = ""  # when no --config is given
     needs_prefect: bool = True
+    takes_settings: bool = True  # False: `flow` takes the words after the command as they are, and starts nothing
     can_reject: bool = False  # whether inputs can turn out to be rejected, which --strict makes an error
 
     @property
@@ -178,6 +179,20 @@ COMMANDS = {
             needs_prefect=False,
         ),
         Command("config", "Print the resolved configuration as JSON.", jobs=JOBS),
+        Command(
+            "version",
+            "Print the versions of the program, Python and the dependencies, for a report of a defect.",
+            jobs=(),
+            flow="flows.cli.version:print_versions",
+            takes_settings=False,
+        ),
+        Command(
+            "completion",
+            "Print the completion script of a shell: iaca completion bash|zsh|tcsh.",
+            jobs=(),
+            flow="flows.cli.completion:print_completion",
+            takes_settings=False,
+        ),
     )
 }
 

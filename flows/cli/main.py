@@ -27,7 +27,7 @@ from pipeline.runtime.progress import JobResult
 HELP = ("-h", "--help")
 OVERVIEW = f"""iaca: from raw talking-face videos to a trained and evaluated audio-visual emotion model
 
-usage: iaca COMMAND [--config FILE.toml] [--section.field value ...] [-v]
+usage: iaca COMMAND [--config NAME|FILE.toml] [--section.field value ...] [-v]
 
 commands:
 {chr(10).join(f"  {command.name:<12}{command.summary}" for command in COMMANDS.values())}
@@ -63,18 +63,23 @@ def run(arguments: Sequence[str]) -> int:
 
 def _dispatch(arguments: Sequence[str]) -> int:
     match arguments:
-        case [] | ["-h" | "--help" | "help", *_]:
+        case [] | ["-h" | "--help" | "help"]:
             print(OVERVIEW)
+        case ["-h" | "--help" | "help", name, *_]:
+            print_help(_command(name))
         case ["--version", *_]:
-            from importlib.metadata import version
+            from flows.cli.version import version_of
 
-            print(f"iaca {version('iaca')}")
+            print(f"iaca {version_of('iaca')}")
         case [name, *options] if not set(HELP).isdisjoint(options):
             print_help(_command(name))
         case ["config", *options]:
             print(parse(COMMANDS["config"], options).config.to_json())
         case [name, *options]:
             command = _command(name)
+            if not command.takes_settings:
+                pkgutil.resolve_name(command.flow)(options)
+                return DONE
             return _execute(command, parse(command, options))
     return DONE
 
