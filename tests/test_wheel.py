@@ -91,7 +91,7 @@ def test_the_demo_finds_its_run_file(python, tmp_path):
 
 def test_a_job_runs(python, tmp_path):
     few = ["--synthesis.num_identities", 1, "--synthesis.clips_per_identity", 1, "--synthesis.duration_s", 1]
-    assert "1 clips" in run(python.with_name("iaca"), "synthesize", *few, folder=tmp_path)
+    assert "1 clip of 1 synthetic person" in run(python.with_name("iaca"), "synthesize", *few, folder=tmp_path)
     assert len(list(tmp_path.glob("outputs/sources/*/videos/*.mp4"))) == 1
 
 

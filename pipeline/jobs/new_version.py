@@ -25,6 +25,7 @@ from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
+from pipeline.records.counts import count_of
 from pipeline.runtime.progress import JobResult
 
 SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tried again: where the result is
@@ -64,7 +65,9 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
 
 def _read_parent(config: Config, listing: Listing) -> _Parent:
     if config.preprocess.limit:
-        raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
+        raise UsageError(
+            f"--extend would remove all but the first {count_of(config.preprocess.limit, 'video')}; leave --limit out"
+        )
     info = read_dataset(config.preprocess.extend)
     require_complete(info)
     versions.require_same_settings(config, info)
@@ -83,9 +86,8 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     scans = scan_videos(difference.added, config, target.toolchain, pool)
     plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)
     expected = forecast(difference.added, scans, config)
-    about = (
-        f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
-    )
+    kept = count_of(len(difference.kept), "video")
+    about = f"{kept} kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     warnings = versions.splits_kept_lines(difference, parent.info)
     lines = (
         f"a new version of {parent.info.name}: {about}",
@@ -158,8 +160,8 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,))
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
-    about = f"{num_rejected} rejected videos or spans in {len(retried)} of {len(records)} shards"
-    print(f"{about} are tried again", flush=True)
+    about = f"{count_of(num_rejected, 'rejected video or span', 'rejected videos or spans')} tried again"
+    print(f"{about}, in {len(retried)} of {count_of(len(records), 'shard')}", flush=True)
     name = f"{config.name}-{fingerprint('retry', parent.name, parent.digest, toolchain)}"
     target = BuildTarget(storage.join(config.storage.root, "datasets", name), config, toolchain)
     plans = [ShardPlan(record.name, record.name.rpartition("-")[0], record.spans) for record in retried]

@@ -167,7 +167,7 @@ def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_s
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
     result = preprocess.run(with_options(config, extend=parent.uri))
     assert result.skipped
-    assert "WARNING: 1 groups stay in the split that talk has them in" in result.lines[0]
+    assert "WARNING: 1 group kept in the split of talk, though" in result.lines[0]
     assert f"person00 in {split} (not {other})" in result.lines[0]
 
 
@@ -262,7 +262,7 @@ def test_a_damaged_dataset_is_repaired_from_the_source(own_source, tmp_path):
     job = start_job(asked, tmp_path / "b", "verify")
     assert job.wait(240) == 1
     output = (tmp_path / "b/output.txt").read_text()
-    assert "1 shards of" in output
+    assert "1 shard of" in output
     assert "could not be repaired" in output
     assert "person00_clip0.mp4: changed" in output
     assert not (lost.parent / victim).exists()

@@ -233,6 +233,6 @@ def test_videos_that_were_there_before_bear_new_rejections(talkers, tmp_path):
     worker = builder_of(config, str(tmp_path / "d"))
     plan, before = (plans_of(config, *ids) for ids in (("broken",), ("person00_clip0", "person00_clip1", "blank")))
     records = [worker.build(each) for each in (*plan, *before)]
-    with pytest.raises(DatasetError, match="1 of 1 videos were rejected"):
+    with pytest.raises(DatasetError, match="1 of 1 video were rejected"):
         build_missing.RejectionBudget(plan, config).spend(records[0])
     build_missing.RejectionBudget([*plan, *records[1:]], config).spend(records[0])
