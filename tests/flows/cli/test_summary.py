@@ -64,7 +64,7 @@ def test_counts_are_words_with_units():
     assert "\n  1 video, 0 partial, 0 rejected, 8 shards, 1,078 samples, 28 MB\n" in text
 
 
-def test_a_dataset_names_the_page_that_says_how_good_it_is(tmp_path):
+def test_a_dataset_names_its_quality_page(tmp_path):
     uri = dataset_of(tmp_path, video("a"))
     text = summary_of("preprocess", output_uri=uri)
     assert f"\n  how good it is: {uri}/quality.html\n" in text

@@ -42,5 +42,5 @@ DEFECT = "a defect of the program, please report it: "
         (ValueError(), DEFECT + "ValueError"),
     ],
 )
-def test_errors_are_told_in_words(error, message):
+def test_errors_are_sentences(error, message):
     assert message_of(error) == message

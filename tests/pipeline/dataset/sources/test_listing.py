@@ -75,7 +75,7 @@ def test_empty_and_missing_sources_are_usage_errors(source):
     with pytest.raises(UsageError, match=r"source\.videos .* does not exist"):
         source.list()
     source.add("videos/readme.txt")
-    with pytest.raises(UsageError, match=r"no video under source\.videos .* \(1 files"):
+    with pytest.raises(UsageError, match=r"no video under source\.videos .* \(1 file,"):
         source.list()
     with pytest.raises(UsageError, match=r"source\.videos is empty"):
         source.list(videos="")
