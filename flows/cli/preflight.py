@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Collection
+
 from flows.cli.commands import Command
 from pipeline import storage
 from pipeline.config import Config, UsageError, require_detector, require_view
+from pipeline.config.fields import Stage
 from pipeline.config.uris import uris_of, uris_read_by
 
+DECODING: set[Stage] = {"synthesize", "preprocess"}
 ONE_STAGE_OPTIONS = ("preprocess.extend", "preprocess.retry_rejected", "verify.repair")  # each for its own stage only
 
 
@@ -15,6 +20,7 @@ def check(command: Command, config: Config) -> None:
 
     Settings that the command does not use do not matter to it, except requests that it would not fulfil.
     """
+    require_system(command.stages, config)
     _check_requests(command, config)
     _check_required(command, config)
     if "preprocess" in command.stages and not (config.cluster.address and storage.is_local(config.storage.root)):
@@ -27,6 +33,24 @@ def check(command: Command, config: Config) -> None:
         require_shared_uris(config, command.stages)
     else:
         _check_existence(command, config)
+
+
+def require_system(stages: Collection[Stage], config: Config, system: str = sys.platform) -> None:
+    """Raise UsageError where this machine's system cannot run these stages.
+
+    Args:
+        stages: of the command.
+        config: whose cluster runs them instead, if it names one.
+        system: as `sys.platform` calls it.
+    """
+    if system == "win32":
+        raise UsageError("iaca runs on Linux; on Windows use it in WSL 2, the Windows Subsystem for Linux")
+    decodes = not DECODING.isdisjoint(stages) or ("verify" in stages and config.verify.repair)
+    if system != "linux" and decodes and not config.cluster.address:
+        raise UsageError(
+            f"videos are decoded on Linux only, and this is {system}: use a Linux container or virtual machine, or a "
+            "cluster with --cluster.address"
+        )
 
 
 def _check_requests(command: Command, config: Config) -> None:
