@@ -13,7 +13,7 @@ from rich.table import Table
 
 from flows.cli.commands import JOBS, Job
 from pipeline import storage
-from pipeline.records.counts import count_of, size_of
+from pipeline.records.quantities import count_text, size_text
 from pipeline.runtime.progress import JobResult
 
 _JOBS: dict[str, Job] = {job.stage: job for job in JOBS}
@@ -77,9 +77,9 @@ def _counts(result: JobResult) -> str:
 
 def _count(name: str, value: float) -> str:
     if name in _NOUNS:
-        return count_of(int(value), _NOUNS[name])
+        return count_text(int(value), _NOUNS[name])
     if name in _SIZES:
-        return size_of(value * 1e6) + _SIZES[name]
+        return size_text(value * 1e6) + _SIZES[name]
     return f"{value:g} {name}"
 
 

@@ -14,7 +14,7 @@ from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read
 from pipeline.jobs.workers.pool import ActorOptions, Worker, WorkerPool
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import ShardPlan, ShardRecord, VideoRow
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.runtime.progress import Progress, emit
 
 SPACE_MARGIN = 1.2  # of the estimate must be free
@@ -57,7 +57,7 @@ def build_missing(
     records = read_finished(shard_tasks.digests, uri)
     missing = [shard_tasks.tasks[name] for name in names if name not in records]
     if records:
-        print(f"{len(records)} of {count_of(len(names), 'shard')} are there from an earlier run", flush=True)
+        print(f"{len(records)} of {count_text(len(names), 'shard')} are there from an earlier run", flush=True)
     emit(Progress("shards", len(records), len(names), "shards"))
     if missing:
         shard_tasks.check()
@@ -70,7 +70,7 @@ def build_missing(
             if budget:
                 budget.spend(result.record)
     except KeyboardInterrupt:
-        finished = f"{len(records)} of {count_of(len(names), 'shard')}"
+        finished = f"{len(records)} of {count_text(len(names), 'shard')}"
         print(f"at least {finished} are finished and kept; the same command continues")
         raise
     return [records[name] for name in names]
@@ -137,7 +137,7 @@ def check_rejected(rejected: Sequence[VideoRow], num_videos: int, config: Config
     if len(rejected) > config.shards.max_rejected_fraction * num_videos:
         table = "\n".join(f"  {row.uri}: {row.stage}: {row.reason}: {row.detail}" for row in rejected)
         raise DatasetError(
-            f"{len(rejected)} of {count_of(num_videos, 'video')} were rejected; shards.max_rejected_fraction is "
+            f"{len(rejected)} of {count_text(num_videos, 'video')} were rejected; shards.max_rejected_fraction is "
             f"{config.shards.max_rejected_fraction}:\n{table}"
         )
 
@@ -145,4 +145,4 @@ def check_rejected(rejected: Sequence[VideoRow], num_videos: int, config: Config
 def _describe(record: ShardRecord) -> str:
     num_rejected = sum(row.status == "rejected" for row in record.videos)
     megabytes = record.size_bytes / 1e6
-    return f"{record.name}: {count_of(len(record.videos), 'video')}, {num_rejected} rejected, {megabytes:.1f} MB"
+    return f"{record.name}: {count_text(len(record.videos), 'video')}, {num_rejected} rejected, {megabytes:.1f} MB"

@@ -13,8 +13,8 @@ from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at,
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.records import FRAME_DTYPE, ShardRecord
-from pipeline.records.counts import count_of
 from pipeline.records.features import FeatureOrigin
+from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
 from pipeline.training import run_record
@@ -40,7 +40,7 @@ def run(config: Config) -> JobResult:
     plan = plan_extraction(config, parent)
     uri = storage.join(config.storage.root, "datasets", f"{config.name}-{plan.fingerprint}")
     if committed := committed_at(uri):
-        line = f"{uri} is complete: {count_of(len(committed.shards), 'shard')}, nothing to do"
+        line = f"{uri} is complete: {count_text(len(committed.shards), 'shard')}, nothing to do"
         return _result(committed, perf_counter() - begin, line)
     require_space(uri, _expected_bytes(parent, plan))
     with WorkerPool(config) as pool:

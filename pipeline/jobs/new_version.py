@@ -25,7 +25,7 @@ from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.runtime.progress import JobResult
 
 SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tried again: where the result is
@@ -66,7 +66,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
 def _read_parent(config: Config, listing: Listing) -> _Parent:
     if config.preprocess.limit:
         raise UsageError(
-            f"--extend would remove all but the first {count_of(config.preprocess.limit, 'video')}; leave --limit out"
+            f"--extend would remove all but the first {count_text(config.preprocess.limit, 'video')}; leave --limit out"
         )
     info = read_dataset(config.preprocess.extend)
     require_complete(info)
@@ -86,7 +86,7 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     scans = scan_videos(difference.added, config, target.toolchain, pool)
     plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)
     expected = forecast(difference.added, scans, config)
-    kept = count_of(len(difference.kept), "video")
+    kept = count_text(len(difference.kept), "video")
     about = f"{kept} kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     warnings = versions.splits_kept_lines(difference, parent.info)
     lines = (
@@ -160,8 +160,8 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,))
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
-    about = f"{count_of(num_rejected, 'rejected video or span', 'rejected videos or spans')} tried again"
-    print(f"{about}, in {len(retried)} of {count_of(len(records), 'shard')}", flush=True)
+    about = f"{count_text(num_rejected, 'rejected video or span', 'rejected videos or spans')} tried again"
+    print(f"{about}, in {len(retried)} of {count_text(len(records), 'shard')}", flush=True)
     name = f"{config.name}-{fingerprint('retry', parent.name, parent.digest, toolchain)}"
     target = BuildTarget(storage.join(config.storage.root, "datasets", name), config, toolchain)
     plans = [ShardPlan(record.name, record.name.rpartition("-")[0], record.spans) for record in retried]

@@ -15,7 +15,7 @@ import cv2
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.media.ffmpeg_command import find_ffmpeg
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 from pipeline.synthetic.clip import ClipSpec, make_clip
@@ -42,8 +42,8 @@ def run(config: Config) -> JobResult:
         _make_missing(specs, output)
         storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
         storage.create_if_absent(source_json(specs).encode(), marker_uri)
-    people = count_of(len({spec.identity for spec in specs}), "synthetic person", "synthetic people")
-    line = f"{count_of(len(specs), 'clip')} of {people}"
+    people = count_text(len({spec.identity for spec in specs}), "synthetic person", "synthetic people")
+    line = f"{count_text(len(specs), 'clip')} of {people}"
     return JobResult("synthesize", output, skipped, time.monotonic() - started, {"videos": len(specs)}, (line,))
 
 

@@ -17,7 +17,7 @@ from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
 from pipeline.jobs.ray_session import start_ray
 from pipeline.records import SampleRow
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -218,7 +218,7 @@ def _result(run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -
         "steps": record.num_steps,
         "attempts": record.attempts,
     }
-    epochs = count_of(record.num_epochs, "epoch")
+    epochs = count_text(record.num_epochs, "epoch")
     lines = [f"validation CCC {record.best_ccc:.3f} at step {record.best_step}, after {epochs}"]
     if num_unreadable := record.counts.get("unreadable_samples"):
         lines.append(f"{num_unreadable} reads of samples failed; the workers' log names them")

@@ -18,7 +18,7 @@ from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain, load_detector
 from pipeline.jobs.workers.shard_repairer import RepairTask, ShardRepairer
 from pipeline.records import SampleRow, ShardPlan, ShardRecord
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
 
@@ -56,13 +56,13 @@ def run(config: Config) -> JobResult:
     unlisted = [f"{name}: in the index, but not in dataset.json" for name in index if name not in listed]
     if damages and config.verify.repair and not unlisted:
         _repair(info, [damage.shard for damage in damages], index, config)
-        line = f"{count_of(len(damages), 'shard')} of {info.uri} built again, with the same bytes as before"
+        line = f"{count_text(len(damages), 'shard')} of {info.uri} built again, with the same bytes as before"
         return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
     if damages or unlisted:
         problems = [*(f"{damage.shard.name}: {damage.problem}" for damage in damages), *unlisted]
-        num = f"{len(problems)} of {count_of(len(info.shards), 'shard')}"
+        num = f"{len(problems)} of {count_text(len(info.shards), 'shard')}"
         raise DatasetError(f"{num} of {info.uri} are damaged:\n  " + "\n  ".join(problems))
-    counts = f"{count_of(len(info.shards), 'shard')} and {count_of(int(info.counts['samples']), 'sample')}"
+    counts = f"{count_text(len(info.shards), 'shard')} and {count_text(int(info.counts['samples']), 'sample')}"
     line = f"{counts} of {info.uri} are as they were written"
     return JobResult("verify", info.uri, False, perf_counter() - begin, info.counts, (line,))
 
@@ -102,7 +102,7 @@ def _repair(
         checks = ((shard.name, problem_of(info.uri, shard, index.get(shard.name, []))) for shard in damaged)
         problems = [f"{name}: {problem}" for name, problem in checks if problem]
     if problems:
-        num = count_of(len(problems), "shard")
+        num = count_text(len(problems), "shard")
         raise DatasetError(f"{num} of {info.uri} could not be repaired:\n  " + "\n  ".join(problems))
 
 
@@ -157,7 +157,7 @@ def problem_of(dataset_uri: str, shard: ShardEntry, rows: list[SampleRow]) -> st
     if sha256 != shard.sha256:
         return f"the tar has sha256 {sha256}, dataset.json says {shard.sha256}"
     if len(rows) != shard.num_samples:
-        return f"the index has {count_of(len(rows), 'sample')}, dataset.json says {shard.num_samples}"
+        return f"the index has {count_text(len(rows), 'sample')}, dataset.json says {shard.num_samples}"
     for row in rows:
         try:
             key = decode_slice(storage.read_bytes(uri, row.offset, row.size)).key

@@ -16,7 +16,7 @@ from pipeline.media.faces.contact_sheet import Thumbnails, contact_sheet
 from pipeline.media.faces.crop import encode_jpeg
 from pipeline.media.options import WHOLE_VIDEO, ClockSpan, CropOptions
 from pipeline.records import FRAME_DTYPE, Probe, Rejection, VideoOnClock
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 
 MAX_BYTES = 4 << 20  # of one file
 MAX_SIDE_PX = 2048  # a small file may promise a picture that fills the memory
@@ -74,7 +74,7 @@ def read_crops(
     problem = _problem(unreadable)
     is_whole = span.start_frame == 0 and span.stop_frame < 0
     if is_whole and not frames["face_ok"].any():  # in a part of the video the person may be missing
-        detail = f"no crop for {count_of(frames['video_ok'].sum(), 'frame')}" + (f"; {problem}" if problem else "")
+        detail = f"no crop for {count_text(frames['video_ok'].sum(), 'frame')}" + (f"; {problem}" if problem else "")
         raise Rejection("faces", "no_face", detail, frames=frames)
     span_end_s = span.stop_frame / frame_rate_hz if span.stop_frame >= 0 else math.inf
     return VideoOnClock(

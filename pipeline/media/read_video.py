@@ -20,7 +20,7 @@ from pipeline.media.faces.track import Tracker, choose_person
 from pipeline.media.faces.visible import visible_faces
 from pipeline.media.options import WHOLE_VIDEO, ClockSpan, PersonRule, VideoOptions
 from pipeline.records import FRAME_DTYPE, Probe, Rejection, VideoOnClock
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 
 
 def read_video(
@@ -87,7 +87,7 @@ def read_video(
 
 def _require_face(frames: NDArray[np.void], problem: str, sheet: bytes) -> None:
     if not frames["face_ok"].any():
-        detail = f"no face in {count_of(frames['video_ok'].sum(), 'frame')}" + (f"; {problem}" if problem else "")
+        detail = f"no face in {count_text(frames['video_ok'].sum(), 'frame')}" + (f"; {problem}" if problem else "")
         raise Rejection("faces", "no_face", detail, contact_sheet=sheet, frames=frames)
 
 

@@ -42,7 +42,7 @@ from pipeline.records import (
     VideoOnClock,
     VideoRow,
 )
-from pipeline.reports.number_text import count_text, percent_text
+from pipeline.records.quantities import count_text, percent_text
 from pipeline.storage import StorageError
 from pipeline.storage.download_cache import DownloadCache
 

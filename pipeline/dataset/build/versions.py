@@ -14,7 +14,7 @@ from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.storage.scratch import scratch_folder
 
 NUM_COPIERS = 8
@@ -69,7 +69,7 @@ def splits_kept_lines(difference: SourceDifference, parent: DatasetInfo) -> tupl
         return ()
     more = f", and {len(groups) - MAX_LISTED_GROUPS} more" if len(groups) > MAX_LISTED_GROUPS else ""
     return (
-        f"WARNING: {count_of(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
+        f"WARNING: {count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
         f"another: {', '.join(groups[:MAX_LISTED_GROUPS])}{more}; to move them, build a dataset anew, without --extend",
     )
 

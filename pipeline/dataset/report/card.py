@@ -15,7 +15,7 @@ from pipeline.dataset.report.quality import frame_share, stage_costs
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import SampleRow, VideoRow
 from pipeline.records.features import FeatureOrigin
-from pipeline.reports.number_text import count_text, duration_text, percent_text
+from pipeline.records.quantities import count_text, duration_text, percent_text
 
 _SECTIONS = ("media", "faces", "sound", "segments", "splits", "shards")
 _OPENING = """## How to open it

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.config import Config
 from pipeline.records import VideoRow, VisibleFace, stream_key
-from pipeline.reports.number_text import count_text, names_text, percent_text
+from pipeline.records.quantities import count_text, names_text, percent_text
 
 MIN_FACE_FRACTION = 0.5  # of the original frames; less is a person who is rarely found, or another one
 MIN_OTHERS_SHARE = 0.1  # of the time; less is a person who passes by

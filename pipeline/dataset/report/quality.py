@@ -26,7 +26,7 @@ from pipeline.dataset.report.video_report import (
 )
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import NUM_LABEL_BINS, SampleRow, ShardRecord, VideoRow, stream_key
-from pipeline.reports.number_text import count_text, duration_text, percent_text
+from pipeline.records.quantities import count_text, duration_text, percent_text
 from pipeline.reports.page import render
 
 TEMPLATE = Path(__file__).with_name("quality.html")

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pipeline.dataset.report.face_warnings import person_warnings
 from pipeline.media.faces.contact_sheet import clock_text
 from pipeline.records import Gap, VideoRow, VisibleFace, stream_key
-from pipeline.reports.number_text import count_text
+from pipeline.records.quantities import count_text
 
 MAX_GAPS = 4  # of one kind, on the page; the longest are shown
 MAX_FACES = 3  # that were followed, and as many that were not

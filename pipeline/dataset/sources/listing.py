@@ -20,7 +20,7 @@ from pipeline.dataset.sources.recola import recola_streams
 from pipeline.dataset.sources.splits import apply_manifest, assign_splits, read_manifest
 from pipeline.dataset.sources.streams import LabelFile, folder_streams
 from pipeline.records import Video
-from pipeline.records.counts import count_of
+from pipeline.records.quantities import count_text
 from pipeline.storage import StoredFile
 
 VIDEO_EXTENSIONS = {
@@ -65,7 +65,7 @@ def list_videos(config: Config) -> Listing:
     if not media:
         hint = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
         raise UsageError(
-            f"no video under source.videos {config.source.videos} ({count_of(len(files), 'file')}, none with a media "
+            f"no video under source.videos {config.source.videos} ({count_text(len(files), 'file')}, none with a media "
             f"extension){hint}"
         )
     manifest = storage.normalise(config.source.manifest) if config.source.manifest else ""

@@ -1,10 +1,11 @@
-"""Numbers as people read them on pages and in the terminal: shares, durations, counts and lists of names."""
+"""Quantities as people read them on pages and in the terminal: shares, durations, counts, sizes and lists of names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isnan
 
+_UNITS = ("kB", "MB", "GB", "TB")
 MAX_NAMES = 3  # of a list within a sentence
 
 
@@ -26,9 +27,25 @@ def duration_text(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
-def count_text(number: int, noun: str) -> str:
-    """A number with its noun, e.g. "1 video" or "1,200 videos"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count_text(number: int, noun: str, plural: str = "") -> str:
+    """A number with what it counts, e.g. "1 video", "2 videos", "1,200 samples".
+
+    Args:
+        number: how many there are.
+        noun: what they are, in the singular; only its last word changes.
+        plural: of the noun where it is not the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size_text(num_bytes: float) -> str:
+    """A size in bytes with two digits or more and the unit that fits, e.g. "28 MB", "1.4 GB"."""
+    size = num_bytes / 1000
+    for unit in _UNITS[:-1]:
+        if size < 999.5:
+            return f"{size:.1f} {unit}" if 0 < size < 9.95 else f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} {_UNITS[-1]}"
 
 
 def names_text(names: Sequence[str]) -> str:
