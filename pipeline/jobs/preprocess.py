@@ -34,7 +34,11 @@ def run(config: Config) -> JobResult:
             options exclude each other, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
-    result = _preprocess(config)
+    return _with_face_warnings(_preprocess(config), config)
+
+
+def _with_face_warnings(result: JobResult, config: Config) -> JobResult:
+    """The result with warnings about who is followed, also where the dataset was there; a plan has none."""
     if config.preprocess.dry_run and not result.skipped:
         return result
     videos = read_videos(result.output_uri)
