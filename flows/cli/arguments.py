@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
+import re
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,7 +67,9 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
     shortcuts = {**COMMON_SHORTCUTS, **command.shortcuts}
     options = {"config": RUN_FILE, "strict": STRICT, "verbose": VERBOSE, **_shortcut_options(shortcuts)}
     form = TypedDict("form", {**options, **_section_options(Config.model_fields)}, total=False)  # type: ignore[misc]
-    values, unknown = _read(form, f"iaca {command.name}", _with_joined_values(arguments, _flags(shortcuts)))
+    flags = _flags(shortcuts)
+    _check_words_after_flags(arguments, flags, command)
+    values, unknown = _read(form, f"iaca {command.name}", _with_joined_values(arguments, flags))
     if command.positional and unknown and not unknown[0].startswith("-"):
         if command.positional in values:
             raise UsageError(f"{unknown[0]!r} and --{command.positional} are the same setting; give one of them")
@@ -122,7 +126,18 @@ def _one_line(box: str) -> str:
     """The message of an error that tyro has drawn a box around: what stands between its title and its first rule."""
     lines = [line.strip("│ ") for line in box.splitlines() if line.startswith("│")]
     rule = next((number for number, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    return " ".join(lines[:rule])
+    message = " ".join(lines[:rule])
+    without_value = re.match(r"Missing value for argument '(.+?)'", message)
+    return f"{without_value[1]} needs a value after it" if without_value else message
+
+
+def _check_words_after_flags(arguments: Sequence[str], flags: Collection[str], command: Command) -> None:
+    """Raise UsageError for a word after a flag that is neither true nor false, nor the command's input."""
+    for option, word in itertools.pairwise(arguments):
+        is_flag = option.startswith("--") and "=" not in option and _flag(option, flags)[0] in flags
+        is_input = bool(command.positional) and word.lower() not in ("yes", "no", "on", "off", "1", "0")
+        if is_flag and not (word.startswith("-") or word.lower() in ("true", "false") or is_input):
+            raise UsageError(f"{option} is {word!r}; allowed: true, false, or no value at all")
 
 
 def _section_options(names: Iterable[str]) -> dict[str, Any]:
@@ -254,7 +269,9 @@ def _inputs_of(command: Command) -> list[str]:
 
 def _unexpected_message(argument: str, command: Command) -> str:
     """The message about a word that belongs to no option: perhaps it is the input, whose option is missing."""
+    if argument.startswith("-") and (option := did_you_mean(argument[1:].replace("-", "_"), command.shortcuts)):
+        return f"unexpected argument {argument!r}; did you mean --{option}?"
     inputs = _inputs_of(command)
-    if argument.startswith("-") or not inputs:
+    if argument.startswith("-") or len(inputs) != 1 or not command.flow:
         return f"unexpected argument {argument!r}; options start with -- (iaca {command.name} --help)"
     return f"unexpected argument {argument!r}; did you mean --{command.option(inputs[0])} {argument}?"

@@ -86,7 +86,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
 
 def _command(name: str) -> Command:
     if name not in COMMANDS:
-        close = did_you_mean(name, COMMANDS)
+        if name.startswith("-") and name.strip("-") not in COMMANDS:
+            raise UsageError(f"the command comes first: iaca COMMAND {name} ...; there are {', '.join(COMMANDS)}")
+        close = did_you_mean(name.lower().strip("-"), COMMANDS)
         hint = f"did you mean {close}?" if close else f"there are {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command {name!r}; {hint}")
     return COMMANDS[name]

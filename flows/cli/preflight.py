@@ -7,11 +7,17 @@ from collections.abc import Collection
 
 from flows.cli.commands import Command
 from pipeline import storage
-from pipeline.config import Config, UsageError, require_detector, require_view
+from pipeline.config import DATASET_MARKER, RUN_MARKER, Config, UsageError, require_detector, require_view
 from pipeline.config.fields import Stage
 from pipeline.config.uris import uris_of, uris_read_by
 
 DECODING: set[Stage] = {"synthesize", "preprocess"}
+OUTPUTS = {  # by the file that each has when it is complete
+    DATASET_MARKER: "a dataset",
+    RUN_MARKER: "a training run",
+    "source.json": "a set of synthetic talkers, raw videos for --source.videos",
+    "metrics.json": "an evaluation",
+}
 ONE_STAGE_OPTIONS = ("preprocess.extend", "preprocess.retry_rejected", "verify.repair")  # each for its own stage only
 
 
@@ -79,4 +85,15 @@ def _check_existence(command: Command, config: Config) -> None:
         if uri and not storage.exists(uri):
             raise UsageError(f"{name} {uri} does not exist")
         if uri and declaration.marker and not storage.exists(storage.join(uri, declaration.marker)):
-            raise UsageError(f"{name} {uri} has no {declaration.marker}: it is incomplete, or not a dataset or run")
+            raise UsageError(f"{name} {uri} {_what_is_there(uri, declaration.marker)}")
+
+
+def _what_is_there(uri: str, marker: str) -> str:
+    """What lies at a URI instead of the complete dataset or run whose marker is missing."""
+    other = next((what for file, what in OUTPUTS.items() if storage.exists(storage.join(uri, file))), "")
+    if other:
+        return f"is {other}, not {OUTPUTS[marker]}"
+    parent = uri.rpartition("/")[0]
+    if parent and storage.exists(storage.join(parent, marker)):
+        return f"is a part of {OUTPUTS[marker]}; did you mean {parent}?"
+    return f"has no {marker}: it is incomplete, or not a dataset or run"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from pipeline.config.experiment import Config
-from pipeline.config.run_files import run_file, run_file_names
+from pipeline.config.run_files import RUN_FILES, run_file, run_file_names
 from pipeline.config.settings import all_settings
 from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
 from pipeline.config.usage_error import UsageError
@@ -51,12 +51,21 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        names = ", ".join(run_file_names())
-        raise UsageError(f"configuration file {path} does not exist; by name alone there are {names}") from error
+        names = run_file_names()
+        close = did_you_mean(path.stem, names)
+        hint = f"did you mean {close}? " if close else ""
+        raise UsageError(
+            f"configuration file {_as_written(path)} does not exist; {hint}by name alone there are {', '.join(names)}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"configuration file {path} is not valid TOML: {error}") from error
     except OSError as error:
         raise UsageError(f"configuration file {path} cannot be read: {error.strerror}") from error
+
+
+def _as_written(path: Path) -> str:
+    """A name without a folder is one of those that come with the program, whose folder says nothing to the user."""
+    return path.name if path.parent == RUN_FILES else str(path)
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -97,4 +106,6 @@ def _message(problem: ErrorDetails) -> str:
     if problem["type"] == "dataclass_type":
         return f"{name} is {value!r}, but it is a section: [{name}] in a run file, --{name}.SETTING as an option"
     message = problem["msg"].removeprefix("Value error, ")
+    if f"{name}.{message.partition(' ')[0]}" in all_settings():
+        return f"{name}.{message}"
     return f"{name}: {message}" if name not in message else message

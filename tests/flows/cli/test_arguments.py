@@ -135,8 +135,11 @@ def test_flags_of_the_command_line_itself():
         (["--train.no-epochs"], "did you mean --train.epochs?"),
         (["data"], "unexpected argument 'data'; did you mean --dataset data?"),
         (["-x"], "unexpected argument '-x'"),
-        (["--train.epochs"], "Missing value for argument '--train.epochs'"),
-        (["--train.epochs", "--strict"], "Missing value for argument '--train.epochs'"),
+        (["--train.epochs"], "--train.epochs needs a value after it"),
+        (["--train.epochs", "--strict"], "--train.epochs needs a value after it"),
+        (["--train.use_gpu", "cuda"], "--train.use_gpu is 'cuda'; allowed: true, false, or no value"),
+        (["--strict", "yes"], "--strict is 'yes'; allowed: true, false, or no value"),
+        (["-dataset", "x"], "unexpected argument '-dataset'; did you mean --dataset?"),
         (["--train.epochs", "x3"], "train.epochs is 'x3'; allowed: a whole number, at least 1"),
         (["--model.gate", "boo"], "model.gate is 'boo'; allowed: none, dca, iaca"),
         (["--train.use_gpu=maybe"], "--train.use_gpu is 'maybe'; allowed: true, false, or no value"),
@@ -160,12 +163,24 @@ def test_mistakes_are_named(words, message):
         ("ablate", ["--lr", "1"], "--ablate.learning_rate?"),
         ("extract", ["--gpus", "1"], "--extract.use_gpu?"),
         ("verify", ["d", "--fix"], "--repair?"),
+        ("train", ["--model.feature_dm", "3"], "--model.feature_dim?"),
     ],
 )
 def test_what_is_proposed_fits_the_command(name, words, option):
     with pytest.raises(UsageError) as caught:
         parse(COMMANDS[name], words)
     assert str(caught.value).endswith(f"did you mean {option}")
+
+
+def test_no_input_is_proposed_where_there_are_several():
+    with pytest.raises(UsageError, match=r"unexpected argument 'extra'; options start with --"):
+        parse(COMMANDS["config"], ["extra"])
+
+
+def test_an_input_may_follow_a_flag_and_yes_may_not():
+    assert parse(VERIFY, ["--repair", "s3://b/d"]).config.verify.dataset == "s3://b/d"
+    with pytest.raises(UsageError, match="--repair is 'yes'"):
+        parse(VERIFY, ["d", "--repair", "yes"])
 
 
 @pytest.mark.parametrize(

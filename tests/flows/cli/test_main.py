@@ -50,7 +50,14 @@ def test_help_of_a_command_explains_its_options():
     ("words", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean train?"),
+        (["Train"], "unknown command 'Train'; did you mean train?"),
+        (["-v", "train"], "the command comes first: iaca COMMAND -v ...; there are demo, "),
         (["train"], "iaca train needs --dataset URI"),
+        (
+            ["train", "--config", "talking_face"],
+            "talking_face.toml does not exist; did you mean talking_faces? by name",
+        ),
+        (["help", "trian"], "did you mean train?"),
         (["evaluate"], "iaca evaluate needs --run URI"),
         (["extract", "--run", "r"], "iaca extract needs --dataset URI"),
         (["verify", "d"], "verify.dataset {}/d does not exist"),

@@ -1,9 +1,9 @@
-"""Checks before anything starts: the operating systems."""
+"""Checks before anything starts: the operating system, and what lies at a URI."""
 
 import pytest
 
 from flows.cli.commands import COMMANDS
-from flows.cli.preflight import require_system
+from flows.cli.preflight import check, require_system
 from pipeline.config import UsageError, load
 
 ON_CLUSTER = {"cluster": {"address": "http://head:8265"}}
@@ -31,3 +31,22 @@ def test_what_a_system_cannot_do_is_refused(system, command, changes, refusal):
         return
     with pytest.raises(UsageError, match=refusal):
         require_system(stages, config, system)
+
+
+@pytest.mark.parametrize(
+    ("markers", "uri", "message"),
+    [
+        (["it/run.json"], "it", "train.dataset {}/it is a training run, not a dataset"),
+        (["it/metrics.json"], "it", "train.dataset {}/it is an evaluation, not a dataset"),
+        (["it/source.json"], "it", "is a set of synthetic talkers, raw videos for --source.videos, not a dataset"),
+        (["it/dataset.json"], "it/shards", "{0}/it/shards is a part of a dataset; did you mean {0}/it?"),
+        (["it/README.md"], "it", "{}/it has no dataset.json: it is incomplete, or not a dataset or run"),
+    ],
+)
+def test_what_lies_at_a_uri_is_recognised(tmp_path, markers, uri, message):
+    (tmp_path / "it/shards").mkdir(parents=True)
+    for marker in markers:
+        (tmp_path / marker).touch()
+    with pytest.raises(UsageError) as caught:
+        check(COMMANDS["train"], load(None, {"train": {"dataset": str(tmp_path / uri)}}))
+    assert message.format(tmp_path) in str(caught.value)
