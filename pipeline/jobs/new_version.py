@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -12,15 +12,17 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.build.commit import commit_dataset
+from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
+from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
-from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
 from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.content_id import delete_cached
-from pipeline.dataset.sources.listing import Listing
+from pipeline.dataset.sources.listing import Listing, list_videos
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
 from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
@@ -37,10 +39,11 @@ class _Parent:
 
     info: DatasetInfo
     records: list[ShardRecord]
-    difference: SourceDifference  # of the source as it is now
+    listing: Listing  # of the source as it is now
+    difference: SourceDifference
 
 
-def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
+def extend(config: Config, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
     """Make a new version of `config.preprocess.extend` for the source as it is now.
 
     Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
@@ -49,11 +52,10 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
     """
     begin = perf_counter()
-    parent = _read_parent(config, listing)
+    parent = _read_parent(config)
     difference = parent.difference
-    uri = storage.join(
-        config.storage.root, "datasets", f"{config.name}-{difference.fingerprint(parent.info, toolchain)}"
-    )
+    name = f"{config.name}-{difference.fingerprint(parent.info, config, toolchain)}"
+    uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent.info if unchanged else committed_at(uri):
         if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
@@ -63,30 +65,32 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
             *versions.splits_kept_lines(difference, parent.info),
         )
         return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
-    return _extend(BuildTarget(uri, config, toolchain), parent, listing, pool, begin)
+    return _extend(BuildTarget(uri, config, toolchain), parent, pool, begin)
 
 
-def _read_parent(config: Config, listing: Listing) -> _Parent:
+def _read_parent(config: Config) -> _Parent:
     if config.preprocess.limit:
         raise UsageError(f"--extend would remove all but the first {config.preprocess.limit} videos; leave --limit out")
     info = read_dataset(config.preprocess.extend)
     require_complete(info)
     versions.require_same_settings(config, info)
     records = versions.read_records(info)
+    listing = list_videos(config, versions.known_groups(records))
     difference = versions.compare_with_source(records, listing.videos)
     if not difference.kept:
         raise UsageError(
             f"none of the videos of {info.uri} is under source.videos {config.source.videos}; --extend takes the "
             "whole source as it is now, with what is new and without what is to be removed"
         )
-    return _Parent(info, records, difference)
+    return _Parent(info, records, listing, difference)
 
 
-def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
-    config, uri, difference = target.config, target.uri, parent.difference
+def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float) -> JobResult:
+    config, uri, difference, listing = target.config, target.uri, parent.difference, parent.listing
     scans = scan_videos(difference.added, config, target.toolchain, pool)
-    plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)
-    expected = forecast(difference.added, scans, config)
+    added = _with_splits(parent, scans, config)
+    plans = versions.renumber_after(plan_shards(added, scans, config), parent.records)
+    expected = forecast(added, scans, config)
     about = (
         f"{len(difference.kept)} videos kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
     )
@@ -108,6 +112,16 @@ def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: Worker
     if difference.removed:
         outcomes += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
+
+
+def _with_splits(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> list[Video]:
+    """The added streams with their splits; those that are kept are counted with what was decoded of them."""
+    lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
+    rows = merge_spans(row for record in parent.records for row in record.videos)
+    kept_s = {versions.stream_key_of(row): row.covered_s if row.status == "ok" else 0.0 for row in rows}
+    streams = [*parent.difference.kept.values(), *parent.difference.added]
+    assigned = assign_splits(streams, kept_s | lengths_s, config.splits)
+    return [video for video in assigned if video.key in scans]
 
 
 def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any]:

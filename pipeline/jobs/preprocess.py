@@ -8,8 +8,9 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import read_videos
+from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.forecast import forecast, plan_text
-from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.listing import Listing, list_videos
 from pipeline.jobs import new_version
@@ -38,10 +39,10 @@ def run(config: Config) -> JobResult:
     _check_exclusive_options(config)
     toolchain = find_toolchain()
     config = absolute(config)
-    listing = list_videos(config)
     if config.preprocess.extend:
         with WorkerPool(config) as pool:
-            return new_version.extend(config, listing, toolchain, pool)
+            return new_version.extend(config, toolchain, pool)
+    listing = list_videos(config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
@@ -60,12 +61,14 @@ def run(config: Config) -> JobResult:
 def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
     config = target.config
     scans = scan_videos(listing.videos, config, target.toolchain, pool)
-    plans = plan_shards(listing.videos, scans, config)
-    expected = forecast(listing.videos, scans, config)
+    lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
+    videos = assign_splits(listing.videos, lengths_s, config.splits)
+    plans = plan_shards(videos, scans, config)
+    expected = forecast(videos, scans, config)
     lines = plan_text(plans, listing.unused, expected)
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
-        counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
+        counts = {"videos": len(videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
     require_space(target.uri, expected.bytes)
     info = build_dataset(target, plans, pool)

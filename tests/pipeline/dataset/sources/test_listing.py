@@ -22,9 +22,10 @@ class Source:
         self.folder = folder
         self.config = Config(source={"videos": str(folder / "videos")}, storage={"root": str(folder / "out")})
 
-    def add(self, path, data=b"data"):
+    def add(self, path, data=None):
+        """Write a file; without data its content is its own name, since files of one content are one recording."""
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / path).write_bytes(data)
+        (self.folder / path).write_bytes(path.encode() if data is None else data)
 
     def list(self, limit=0, **source):
         update = {"source": replace(self.config.source, **source), "preprocess": PreprocessConfig(limit=limit)}
