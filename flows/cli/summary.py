@@ -43,6 +43,8 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     if result.kind == "preprocess" and not is_plan:
         _print_line(out, f"  {_counts(result)}")
         out.print(_outcomes(result.output_uri))
+        for warning in result.warnings:
+            _print_line(out, f"  {warning}")
         return
     for line in result.lines:
         _print_line(out, f"  {line}")

@@ -15,15 +15,23 @@ from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
+from pipeline.dataset.format.dataset_info import (
+    DatasetInfo,
+    read_dataset,
+    read_unused,
+    read_videos,
+    require_complete,
+)
 from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
 from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.content_id import delete_cached
 from pipeline.dataset.sources.listing import Listing, list_videos
-from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
+from pipeline.dataset.sources.source_warnings import source_warnings
+from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
@@ -64,7 +72,8 @@ def extend(config: Config, toolchain: dict[str, str], pool: WorkerPool) -> JobRe
             f"{committed.uri} is complete: nothing to do",
             *versions.splits_kept_lines(difference, parent.info),
         )
-        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
+        warnings = built_warnings(committed, config, parent.listing.unused)
+        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines, warnings)
     return _extend(BuildTarget(uri, config, toolchain), parent, pool, begin)
 
 
@@ -88,7 +97,9 @@ def _read_parent(config: Config) -> _Parent:
 def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float) -> JobResult:
     config, uri, difference, listing = target.config, target.uri, parent.difference, parent.listing
     scans = scan_videos(difference.added, config, target.toolchain, pool)
-    added = _with_splits(parent, scans, config)
+    lengths_s = _lengths_s(parent, scans, config)
+    streams = assign_splits([*difference.kept.values(), *difference.added], lengths_s, config.splits)
+    added = [video for video in streams if video.key in scans]
     plans = versions.renumber_after(plan_shards(added, scans, config), parent.records)
     expected = forecast(added, scans, config)
     about = (
@@ -98,12 +109,14 @@ def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float
     lines = (
         f"a new version of {parent.info.name}: {about}",
         *warning,
-        *plan_text(plans, listing.unused, expected),
+        *plan_text(plans, listing.unused, expected, _planned_warnings(streams, lengths_s, listing, config)),
     )
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
+    if config.preprocess.require_trainable:
+        require_trainable(streams, lengths_s, config)
     require_space(uri, expected.bytes)
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
     info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
@@ -111,17 +124,21 @@ def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float
     outcomes = (*outcome_lines(read_videos(uri)), *warning)
     if difference.removed:
         outcomes += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes)
+    warnings = built_warnings(info, config, listing.unused)  # in no file: they may name what was withdrawn
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, outcomes, warnings)
 
 
-def _with_splits(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> list[Video]:
-    """The added streams with their splits; those that are kept are counted with what was decoded of them."""
-    lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
+def _planned_warnings(
+    streams: Sequence[Video], lengths_s: Mapping[str, float], listing: Listing, config: Config
+) -> tuple[str, ...]:
+    return (*split_warnings(streams, lengths_s, config), *source_warnings(streams, listing.unused))
+
+
+def _lengths_s(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> dict[str, float]:
+    """How long all streams are: those that were scanned by their files, those that are kept as they were decoded."""
     rows = merge_spans(row for record in parent.records for row in record.videos)
     kept_s = {versions.stream_key_of(row): row.covered_s if row.status == "ok" else 0.0 for row in rows}
-    streams = [*parent.difference.kept.values(), *parent.difference.added]
-    assigned = assign_splits(streams, kept_s | lengths_s, config.splits)
-    return [video for video in assigned if video.key in scans]
+    return kept_s | {key: usable_s(scan, config) for key, scan in scans.items()}
 
 
 def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any]:
@@ -174,7 +191,8 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
     retried = [record for record in records if _rejected(record)]
     if not retried:
         line = f"{parent.uri} has no rejected videos: nothing to do"
-        return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,))
+        warnings = built_warnings(parent, config)
+        return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,), warnings)
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
     about = f"{num_rejected} rejected videos or spans in {len(retried)} of {len(records)} shards"
@@ -188,11 +206,12 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
         lines = (unchanged, *outcome_lines(read_videos(parent.uri)))
-        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines)
+        warnings = built_warnings(parent, config)
+        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines, warnings)
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    outcomes = outcome_lines(read_videos(target.uri))
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
+    outcomes, warnings = outcome_lines(read_videos(target.uri)), built_warnings(info, config)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes, warnings)
 
 
 def _commit_retried(
@@ -206,7 +225,8 @@ def _commit_retried(
     reused = versions.reuse_shards(others, (), parent, target.uri)
     before = {versions.stream_key_of(row): row.attempts for row in read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
-    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance)
+    unused = read_unused(parent.uri)
+    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance, unused=unused)
     pointer = json.dumps({"by": info.name}).encode()
     storage.create_if_absent(pointer, storage.join(parent.uri, SUPERSEDED))
     return info

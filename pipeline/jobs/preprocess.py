@@ -9,12 +9,14 @@ from pipeline.config import Config, UsageError, dataset_fingerprint, require_det
 from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import read_videos
 from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.report.card import outcome_lines
 from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs import new_version
-from pipeline.jobs.build_dataset import BuildTarget, build_dataset
+from pipeline.jobs.build_dataset import BuildTarget, build_dataset, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
@@ -43,6 +45,8 @@ def run(config: Config) -> JobResult:
         with WorkerPool(config) as pool:
             return new_version.extend(config, toolchain, pool)
     listing = list_videos(config)
+    if config.preprocess.require_trainable and not config.preprocess.dry_run:
+        _require_trainable_if_readable(listing, config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
@@ -51,7 +55,8 @@ def run(config: Config) -> JobResult:
             return new_version.retry_rejected(config, committed, toolchain, pool)
     if committed:
         line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
-        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
+        warnings = built_warnings(committed, config, listing.unused)
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,), warnings)
     if config.preprocess.retry_rejected:
         new_version.retry_unfinished(uri)
     with WorkerPool(config) as pool:
@@ -65,15 +70,25 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
     videos = assign_splits(listing.videos, lengths_s, config.splits)
     plans = plan_shards(videos, scans, config)
     expected = forecast(videos, scans, config)
-    lines = plan_text(plans, listing.unused, expected)
+    warnings = (*split_warnings(videos, lengths_s, config), *source_warnings(videos, listing.unused))
+    lines = plan_text(plans, listing.unused, expected, warnings)
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
+    if config.preprocess.require_trainable:
+        require_trainable(videos, lengths_s, config)
     require_space(target.uri, expected.bytes)
-    info = build_dataset(target, plans, pool)
+    info = build_dataset(target, plans, pool, unused=listing.unused)
     outcomes = outcome_lines(read_videos(target.uri))
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes)
+    warnings = built_warnings(info, config, listing.unused)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, outcomes, warnings)
+
+
+def _require_trainable_if_readable(listing: Listing, config: Config) -> None:
+    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened."""
+    lengths_s = {video.key: 1.0 for video in listing.videos}
+    require_trainable(assign_splits(listing.videos, lengths_s, config.splits), lengths_s, config)
 
 
 def _check_exclusive_options(config: Config) -> None:

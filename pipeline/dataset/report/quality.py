@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.report.source_report import NO_REPORT, SourceReport
 from pipeline.dataset.report.video_report import (
     SheetLinks,
     VideoReport,
@@ -143,6 +144,7 @@ def quality_page(
     samples: Sequence[SampleRow],
     records: Sequence[ShardRecord],
     sheets: Sequence[str] = (),
+    source: SourceReport = NO_REPORT,
 ) -> str:
     """Render the page as HTML that stands alone, without scripts.
 
@@ -152,6 +154,7 @@ def quality_page(
         samples: the rows of the index.
         records: of all shards.
         sheets: paths of the contact sheets, relative to the dataset.
+        source: what is to be mended in the source.
     """
     used = [row for row in videos if row.status == "ok"]
     partial = sorted((row for row in used if row.reason), key=lambda row: row.covered_s - row.duration_s)
@@ -183,7 +186,7 @@ def quality_page(
         sheets=tuple(sheets[:MAX_SHEETS]),
         num_sheets=len(sheets),
     )
-    return render(TEMPLATE, page=page)
+    return render(TEMPLATE, page=page, source=source)
 
 
 def _table(videos: Sequence[VideoRow], links: SheetLinks) -> VideoTable:

@@ -75,8 +75,8 @@ def _require_together(copies: Sequence[Video], named: set[str]) -> None:
     """Raise UsageError when copies of one file were put into different groups or splits."""
     groups = [(video, group_of(video)) for video in copies if group_of(video) in named]
     splits = [(video, video.split) for video in copies if video.split]
-    for what, named_ones in (("groups", groups), ("splits", splits)):
-        for (first, name), (other, other_name) in itertools.pairwise(named_ones):
+    for what, assigned in (("groups", groups), ("splits", splits)):
+        for (first, name), (other, other_name) in itertools.pairwise(assigned):
             if name != other_name:
                 raise UsageError(
                     f"{first.relative_path!r} and {other.relative_path!r} are the same recording (their content is "

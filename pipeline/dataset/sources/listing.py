@@ -20,7 +20,7 @@ from pipeline.dataset.sources.lists import read_lists
 from pipeline.dataset.sources.recola import recola_streams
 from pipeline.dataset.sources.splits import apply_manifest, read_manifest, spread_splits
 from pipeline.dataset.sources.streams import LabelFile, folder_streams
-from pipeline.records import Video
+from pipeline.records import UnusedInput, Video
 from pipeline.storage import StoredFile
 
 VIDEO_EXTENSIONS = {
@@ -38,7 +38,7 @@ class Listing:
     """What a source holds."""
 
     videos: list[Video]  # sorted by key; the split is empty where none was named
-    unused: list[str]  # a message for each file, name in a list and manifest row that is not used
+    unused: list[UnusedInput]  # files, names in lists and rows of the manifest
     content_ids: dict[str, str]  # of every stream and label file, groups and named splits: what the fingerprint covers
 
 
@@ -68,7 +68,7 @@ def list_videos(config: Config, known_groups: KnownGroups | None = None) -> List
     if not config.source.videos:
         raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
     files = _files_below(config.source.videos, "source.videos")
-    media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
+    media, beside = _media_files(files)
     if not media:
         hint = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
         raise UsageError(
@@ -85,11 +85,12 @@ def list_videos(config: Config, known_groups: KnownGroups | None = None) -> List
     _require_unique_keys(videos)
     videos = videos[: config.preprocess.limit or None]
     videos = with_crops(videos, config.source.crops) if config.source.crops else videos
-    used = {file.entry.uri for file in [*media, *labels]} | {manifest}
-    other = [file.path for file in files if file.entry.uri not in used]
+    known = {file.entry.uri for file in [*media, *labels]} | {manifest, *(uri for uri, _ in beside)}
+    other = [UnusedInput("file", file.path, file.path) for file in files if file.entry.uri not in known]
+    unused = [*unknown, *streams.unused, *(sound for _, sound in beside), *other]
     videos = _with_content_ids(videos, [*media, *labels], config.storage.root)
     videos = spread_splits(join_identical(videos, known_groups or {}))
-    return Listing(videos, [*unknown, *streams.unused, *other], _content_ids_of(videos))
+    return Listing(videos, unused, _content_ids_of(videos))
 
 
 def key_safe(relative_path: str) -> str:
@@ -112,6 +113,25 @@ def _files_below(uri: str, option: str) -> list[_File]:
     top = storage.normalise(uri)
     entries = storage.list_files(uri)
     return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in entries]
+
+
+def _media_files(files: Sequence[_File]) -> tuple[list[_File], list[tuple[str, UnusedInput]]]:
+    """The files that become streams, and the URI of each sound file that is not one, since a video has its name."""
+    extensions = {file.path: PurePosixPath(file.path).suffix.lower() for file in files}
+    videos = {
+        str(PurePosixPath(file.path).with_suffix("")): file.path
+        for file in files
+        if extensions[file.path] in VIDEO_EXTENSIONS
+    }
+    media, beside = [], []
+    for file in files:
+        video = videos.get(str(PurePosixPath(file.path).with_suffix("")))
+        if extensions[file.path] in AUDIO_EXTENSIONS and video:
+            text = f"{file.path}: sound beside {video}, whose own sound is used"
+            beside.append((file.entry.uri, UnusedInput("sound", file.path, text)))
+        elif extensions[file.path] in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS:
+            media.append(file)
+    return media, beside
 
 
 def _label_files(uri: str) -> list[_File]:

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from pipeline import storage
 from pipeline.config import UsageError
 from pipeline.dataset.sources.identical import group_of
-from pipeline.records import Video
+from pipeline.records import UnusedInput, Video
 
 SPLITS = ("train", "val", "test")
 MANIFEST_HEADER = ["video", "group", "split"]
@@ -71,8 +71,8 @@ def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:
     return ManifestRow(number, video, group, split)
 
 
-def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[str]]:
-    """Give the videos the manifest's groups and splits; also a message for each row that names no video."""
+def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[UnusedInput]]:
+    """Give the videos the manifest's groups and splits; also each row that names no video."""
     streams: dict[str, list[int]] = {}
     for index, video in enumerate(videos):
         names = {
@@ -84,14 +84,15 @@ def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tupl
         for name in names:
             streams.setdefault(name, []).append(index)
     updated = list(videos)
-    messages = []
+    unused = []
     for row in rows:
         if row.video not in streams:
-            messages.append(f"manifest row {row.number}: no video {row.video!r} under the source")
+            text = f"manifest row {row.number}: no video {row.video!r} under the source"
+            unused.append(UnusedInput("manifest", row.video, text))
         for index in streams.get(row.video, []):
             video = updated[index]
             updated[index] = dataclasses.replace(video, group=row.group or video.group, split=row.split or video.split)
-    return updated, messages
+    return updated, unused
 
 
 def spread_splits(videos: Sequence[Video]) -> list[Video]:

@@ -34,7 +34,9 @@ def test_manifest_names_videos_by_path_stem_or_id(tmp_path):
 
 def test_manifest_rows_without_a_video_are_reported(tmp_path):
     rows = read_manifest(manifest(tmp_path, "video,group,split\nzoe.mp4,zoe,train\n"))
-    assert apply_manifest([video("a")], rows)[1] == ["manifest row 2: no video 'zoe.mp4' under the source"]
+    (unused,) = apply_manifest([video("a")], rows)[1]
+    assert unused.text == "manifest row 2: no video 'zoe.mp4' under the source"
+    assert (unused.kind, unused.name) == ("manifest", "zoe.mp4")
 
 
 @pytest.mark.parametrize(
