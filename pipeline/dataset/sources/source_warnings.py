@@ -26,7 +26,7 @@ def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[Unused
     if copies := copies_of(streams):
         number = sum(len(ids) - 1 for ids in copies)
         verb = "video is a copy" if number == 1 else "videos are copies"
-        named = counted_names([" = ".join(ids) for ids in copies])
+        named = counted_names([" = ".join(_shortened(ids)) for ids in copies])
         lines.append(f"{number} {verb} of another and in the same group: {named}")
     names: dict[str, list[str]] = {}
     for each in unused:
@@ -45,6 +45,11 @@ def label_warnings(rows: Sequence[VideoRow]) -> tuple[str, ...]:
             what = f"1 label file {of_one}" if len(names) == 1 else f"{len(names)} label files {of_several}"
             lines.append(f"{what}: {counted_names(names)}")
     return tuple(lines)
+
+
+def _shortened(ids: Sequence[str]) -> list[str]:
+    more = [f"{len(ids) - MAX_NAMES} more"] if len(ids) > MAX_NAMES else []
+    return [*ids[:MAX_NAMES], *more]
 
 
 def counted_names(names: Sequence[str]) -> str:
