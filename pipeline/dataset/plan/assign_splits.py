@@ -7,6 +7,7 @@ assignment does, and a new version of a dataset therefore names the splits of al
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -88,23 +89,25 @@ def _hashed_splits(groups: Iterable[_Group], config: SplitConfig) -> dict[str, s
 
 
 def _filled(groups: Sequence[_Group], config: SplitConfig) -> dict[str, str]:
-    """Take groups in their order into val and test as long as this brings their durations nearer to their shares."""
-    shares = _shares(config)
+    """Take groups in their order into val and test as long as this brings their durations nearer to their shares.
+
+    First those of at most half of a split, so that a split is not one long video where shorter ones would do.
+    """
     total_s = sum(group.duration_s for group in groups)
+    shares_s = {split: share * total_s for split, share in _shares(config).items() if split != "train"}
+    splits = {group.name: group.split for group in groups}
     missing_s = {
-        split: shares[split] * total_s - sum(group.duration_s for group in groups if group.split == split)
-        for split in ("val", "test")
+        split: share_s - sum(group.duration_s for group in groups if group.split == split)
+        for split, share_s in shares_s.items()
     }
-    splits = {}
-    for group in groups:
-        split = group.split
-        if not split:
-            neediest = max(missing_s, key=lambda name: missing_s[name])
-            split = neediest if group.duration_s < 2 * missing_s[neediest] else "train"
-            if split == neediest:
+    for largest in (0.5, math.inf):  # part of its split that a group may be
+        for group in groups:
+            neediest = max(missing_s, key=lambda split: missing_s[split])
+            is_small = group.duration_s <= largest * shares_s[neediest]
+            if not splits[group.name] and is_small and group.duration_s < 2 * missing_s[neediest]:
+                splits[group.name] = neediest
                 missing_s[neediest] -= group.duration_s
-        splits[group.name] = split
-    return splits
+    return {name: split or "train" for name, split in splits.items()}
 
 
 def _without_empty(groups: Sequence[_Group], splits: Mapping[str, str], config: SplitConfig) -> dict[str, str]:

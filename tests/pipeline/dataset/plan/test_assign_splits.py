@@ -84,6 +84,13 @@ def test_one_long_video_is_left_for_training():
     assert min(Counter(splits.values())["val"], Counter(splits.values())["test"]) >= 4
 
 
+def test_a_split_is_not_one_video_where_shorter_ones_would_do():
+    videos, durations_s = many(26), [18.0] * 6 + [3.0] * 20
+    for seed in range(20):
+        counts = Counter(splits_of(videos, replace(BALANCED, seed=seed), durations_s).values())
+        assert min(counts["val"], counts["test"]) >= 6
+
+
 def test_the_seed_matters():
     assert len({str(splits_of(many(20), replace(BALANCED, seed=seed))) for seed in range(5)}) == 5
 
