@@ -88,7 +88,11 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
 def _require_trainable_if_readable(listing: Listing, config: Config) -> None:
     """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened."""
     lengths_s = {video.key: 1.0 for video in listing.videos}
-    require_trainable(assign_splits(listing.videos, lengths_s, config.splits), lengths_s, config)
+    videos = assign_splits(listing.videos, lengths_s, config.splits)
+    try:
+        require_trainable(videos, lengths_s, config)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *source_warnings(videos, listing.unused)])) from error
 
 
 def _check_exclusive_options(config: Config) -> None:

@@ -105,7 +105,10 @@ def read_dataset(dataset_uri: str) -> DatasetInfo:
 def _info_from_json(uri: str, text: str) -> DatasetInfo:
     version = json.loads(text)["format_version"]  # first: a file of another version may have other keys
     if version != FORMAT_VERSION:
-        raise UsageError(f"{uri} has format version {version}, this program reads {FORMAT_VERSION}")
+        raise UsageError(
+            f"{uri} has format version {version}, this program reads {FORMAT_VERSION}; "
+            "make it again with iaca preprocess"
+        )
     marker = from_json(DatasetMarker, text)
     return DatasetInfo(
         name=marker.name,

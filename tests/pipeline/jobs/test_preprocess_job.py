@@ -230,6 +230,9 @@ def test_a_source_that_nothing_can_be_trained_on_is_refused_before_any_work(talk
         preprocess.run(config)
     with pytest.raises(UsageError, match="no video that can be used has labels"):
         preprocess.run(config.model_copy(update={"source": replace(config.source, labels="")}))
+    one_too_high = config.model_copy(update={"source": replace(config.source, labels=str(talkers))})
+    with pytest.raises(UsageError, match=r"labels, which training needs.*; \d+ label files belong to no video: \w+"):
+        preprocess.run(one_too_high)
     assert [path.name for path in (tmp_path / "root").rglob("*.*")] == ["content_ids.json"], "nothing was opened"
 
 
