@@ -51,5 +51,10 @@ def publish_artifact(result: JobResult) -> None:
     """Publish a Prefect artifact: a table of counts and a link to the output."""
     state = "found complete" if result.skipped else f"computed in {result.seconds:.0f} s"
     table = ["| count | value |", "|---|---|", *(f"| {name} | {value:g} |" for name, value in result.counts.items())]
-    parts = [f"Output: [{result.output_uri}]({result.output_uri}) ({state})", "\n".join(table), *result.lines]
+    parts = [
+        f"Output: [{result.output_uri}]({result.output_uri}) ({state})",
+        "\n".join(table),
+        *result.lines,
+        *result.warnings,
+    ]
     create_markdown_artifact(key=result.kind, description=f"{result.kind}: {state}", markdown="\n\n".join(parts))

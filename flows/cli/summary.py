@@ -63,7 +63,8 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
         _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
         out.print(_outcomes(_videos(result.output_uri)))
-    for line in [*result.lines, *(() if is_plan else _files_to_open(result))]:
+    warnings = () if is_plan else result.warnings  # the lines of a plan hold them
+    for line in [*result.lines, *warnings, *(() if is_plan else _files_to_open(result))]:
         _print_line(out, f"  {line}")
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pipeline.config.experiment import Config
 from pipeline.config.uris import uri_settings
 
-FORMAT_VERSION = 2  # of datasets: raise it when the same inputs would give other bytes
+FORMAT_VERSION = 3  # of datasets: raise it when the same inputs would give other bytes
 EVALUATION_FORMAT = 1  # raise it when a metric changes
 
 

@@ -145,11 +145,16 @@ class SegmentConfig:
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)
 class SplitConfig:
-    """Seeded hash of the group against these shares; a manifest's split wins."""
+    """How groups that have no split from a manifest or a list are divided among train, val and test."""
 
+    method: Annotated[
+        Literal["auto", "balanced", "hash"],
+        "balanced: by duration, so that the shares are met and no split is empty; hash: by the group's name alone; "
+        "auto: balanced below 200 groups",
+    ] = "auto"
     val: Annotated[float, "share of the groups in the val split, which chooses the checkpoint"] = 0.15
     test: Annotated[float, "share of the groups in the test split, which is evaluated"] = 0.15
-    seed: Annotated[int, "seed of the hash"] = 0
+    seed: Annotated[int, "seed of the method"] = 0
 
     def __post_init__(self) -> None:
         if not (min(self.val, self.test) >= 0 and self.val + self.test <= 1):
@@ -162,6 +167,9 @@ class ShardsConfig:
 
     target_mb: Annotated[Positive, "size above which no further span is added to a shard"] = 256.0
     max_videos: Annotated[Count, "highest number of videos or spans in a shard, so that short clips fill several"] = 64
+    min_shards: Annotated[
+        Count, "number of shards among which the videos of a split are divided at least, so that every worker has some"
+    ] = 32
     span_minutes: Annotated[Positive, "longest part of a video that one worker processes; longer videos are cut"] = 10.0
     max_rejected_fraction: Annotated[Share, "highest share of rejected videos at which a build succeeds"] = 1.0
 
@@ -178,6 +186,11 @@ class PreprocessConfig:
         "URI of the dataset of which a new version is made, for the source as it is now",
     ] = ""
     retry_rejected: Annotated[bool, "whether to build again the shards that hold rejected videos"] = False
+    require_trainable: Annotated[
+        bool,
+        "whether a source without labels, or with a split without labelled videos, is refused before any work; "
+        "experiment and demo do so",
+    ] = False
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -12,15 +12,25 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.dataset.build import versions
 from pipeline.dataset.build.commit import commit_dataset
+from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.build.versions import SourceDifference
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_videos, require_complete
+from pipeline.dataset.format.dataset_info import (
+    DatasetInfo,
+    read_dataset,
+    read_unused,
+    read_videos,
+    require_complete,
+)
+from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
-from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
 from pipeline.dataset.sources.content_id import delete_cached
-from pipeline.dataset.sources.listing import Listing
-from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards
+from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.dataset.sources.source_warnings import source_warnings
+from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
@@ -37,10 +47,11 @@ class _Parent:
 
     info: DatasetInfo
     records: list[ShardRecord]
-    difference: SourceDifference  # of the source as it is now
+    listing: Listing  # of the source as it is now
+    difference: SourceDifference
 
 
-def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
+def extend(config: Config, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
     """Make a new version of `config.preprocess.extend` for the source as it is now.
 
     Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
@@ -49,21 +60,21 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
     """
     begin = perf_counter()
-    parent = _read_parent(config, listing)
+    parent = _read_parent(config)
     difference = parent.difference
-    uri = storage.join(
-        config.storage.root, "datasets", f"{config.name}-{difference.fingerprint(parent.info, toolchain)}"
-    )
+    name = f"{config.name}-{difference.fingerprint(parent.info, config, toolchain)}"
+    uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent.info if unchanged else committed_at(uri):
         if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
             _delete_removed_from_caches(parent, config, toolchain)
         lines = versions.splits_kept_lines(difference, parent.info)
-        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
-    return _extend(BuildTarget(uri, config, toolchain), parent, listing, pool, begin)
+        warnings = built_warnings(committed, config, parent.listing.unused)
+        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines, warnings)
+    return _extend(BuildTarget(uri, config, toolchain), parent, pool, begin)
 
 
-def _read_parent(config: Config, listing: Listing) -> _Parent:
+def _read_parent(config: Config) -> _Parent:
     if config.preprocess.limit:
         raise UsageError(
             f"--extend would remove all but the first {count_text(config.preprocess.limit, 'video')}; leave --limit out"
@@ -72,39 +83,59 @@ def _read_parent(config: Config, listing: Listing) -> _Parent:
     require_complete(info)
     versions.require_same_settings(config, info)
     records = versions.read_records(info)
+    listing = list_videos(config, versions.known_groups(records))
     difference = versions.compare_with_source(records, listing.videos)
     if not difference.kept:
         raise UsageError(
             f"none of the videos of {info.uri} is under source.videos {config.source.videos}; --extend takes the "
             "whole source as it is now, with what is new and without what is to be removed"
         )
-    return _Parent(info, records, difference)
+    return _Parent(info, records, listing, difference)
 
 
-def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
-    config, uri, difference = target.config, target.uri, parent.difference
+def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float) -> JobResult:
+    config, uri, difference, listing = target.config, target.uri, parent.difference, parent.listing
     scans = scan_videos(difference.added, config, target.toolchain, pool)
-    plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)
-    expected = forecast(difference.added, scans, config)
+    lengths_s = _lengths_s(parent, scans, config)
+    streams = assign_splits([*difference.kept.values(), *difference.added], lengths_s, config.splits)
+    added = [video for video in streams if video.key in scans]
+    plans = versions.renumber_after(plan_shards(added, scans, config), parent.records)
+    expected = forecast(added, scans, config)
     kept = count_text(len(difference.kept), "video")
     about = f"{kept} kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
-    warnings = versions.splits_kept_lines(difference, parent.info)
+    splits_kept = versions.splits_kept_lines(difference, parent.info)
     lines = (
         f"a new version of {parent.info.name}: {about}",
-        *warnings,
-        *plan_text(plans, listing.unused, expected),
+        *splits_kept,
+        *plan_text(plans, listing.unused, expected, _planned_warnings(streams, lengths_s, listing, config)),
     )
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
+    if config.preprocess.require_trainable:
+        require_trainable(streams, lengths_s, config)
     require_space(uri, expected.bytes)
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
     info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
     _delete_removed_from_caches(parent, config, target.toolchain)
     if difference.removed:
-        warnings += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, warnings)
+        splits_kept += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
+    warnings = built_warnings(info, config, listing.unused)  # in no file: they may name what was withdrawn
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, splits_kept, warnings)
+
+
+def _planned_warnings(
+    streams: Sequence[Video], lengths_s: Mapping[str, float], listing: Listing, config: Config
+) -> tuple[str, ...]:
+    return (*split_warnings(streams, lengths_s, config), *source_warnings(streams, listing.unused))
+
+
+def _lengths_s(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> dict[str, float]:
+    """How long all streams are: those that were scanned by their files, those that are kept as they were decoded."""
+    rows = merge_spans(row for record in parent.records for row in record.videos)
+    kept_s = {versions.stream_key_of(row): row.covered_s if row.status == "ok" else 0.0 for row in rows}
+    return kept_s | {key: usable_s(scan, config) for key, scan in scans.items()}
 
 
 def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any]:
@@ -157,7 +188,8 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
     retried = [record for record in records if _rejected(record)]
     if not retried:
         line = f"{parent.uri} has no rejected videos: nothing to do"
-        return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,))
+        warnings = built_warnings(parent, config)
+        return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,), warnings)
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
     about = f"{count_text(num_rejected, 'rejected video or span', 'rejected videos or spans')} tried again"
@@ -170,10 +202,13 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
-        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, (unchanged,))
+        warnings = built_warnings(parent, config)
+        lines = (unchanged,)
+        return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines, warnings)
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts)
+    warnings = built_warnings(info, config)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
 
 
 def _commit_retried(
@@ -187,7 +222,8 @@ def _commit_retried(
     reused = versions.reuse_shards(others, (), parent, target.uri)
     before = {versions.stream_key_of(row): row.attempts for row in read_videos(parent.uri)}
     counted = [_with_attempts(record, before) for record in built]
-    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance)
+    unused = read_unused(parent.uri)
+    info = commit_dataset(target.uri, target.config, [*reused, *counted], target.toolchain, provenance, unused=unused)
     pointer = json.dumps({"by": info.name}).encode()
     storage.create_if_absent(pointer, storage.join(parent.uri, SUPERSEDED))
     return info

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
-from pipeline.dataset.format.dataset_info import read_videos
+from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
-from pipeline.dataset.plan.shard_plan import plan_shards
-from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
+from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs import new_version
-from pipeline.jobs.build_dataset import BuildTarget, build_dataset
+from pipeline.jobs.build_dataset import BuildTarget, build_dataset, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
@@ -34,28 +34,17 @@ def run(config: Config) -> JobResult:
             options exclude each other, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
-    return _with_face_warnings(_preprocess(config), config)
-
-
-def _with_face_warnings(result: JobResult, config: Config) -> JobResult:
-    """The result with warnings about who is followed, also where the dataset was there; a plan has none."""
-    if config.preprocess.dry_run and not result.skipped:
-        return result
-    videos = read_videos(result.output_uri)
-    warnings = (f"{line}; see quality.html" for line in face_warnings(videos))
-    return replace(result, lines=(*result.lines, *warnings, *detector_advice(videos, config)))
-
-
-def _preprocess(config: Config) -> JobResult:
     begin = perf_counter()
     config = require_detector(config)
     _check_exclusive_options(config)
     toolchain = find_toolchain()
     config = absolute(config)
-    listing = list_videos(config)
     if config.preprocess.extend:
         with WorkerPool(config) as pool:
-            return new_version.extend(config, listing, toolchain, pool)
+            return new_version.extend(config, toolchain, pool)
+    listing = list_videos(config)
+    if config.preprocess.require_trainable and not config.preprocess.dry_run:
+        _require_trainable_if_readable(listing, config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
@@ -63,7 +52,8 @@ def _preprocess(config: Config) -> JobResult:
         with WorkerPool(config) as pool:
             return new_version.retry_rejected(config, committed, toolchain, pool)
     if committed:
-        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts)
+        warnings = built_warnings(committed, config, listing.unused)
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, warnings=warnings)
     if config.preprocess.retry_rejected:
         new_version.retry_unfinished(uri)
     with WorkerPool(config) as pool:
@@ -73,16 +63,32 @@ def _preprocess(config: Config) -> JobResult:
 def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
     config = target.config
     scans = scan_videos(listing.videos, config, target.toolchain, pool)
-    plans = plan_shards(listing.videos, scans, config)
-    expected = forecast(listing.videos, scans, config)
-    lines = plan_text(plans, listing.unused, expected)
+    lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
+    videos = assign_splits(listing.videos, lengths_s, config.splits)
+    plans = plan_shards(videos, scans, config)
+    expected = forecast(videos, scans, config)
+    warnings = (*split_warnings(videos, lengths_s, config), *source_warnings(videos, listing.unused))
+    lines = plan_text(plans, listing.unused, expected, warnings)
     print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
-        counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
+        counts = {"videos": len(videos), "shards": len(plans), "mb": expected.bytes / 1e6}
         return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
+    if config.preprocess.require_trainable:
+        require_trainable(videos, lengths_s, config)
     require_space(target.uri, expected.bytes)
-    info = build_dataset(target, plans, pool)
-    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts)
+    info = build_dataset(target, plans, pool, unused=listing.unused)
+    warnings = built_warnings(info, config, listing.unused)
+    return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
+
+
+def _require_trainable_if_readable(listing: Listing, config: Config) -> None:
+    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened."""
+    lengths_s = {video.key: 1.0 for video in listing.videos}
+    videos = assign_splits(listing.videos, lengths_s, config.splits)
+    try:
+        require_trainable(videos, lengths_s, config)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *source_warnings(videos, listing.unused)])) from error
 
 
 def _check_exclusive_options(config: Config) -> None:

@@ -14,7 +14,7 @@ from pipeline.records.signals import (
     SoundOnClock,
     VideoOnClock,
 )
-from pipeline.records.videos import Probe, Video, stream_key
+from pipeline.records.videos import Probe, UnusedInput, Video, stream_key
 
 __all__ = [
     "ANNOTATION_DTYPE",
@@ -36,6 +36,7 @@ __all__ = [
     "ShardRecord",
     "SoundOnClock",
     "Span",
+    "UnusedInput",
     "Video",
     "VideoOnClock",
     "VideoRow",

@@ -38,6 +38,15 @@ def stream_key(video_id: str, person: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class UnusedInput:
+    """What a source names or holds and nothing uses: a row of unused.parquet."""
+
+    kind: str  # labels, list (a name in one), manifest (a row), sound (beside a video), or file (any other)
+    name: str  # of the file or the video
+    text: str  # the whole message for people
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """What the container of a file declares, and what the timestamps of its packets show."""
 

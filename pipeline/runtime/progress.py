@@ -29,6 +29,7 @@ class JobResult:
     seconds: float
     counts: dict[str, float] = field(default_factory=dict)  # e.g. videos, rejected, shards, ccc_mean
     lines: tuple[str, ...] = ()  # sentences for people, printed below its counts in the closing summary
+    warnings: tuple[str, ...] = ()  # what to look at, printed there too, also where nothing was computed
 
 
 def emit(progress: Progress) -> None:
@@ -48,11 +49,15 @@ def parse(line: str) -> Progress | None:
 
 def result_to_json(result: JobResult) -> bytes:
     """The content of `result.json`; what is not Unicode in the name of a file is escaped."""
-    lines = [line.encode("utf-8", "backslashreplace").decode() for line in result.lines]
-    return json.dumps(asdict(result) | {"lines": lines}, indent=2).encode()
+    texts = {name: [_as_unicode(line) for line in getattr(result, name)] for name in ("lines", "warnings")}
+    return json.dumps(asdict(result) | texts, indent=2).encode()
 
 
 def result_from_json(data: bytes) -> JobResult:
     """Inverse of `result_to_json`."""
     values = json.loads(data)
-    return JobResult(**{**values, "lines": tuple(values["lines"])})
+    return JobResult(**{**values, "lines": tuple(values["lines"]), "warnings": tuple(values.get("warnings", ()))})
+
+
+def _as_unicode(line: str) -> str:
+    return line.encode("utf-8", "backslashreplace").decode()

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.scan import scan_video
-from pipeline.dataset.plan.shard_plan import plan_shards
+from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers.shard_builder import load_detector
 from pipeline.media.ffmpeg_command import find_ffmpeg
@@ -48,7 +49,8 @@ def plans_of(config):
     videos = list_videos(config).videos
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: load_detector(config)}
     scans = {video.key: scan_video(video, config, **tools) for video in videos}
-    return plan_shards(videos, scans, config)
+    lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
+    return plan_shards(assign_splits(videos, lengths_s, config.splits), scans, config)
 
 
 class Worker:

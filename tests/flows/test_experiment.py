@@ -26,6 +26,7 @@ def jobs(tmp_path):
         paths = sorted(tmp_path.glob("jobs/*/config.json"))
         return {path.parent.name.split("-")[0]: json.loads(path.read_text()) for path in paths}
 
+    read.folder = tmp_path
     return read
 
 
@@ -36,6 +37,17 @@ def test_each_stage_receives_what_the_one_before_made(fake_jobs, config, jobs, t
     assert [result.kind for result in results] == ["preprocess", "train", "evaluate"]
     assert jobs()["train"]["train"]["dataset"] == str(tmp_path / "preprocess")
     assert jobs()["evaluate"]["evaluate"]["run"] == str(tmp_path / "train")
+
+
+def test_only_a_command_that_trains_asks_for_splits_to_train_on(fake_jobs, config, jobs):
+    from flows.experiment import experiment
+    from flows.preprocess import preprocess
+
+    preprocess(config)
+    assert not jobs()["preprocess"]["preprocess"]["require_trainable"]
+    experiment(config)
+    configs = [json.loads(path.read_text()) for path in jobs.folder.glob("jobs/preprocess-*/config.json")]
+    assert sorted(each["preprocess"]["require_trainable"] for each in configs) == [False, True]
 
 
 def test_a_dry_run_stops_at_the_plan(fake_jobs, config, jobs):

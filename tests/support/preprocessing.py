@@ -11,6 +11,7 @@ from pipeline import storage
 from pipeline.config import load
 from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
+from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
 from pipeline.dataset.sources.listing import list_videos
@@ -26,11 +27,13 @@ SMALL = {
     "sequence": {"num_subclips": 2, "subclip_frames": 16, "subclip_dilation": 4, "subclip_stride": 16},
     "shards": {"max_videos": 2},
 }
+ONE_SHARD = {"min_shards": 1}  # so that tests of shards with several videos have such
 
 
 def config_of(talkers, root, **changes):
     source = {key: str(talkers / name) for key, name in (("videos", "videos"), ("labels", "labels"))}
     source["manifest"] = str(talkers / "manifest.csv")
+    changes["shards"] = ONE_SHARD | changes.get("shards", SMALL["shards"])
     return load(None, {"name": "talk", "source": source, "storage": {"root": str(root)}, **SMALL, **changes})
 
 
@@ -40,9 +43,17 @@ def with_options(config, **options):
 
 
 def plans_of(config, *video_ids):
-    """The plan of the source, or of some of its videos, which are all short."""
-    videos = [video for video in list_videos(config).videos if not video_ids or video.video_id in video_ids]
-    return plan_shards(videos, {video.key: ScanResult(2.0) for video in videos}, config)
+    """The plan of the source, or the part of it that some of its videos would have alone."""
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
+    scans = {v.key: scan_video(v, config, **tools) or ScanResult() for v in list_videos(config).videos}
+    videos = videos_of(config, scans)
+    return plan_shards([v for v in videos if not video_ids or v.video_id in video_ids], scans, config)
+
+
+def videos_of(config, scans):
+    """The streams of the source with their splits."""
+    videos = list_videos(config).videos
+    return assign_splits(videos, {video.key: scans[video.key].duration_s for video in videos}, config.splits)
 
 
 def anchor_of(config, video):

@@ -21,7 +21,8 @@ from pipeline.dataset.format.dataset_info import (
 )
 from pipeline.dataset.report.card import card_text
 from pipeline.dataset.report.quality import quality_page
-from pipeline.records import SampleRow, ShardRecord, VideoRow
+from pipeline.dataset.report.source_report import source_report
+from pipeline.records import SampleRow, ShardRecord, UnusedInput, VideoRow
 from pipeline.records.features import FeatureOrigin
 
 
@@ -32,6 +33,7 @@ def commit_dataset(
     toolchain: dict[str, str],
     provenance: dict[str, Any] | None = None,
     features: FeatureOrigin | None = None,
+    unused: Sequence[UnusedInput] = (),
 ) -> DatasetInfo:
     """Write everything that lies beside the shards of a dataset, then `dataset.json`, last.
 
@@ -44,6 +46,7 @@ def commit_dataset(
         toolchain: versions of the programs that made the shards.
         provenance: of a new version, its parent and what changed.
         features: of a dataset of features, what they were made of.
+        unused: what the source names or holds without a video for it.
 
     Raises:
         DatasetError: another build committed a dataset of other bytes there.
@@ -66,7 +69,7 @@ def commit_dataset(
     )
     marker_uri = storage.join(dataset_uri, DATASET_MARKER)
     if not storage.exists(marker_uri):  # what lies beside a marker must stay
-        _publish_tables(info, records, samples, videos)
+        _publish_tables(info, records, (samples, videos, [each for each in unused if each.kind != "file"]))
         committed = storage.create_if_absent(info_to_json(info).encode(), marker_uri)
     else:
         committed = False
@@ -76,15 +79,18 @@ def commit_dataset(
     return info
 
 
-def _publish_tables(
-    info: DatasetInfo, records: Sequence[ShardRecord], samples: Sequence[SampleRow], videos: Sequence[VideoRow]
-) -> None:
-    """Publish the index, the rows of all videos, the card and the data-quality page."""
+_Rows = tuple[Sequence[SampleRow], Sequence[VideoRow], Sequence[UnusedInput]]
+
+
+def _publish_tables(info: DatasetInfo, records: Sequence[ShardRecord], rows: _Rows) -> None:
+    """Publish the index, the rows of all videos, what is not used, the card and the data-quality page."""
+    samples, videos, unused = rows
     storage.publish_bytes(tables.to_parquet(samples, SampleRow), storage.join(info.uri, "index.parquet"))
     storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(info.uri, "videos.parquet"))
+    storage.publish_bytes(tables.to_parquet(unused, UnusedInput), storage.join(info.uri, "unused.parquet"))
     storage.publish_bytes(card_text(info, videos, samples).encode(), storage.join(info.uri, "README.md"))
     sheets = [file.uri.removeprefix(f"{info.uri}/") for file in storage.list_files(f"{info.uri}/sheets")]
-    html = quality_page(info, videos, samples, records, sheets)
+    html = quality_page(info, videos, samples, records, sheets, source_report(videos, unused))
     storage.publish_bytes(html.encode("utf-8", "backslashreplace"), storage.join(info.uri, "quality.html"))
 
 

@@ -22,6 +22,7 @@ from pipeline.dataset.sources.content_id import content_id_of_file
 from pipeline.dataset.sources.crop_folders import crop_reader
 from pipeline.dataset.sources.label_clock import annotations_of
 from pipeline.dataset.sources.label_files import read_labels, with_labels
+from pipeline.dataset.sources.label_fit import label_problem
 from pipeline.dataset.sources.label_formats import LabelError, LabelRows
 from pipeline.media.container.probe import probe
 from pipeline.media.faces.detect import Detector
@@ -194,7 +195,10 @@ class SpanBuild:
         except FileNotFoundError as error:
             raise Rejection("labels", "missing", f"they were there when the plan was made: {error}") from error
         annotations = annotations_of(rows, frame_times_s=container.frame_times_s)
+        source = self.config.source
+        delay_s = max(source.valence_delay_s, source.arousal_delay_s) if self.video.arousal_uri else 0.0
         self.row = with_labels(self.row, np.stack([annotations.rows[name] for name in LABEL_NAMES], axis=1))
+        self.row = replace(self.row, label_problem=label_problem(rows, container.frame_times_s, delay_s))
         return annotations
 
     def _read_crops(self, path: Path, container: Probe) -> VideoOnClock:

@@ -13,6 +13,7 @@ from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.plan.shard_plan import plan_digest
+from pipeline.dataset.sources.identical import KnownGroups
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
 from pipeline.records.quantities import count_text
 from pipeline.storage.scratch import scratch_folder
@@ -34,13 +35,14 @@ class SourceDifference:
 
     added: list[Video]
     removed: set[str]  # keys of streams
-    kept: set[str]  # keys of streams
+    kept: dict[str, Video]  # streams of the dataset that stay, by key
     splits_kept: dict[str, tuple[str, str]] = field(default_factory=dict)  # by group: its split, and the requested one
 
-    def fingerprint(self, parent: DatasetInfo, toolchain: dict[str, str]) -> str:
+    def fingerprint(self, parent: DatasetInfo, config: Config, toolchain: dict[str, str]) -> str:
         """What the new version depends on besides the settings it shares with its parent."""
         streams = [[video.key, *_content_of(video), video.split] for video in self.added]
-        return fingerprint("extend", parent.name, parent.digest, sorted(streams), sorted(self.removed), toolchain)
+        changes = (sorted(streams), sorted(self.removed), config.splits)
+        return fingerprint("extend", parent.name, parent.digest, *changes, toolchain)
 
 
 def compare_with_source(records: Sequence[ShardRecord], videos: Sequence[Video]) -> SourceDifference:
@@ -50,16 +52,25 @@ def compare_with_source(records: Sequence[ShardRecord], videos: Sequence[Video])
         records: of all shards of the dataset.
         videos: all streams of the source; a group that the dataset has keeps its split there.
     """
-    before = {span.video.key: span.video for record in records for span in record.spans}
+    before = _streams_of(records)
     splits = {video.group: video.split for video in before.values()}
-    requested = {video.group: video.split for video in sorted(videos, key=lambda video: video.group)}
+    requested = {v.group: v.split for v in sorted(videos, key=lambda video: video.group) if v.split}
     splits_kept = {
         group: (splits[group], split) for group, split in requested.items() if splits.get(group, split) != split
     }
     now = {video.key: replace(video, split=splits.get(video.group, video.split)) for video in videos}
-    kept = {key for key, video in now.items() if key in before and _content_of(video) == _content_of(before[key])}
+    kept = {k: before[k] for k, video in now.items() if k in before and _content_of(video) == _content_of(before[k])}
     added = [video for key, video in now.items() if key not in kept]
-    return SourceDifference(added, before.keys() - kept, kept, splits_kept)
+    return SourceDifference(added, before.keys() - kept.keys(), kept, splits_kept)
+
+
+def known_groups(records: Sequence[ShardRecord]) -> KnownGroups:
+    """The groups of a dataset, by the streams and the content that they were built from."""
+    return {(video.key, video.content_id): video.group for video in _streams_of(records).values()}
+
+
+def _streams_of(records: Sequence[ShardRecord]) -> dict[str, Video]:
+    return {span.video.key: span.video for record in records for span in record.spans}
 
 
 def splits_kept_lines(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ from pipeline import storage
 from pipeline.config import DATASET_MARKER, FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.format import tables
 from pipeline.dataset.format.shards import shard_uri
-from pipeline.records import SampleRow, VideoRow
+from pipeline.records import SampleRow, UnusedInput, VideoRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.records.serialize import from_json, to_json
 
-_Row = TypeVar("_Row", SampleRow, VideoRow)
+_Row = TypeVar("_Row", SampleRow, VideoRow, UnusedInput)
 
 
 class DatasetError(ValueError):
@@ -105,7 +105,10 @@ def read_dataset(dataset_uri: str) -> DatasetInfo:
 def _info_from_json(uri: str, text: str) -> DatasetInfo:
     version = json.loads(text)["format_version"]  # first: a file of another version may have other keys
     if version != FORMAT_VERSION:
-        raise UsageError(f"{uri} has format version {version}, this program reads {FORMAT_VERSION}")
+        raise UsageError(
+            f"{uri} has format version {version}, this program reads {FORMAT_VERSION}; "
+            "make it again with iaca preprocess"
+        )
     marker = from_json(DatasetMarker, text)
     return DatasetInfo(
         name=marker.name,
@@ -145,6 +148,11 @@ def read_index(dataset_uri: str) -> list[SampleRow]:
 def read_videos(dataset_uri: str) -> list[VideoRow]:
     """Read the rows of `videos.parquet`: what became of every input stream."""
     return _read_table(storage.join(dataset_uri, "videos.parquet"), VideoRow)
+
+
+def read_unused(dataset_uri: str) -> list[UnusedInput]:
+    """Read the rows of `unused.parquet`: what the source named or held without a video for it."""
+    return _read_table(storage.join(dataset_uri, "unused.parquet"), UnusedInput)
 
 
 def _read_table(uri: str, kind: type[_Row]) -> list[_Row]:

@@ -11,7 +11,7 @@ from pipeline import storage
 from pipeline.config import Config
 from pipeline.dataset.plan.shard_plan import MB, ScanResult, bytes_per_s
 from pipeline.dataset.sources.splits import SPLITS
-from pipeline.records import ShardPlan, Video
+from pipeline.records import ShardPlan, UnusedInput, Video
 
 CORE_S_PER_VIDEO_S = {"haar": 0.4, "yunet": 0.15}  # decoding and tracking a face on one core, measured up to 640x360
 MAX_IGNORED_LINES = 20
@@ -35,11 +35,14 @@ def forecast(videos: Sequence[Video], scans: Mapping[str, ScanResult], config: C
     return Forecast(total_s * bytes_per_s(config), minutes, total_s, durations.count(0.0))
 
 
-def plan_text(plans: Sequence[ShardPlan], ignored: Sequence[str], expected: Forecast) -> tuple[str, ...]:
-    """The plan as lines of text."""
+def plan_text(
+    plans: Sequence[ShardPlan], unused: Sequence[UnusedInput], expected: Forecast, warnings: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The plan as lines of text; `warnings` are lines on what to look at, which come before what is ignored."""
     videos = list({span.video.key: span.video for plan in plans for span in plan.spans}.values())
     num_spans = sum(len(plan.spans) for plan in plans)
-    lines = [f"{len(videos)} videos, {sum(bool(v.labels_uri) for v in videos)} with labels, in {len(plans)} shards"]
+    num_labelled = sum(bool(video.labels_uri) for video in videos)
+    lines = [f"{counted(len(videos), 'video')}, {num_labelled} with labels, in {counted(len(plans), 'shard')}"]
     if num_spans > len(videos):
         lines.append(f"long videos are cut: {num_spans} spans in all")
     if sizes := [video.size_bytes for video in videos if not storage.is_local(video.uri)]:
@@ -48,12 +51,28 @@ def plan_text(plans: Sequence[ShardPlan], ignored: Sequence[str], expected: Fore
     num_shards = Counter(plan.split for plan in plans)
     for split in SPLITS:
         in_split = [video for video in videos if video.split == split]
-        groups = len({video.group for video in in_split})
-        lines.append(f"{split:5s} {len(in_split)} videos of {groups} groups in {num_shards[split]} shards")
-    size = f"about {expected.bytes / MB:.0f} MB and {expected.core_minutes:.1f} minutes of one core"
-    lines.append(f"{size}, from {expected.duration_s / 3600:.2f} h of video")
+        groups = counted(len({video.group for video in in_split}), "group")
+        shards = counted(num_shards[split], "shard")
+        lines.append(f"{split:5s} {counted(len(in_split), 'video')} of {groups} in {shards}")
+    work = duration_text(expected.core_minutes * 60)
+    size = f"about {expected.bytes / MB:.{0 if expected.bytes >= 10 * MB else 1}f} MB and {work} of one core"
+    lines.append(f"{size}, from {duration_text(expected.duration_s)} of video")
     if expected.num_unreadable:
-        lines.append(f"{expected.num_unreadable} files cannot be read as video; each will be a row with its reason")
-    lines += [f"ignored: {name}" for name in ignored[:MAX_IGNORED_LINES]]
-    num_unlisted = len(ignored) - MAX_IGNORED_LINES
+        rows = "will be a row with its reason" if expected.num_unreadable == 1 else "will be rows with their reasons"
+        lines.append(f"{counted(expected.num_unreadable, 'file')} cannot be read as video and {rows}")
+    lines += warnings
+    lines += [f"ignored: {each.text}" for each in unused[:MAX_IGNORED_LINES]]
+    num_unlisted = len(unused) - MAX_IGNORED_LINES
     return (*lines, f"ignored: {num_unlisted} more") if num_unlisted > 0 else tuple(lines)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration for people, in the unit that suits it: seconds, minutes or hours."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from pipeline.config import Config
@@ -36,18 +36,21 @@ class _SizedSpan:
 def plan_shards(videos: Sequence[Video], scans: Mapping[str, ScanResult], config: Config) -> list[ShardPlan]:
     """Cut long streams into spans and pack those of each split, in the order of their ids, into shards.
 
-    A shard is full when the next span would take it beyond `shards.target_mb` or when it holds `shards.max_videos`. All
-    spans of a file follow one another, also those of different persons: a worker need not fetch the file twice.
+    A shard is full when the next span would take it beyond `shards.target_mb` or its part of a split of
+    `shards.min_shards` shards, or when it holds `shards.max_videos`. All spans of a file follow one another, also those
+    of different persons: a worker need not fetch the file twice.
 
     Args:
-        videos: all streams, in any order.
+        videos: all streams with their splits, in any order.
         scans: of each stream by its key.
         config: the experiment.
     """
+    if unknown := {video.split for video in videos} - set(SPLITS):
+        raise ValueError(f"streams of splits {sorted(unknown)} would be in no shard; splits are {', '.join(SPLITS)}")
     plans = []
     for split in SPLITS:
         streams = sorted((v for v in videos if v.split == split), key=lambda v: (v.video_id, v.person))
-        spans = (span for video in streams for span in _cut(video, scans[video.key], config))
+        spans = [span for video in streams for span in _cut(video, scans[video.key], config)]
         plans += [ShardPlan(f"{split}-{n:05d}", split, packed) for n, packed in enumerate(_pack(spans, config))]
     return plans
 
@@ -57,6 +60,11 @@ def max_span_frames(config: Config) -> int:
     allowed_s = min(config.shards.span_minutes * 60, config.shards.target_mb * MB / bytes_per_s(config))
     segment_frames = config.segments.num_frames
     return max(1, int(allowed_s * config.media.frame_rate_hz) // segment_frames) * segment_frames
+
+
+def usable_s(scan: ScanResult, config: Config) -> float:
+    """How long a stream is for the plan: 0 where its file cannot be read or is longer than is allowed."""
+    return scan.duration_s if scan.duration_s <= config.media.max_duration_s else 0.0
 
 
 def needs_cutting(duration_s: float, config: Config) -> bool:
@@ -70,8 +78,7 @@ def _cut(video: Video, scan: ScanResult, config: Config) -> Iterator[_SizedSpan]
     """Spans of about equal length that begin where segments begin; the last one ends where the video ends."""
     rate_hz, segment_frames = config.media.frame_rate_hz, config.segments.num_frames
     if not needs_cutting(scan.duration_s, config):
-        duration_s = scan.duration_s if scan.duration_s <= config.media.max_duration_s else 0.0
-        yield _SizedSpan(Span(video), duration_s * bytes_per_s(config))
+        yield _SizedSpan(Span(video), usable_s(scan, config) * bytes_per_s(config))
         return
     num_frames = math.ceil(scan.duration_s * rate_hz)
     num_spans = math.ceil(num_frames / max_span_frames(config))
@@ -90,13 +97,18 @@ def _anchor_within(anchor: Sequence[AnchorPoint], start_s: float, stop_s: float)
     return tuple(anchor[max(0, first - 1) : last + 1])
 
 
-def _pack(spans: Iterable[_SizedSpan], config: Config) -> Iterator[tuple[Span, ...]]:
+def _pack(spans: Sequence[_SizedSpan], config: Config) -> Iterator[tuple[Span, ...]]:
     shard: list[Span] = []
-    shard_bytes, target_bytes = 0.0, config.shards.target_mb * MB
-    for sized in spans:
+    shard_bytes, num_shards = 0.0, 0
+    min_shards = min(len(spans), config.shards.min_shards)
+    part_bytes = sum(sized.expected_bytes for sized in spans) / max(1, min_shards)
+    target_bytes = min(config.shards.target_mb * MB, part_bytes * (1 + 1e-9))  # more than the error of the sum
+    for index, sized in enumerate(spans):
         is_full = shard_bytes + sized.expected_bytes > target_bytes or len(shard) == config.shards.max_videos
-        if shard and is_full:
+        rest_is_needed = len(spans) - index < min_shards - num_shards  # a span for each of the other shards
+        if shard and (is_full or rest_is_needed):
             yield tuple(shard)
+            num_shards += 1
             shard, shard_bytes = [], 0.0
         shard.append(sized.span)
         shard_bytes += sized.expected_bytes

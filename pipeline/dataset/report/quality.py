@@ -18,6 +18,7 @@ from pipeline.dataset.report.face_warnings import (
     other_faces_share,
     person_warnings,
 )
+from pipeline.dataset.report.source_report import NO_REPORT, SourceReport
 from pipeline.dataset.report.video_report import (
     SheetLinks,
     VideoReport,
@@ -163,6 +164,7 @@ def quality_page(
     samples: Sequence[SampleRow],
     records: Sequence[ShardRecord],
     sheets: Sequence[str] = (),
+    source: SourceReport = NO_REPORT,
 ) -> str:
     """Render the page as HTML that stands alone, without scripts.
 
@@ -172,6 +174,7 @@ def quality_page(
         samples: the rows of the index.
         records: of all shards.
         sheets: paths of the contact sheets, relative to the dataset.
+        source: what is to be mended in the source.
     """
     used = [row for row in videos if row.status == "ok"]
     partial = sorted((row for row in used if row.reason), key=lambda row: row.covered_s - row.duration_s)
@@ -209,7 +212,9 @@ def quality_page(
         "duration": duration_text,
         "number_of": count_text,
     }
-    return render(TEMPLATE, filters, page=page, min_coverage=MIN_COVERAGE, min_silent=MIN_SILENT_FRACTION)
+    return render(
+        TEMPLATE, filters, page=page, source=source, min_coverage=MIN_COVERAGE, min_silent=MIN_SILENT_FRACTION
+    )
 
 
 def _table(videos: Sequence[VideoRow], links: SheetLinks) -> VideoTable:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pipeline.config import UsageError
-from pipeline.dataset.sources.streams import LabelFile, Streams, videos_by_name
+from pipeline.dataset.sources.streams import LabelFile, Streams, unused_labels, unused_name, videos_by_name
 from pipeline.records import Video
 
 SPLIT_FOLDERS = {"Train_Set": "train", "Validation_Set": "val"}
@@ -36,7 +36,7 @@ def affwild2_streams(videos: Sequence[Video], labels: Sequence[LabelFile], liste
         stem = PurePosixPath(file.path).stem
         name, person = _split_person(stem, by_name)
         if not split or name not in by_name:
-            unused.append(f"labels {file.path}: {'no such video' if split else 'not in Train_Set or Validation_Set'}")
+            unused.append(unused_labels(file, "no such video" if split else "not in Train_Set or Validation_Set"))
             continue
         if listed.get(stem, split) != split:
             raise UsageError(
@@ -47,7 +47,7 @@ def affwild2_streams(videos: Sequence[Video], labels: Sequence[LabelFile], liste
     for stem, split in listed.items():
         name, person = _split_person(stem, by_name)
         if name not in by_name:
-            unused.append(f"list of {split}: no video {stem}")
+            unused.append(unused_name(stem, split))
         elif (by_name[name].video_id, person) not in labelled:
             streams.append(replace(by_name[name], person=person, split=split))
     used = {video.video_id for video in streams}

@@ -15,11 +15,12 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.sources.affwild2 import affwild2_streams
 from pipeline.dataset.sources.content_id import content_ids
 from pipeline.dataset.sources.crop_folders import with_crops
+from pipeline.dataset.sources.identical import KnownGroups, join_identical
 from pipeline.dataset.sources.lists import read_lists
 from pipeline.dataset.sources.recola import recola_streams
-from pipeline.dataset.sources.splits import apply_manifest, assign_splits, read_manifest
+from pipeline.dataset.sources.splits import apply_manifest, read_manifest, spread_splits
 from pipeline.dataset.sources.streams import LabelFile, folder_streams
-from pipeline.records import Video
+from pipeline.records import UnusedInput, Video
 from pipeline.records.quantities import count_text
 from pipeline.storage import StoredFile
 
@@ -37,9 +38,9 @@ _STREAMS = {"folder": folder_streams, "affwild2": affwild2_streams, "recola": re
 class Listing:
     """What a source holds."""
 
-    videos: list[Video]  # sorted by key
-    unused: list[str]  # a message for each file, name in a list and manifest row that is not used
-    content_ids: dict[str, str]  # of every stream and every label file: what the dataset's fingerprint covers
+    videos: list[Video]  # sorted by key; the split is empty where none was named
+    unused: list[UnusedInput]  # files, names in lists and rows of the manifest
+    content_ids: dict[str, str]  # of every stream and label file, groups and named splits: what the fingerprint covers
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +51,25 @@ class _File:
     entry: StoredFile
 
 
-def list_videos(config: Config) -> Listing:
-    """List the media files of the source, pair them with labels, and give every stream its group and split.
+def list_videos(config: Config, known_groups: KnownGroups | None = None) -> Listing:
+    """List the media files of the source, pair them with labels, and give every stream its group.
+
+    Streams have the split that was named for their group, by the manifest, a list or the layout of a corpus; the split
+    of the other ones is still empty.
+
+    Args:
+        config: the experiment.
+        known_groups: of the dataset that is extended; a video whose group is not named keeps the one it has there.
 
     Raises:
         UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
-            stream, a group is in two splits, the manifest is not of its grammar, or `source.crops` has no crops of
-            any stream.
+            stream, a group is in two splits, copies of one file are in two groups or splits, the manifest is not of
+            its grammar, or `source.crops` has no crops of any stream.
     """
     if not config.source.videos:
         raise UsageError("source.videos is empty; give a folder or s3://bucket/prefix with --source.videos")
     files = _files_below(config.source.videos, "source.videos")
-    media = [file for file in files if PurePosixPath(file.path).suffix.lower() in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS]
+    media, beside = _media_files(files)
     if not media:
         hint = "; crops need the videos that they were cut from, for times and sound" if config.source.crops else ""
         raise UsageError(
@@ -74,13 +82,16 @@ def list_videos(config: Config) -> Listing:
     listed = read_lists(config.source.lists) if config.source.lists else {}
     streams = find_streams(_videos(media), [LabelFile(file.path, file.entry.uri) for file in labels], listed)
     videos, unknown = apply_manifest(streams.videos, read_manifest(manifest) if manifest else [])
-    videos = sorted(assign_splits(videos, config.splits), key=lambda video: video.key)
+    videos = sorted(spread_splits(videos), key=lambda video: video.key)
     _require_unique_keys(videos)
     videos = videos[: config.preprocess.limit or None]
     videos = with_crops(videos, config.source.crops) if config.source.crops else videos
-    used = {file.entry.uri for file in [*media, *labels]} | {manifest}
-    other = [file.path for file in files if file.entry.uri not in used]
-    return _with_content_ids(videos, media, labels, [*unknown, *streams.unused, *other], config.storage.root)
+    known = {file.entry.uri for file in [*media, *labels]} | {manifest, *(uri for uri, _ in beside)}
+    other = [UnusedInput("file", file.path, file.path) for file in files if file.entry.uri not in known]
+    unused = [*unknown, *streams.unused, *(sound for _, sound in beside), *other]
+    videos = _with_content_ids(videos, [*media, *labels], config.storage.root)
+    videos = spread_splits(join_identical(videos, known_groups or {}))
+    return Listing(videos, unused, _content_ids_of(videos))
 
 
 def key_safe(relative_path: str) -> str:
@@ -105,6 +116,25 @@ def _files_below(uri: str, option: str) -> list[_File]:
     return [_File(entry.uri.removeprefix(top).lstrip("/") or PurePosixPath(top).name, entry) for entry in entries]
 
 
+def _media_files(files: Sequence[_File]) -> tuple[list[_File], list[tuple[str, UnusedInput]]]:
+    """The files that become streams, and the URI of each sound file that is not one, since a video has its name."""
+    extensions = {file.path: PurePosixPath(file.path).suffix.lower() for file in files}
+    videos = {
+        str(PurePosixPath(file.path).with_suffix("")): file.path
+        for file in files
+        if extensions[file.path] in VIDEO_EXTENSIONS
+    }
+    media, beside = [], []
+    for file in files:
+        video = videos.get(str(PurePosixPath(file.path).with_suffix("")))
+        if extensions[file.path] in AUDIO_EXTENSIONS and video:
+            text = f"{file.path}: sound beside {video}, whose own sound is used"
+            beside.append((file.entry.uri, UnusedInput("sound", file.path, text)))
+        elif extensions[file.path] in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS:
+            media.append(file)
+    return media, beside
+
+
 def _label_files(uri: str) -> list[_File]:
     files = _files_below(uri, "source.labels") if uri else []
     return [file for file in files if PurePosixPath(file.path).suffix.lower() in LABEL_EXTENSIONS]
@@ -118,9 +148,7 @@ def _videos(media: Sequence[_File]) -> list[Video]:
         if video_id in videos:
             first = videos[video_id].relative_path
             raise UsageError(f"{first!r} and {file.path!r} would both be called {video_id!r}; rename one of them")
-        videos[video_id] = Video(
-            video_id, file.path, file.entry.uri, file.entry.size_bytes, content_id="", group=video_id
-        )
+        videos[video_id] = Video(video_id, file.path, file.entry.uri, file.entry.size_bytes, content_id="")
     return list(videos.values())
 
 
@@ -133,14 +161,13 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
             )
 
 
-def _with_content_ids(
-    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], unused: list[str], root: str
-) -> Listing:
-    entries = {file.entry.uri: file.entry for file in [*media, *labels]}
+def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], root: str) -> list[Video]:
+    """The streams with the content_ids of their media and label files, which are all among `files`."""
+    entries = {file.entry.uri: file.entry for file in files}
     of_media = content_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
     of_labels = content_ids([entries[uri] for uri in label_uris], root, whole=True)
-    videos = [
+    return [
         replace(
             video,
             content_id=of_media[video.uri],
@@ -148,7 +175,11 @@ def _with_content_ids(
         )
         for video in videos
     ]
+
+
+def _content_ids_of(videos: Sequence[Video]) -> dict[str, str]:
+    """What the fingerprint of a dataset covers of every stream, its labels and its crops."""
     covered = {f"stream {v.key}": f"{v.content_id} {v.group} {v.split}" for v in videos}
     covered |= {f"labels {v.key}": v.labels_content_id for v in videos if v.labels_uri}
     covered |= {f"crops {v.key}": v.crops_content_id for v in videos if v.crops_uri}
-    return Listing(videos, unused, covered)
+    return covered

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pipeline.config import UsageError
-from pipeline.dataset.sources.streams import LabelFile, Streams, videos_by_name
+from pipeline.dataset.sources.streams import LabelFile, Streams, unused_labels, videos_by_name
 from pipeline.records import Video
 
 SPLIT_PREFIXES = {"train": "train", "dev": "val", "test": "test"}  # of the names of videos
@@ -32,7 +32,7 @@ def recola_streams(videos: Sequence[Video], labels: Sequence[LabelFile], listed:
         if path.parent.name in ("valence", "arousal") and path.stem in by_name:
             gold.setdefault(path.stem, {})[path.parent.name] = file
         else:
-            unused.append(f"labels {file.path}: not <valence|arousal>/<video>.csv")
+            unused.append(unused_labels(file, "not <valence|arousal>/<video>.csv"))
     for name, video in by_name.items():
         files = gold.get(name, {})
         if len(files) == 1:

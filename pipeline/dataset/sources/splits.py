@@ -1,18 +1,17 @@
-"""Which group a video belongs to and which split a group goes to: the manifest, else a seeded hash."""
+"""Groups and splits that were named: those of the manifest, and the split of a group for all of its videos."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.config.sections import SplitConfig
-from pipeline.records import Video
+from pipeline.dataset.sources.identical import group_of
+from pipeline.records import UnusedInput, Video
 
 SPLITS = ("train", "val", "test")
 MANIFEST_HEADER = ["video", "group", "split"]
@@ -72,8 +71,8 @@ def _manifest_row(uri: str, number: int, cells: list[str]) -> ManifestRow:
     return ManifestRow(number, video, group, split)
 
 
-def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[str]]:
-    """Give the videos the manifest's groups and splits; also a message for each row that names no video."""
+def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tuple[list[Video], list[UnusedInput]]:
+    """Give the videos the manifest's groups and splits; also each row that names no video."""
     streams: dict[str, list[int]] = {}
     for index, video in enumerate(videos):
         names = {
@@ -85,18 +84,19 @@ def apply_manifest(videos: Sequence[Video], rows: Sequence[ManifestRow]) -> tupl
         for name in names:
             streams.setdefault(name, []).append(index)
     updated = list(videos)
-    messages = []
+    unused = []
     for row in rows:
         if row.video not in streams:
-            messages.append(f"manifest row {row.number}: no video {row.video!r} under the source")
+            text = f"manifest row {row.number}: no video {row.video!r} under the source"
+            unused.append(UnusedInput("manifest", row.video, text))
         for index in streams.get(row.video, []):
             video = updated[index]
             updated[index] = dataclasses.replace(video, group=row.group or video.group, split=row.split or video.split)
-    return updated, messages
+    return updated, unused
 
 
-def assign_splits(videos: Sequence[Video], config: SplitConfig) -> list[Video]:
-    """Give every video its group's split: the one that a video of the group has, else a seeded hash of its name.
+def spread_splits(videos: Sequence[Video]) -> list[Video]:
+    """Give every video the split that was named for a video of its group; videos of the other groups have none yet.
 
     Raises:
         UsageError: videos of one group have two splits.
@@ -105,20 +105,12 @@ def assign_splits(videos: Sequence[Video], config: SplitConfig) -> list[Video]:
     for video in videos:
         if not video.split:
             continue
-        first = first_videos.setdefault(video.group, video)
+        group = group_of(video)
+        first = first_videos.setdefault(group, video)
         if first.split != video.split:
             raise UsageError(
-                f"group {video.group!r} is in two splits: {first.relative_path} in {first.split}, "
+                f"group {group!r} is in two splits: {first.relative_path} in {first.split}, "
                 f"{video.relative_path} in {video.split}; all videos of a group must be in one"
             )
     splits = {group: video.split for group, video in first_videos.items()}
-    return [dataclasses.replace(v, split=splits.get(v.group) or hashed_split(v.group, config)) for v in videos]
-
-
-def hashed_split(group: str, config: SplitConfig) -> str:
-    """Choose train, val or test from the group's name alone, so that no other group ever moves it."""
-    digest = hashlib.sha256(f"{config.seed}:{group}".encode("utf-8", "surrogatepass")).digest()
-    point = int.from_bytes(digest[:8], "big") / 2**64
-    if point < config.test:
-        return "test"
-    return "val" if point < config.test + config.val else "train"
+    return [dataclasses.replace(video, split=splits.get(group_of(video), "")) for video in videos]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from pipeline.config import UsageError
-from pipeline.records import Video
+from pipeline.records import UnusedInput, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,20 @@ class LabelFile:
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """The streams of a source, and a message for each label file and name in a list that belongs to none."""
+    """The streams of a source, and each label file and name in a list that belongs to none."""
 
     videos: list[Video]
-    unused: list[str]
+    unused: list[UnusedInput]
+
+
+def unused_labels(file: LabelFile, reason: str) -> UnusedInput:
+    """A label file that belongs to no stream."""
+    return UnusedInput("labels", file.path, f"labels {file.path}: {reason}")
+
+
+def unused_name(name: str, split: str) -> UnusedInput:
+    """A name in a list that no video has."""
+    return UnusedInput("list", name, f"list of {split}: no video {name}")
 
 
 def folder_streams(videos: Sequence[Video], labels: Sequence[LabelFile], listed: Mapping[str, str]) -> Streams:
@@ -50,8 +60,8 @@ def folder_streams(videos: Sequence[Video], labels: Sequence[LabelFile], listed:
         stem = stems[video.key]
         uri = by_stem[stem].uri if stem in by_stem else ""
         streams.append(replace(video, labels_uri=uri, split=listed.get(stem, "")))
-    unused = [f"labels {file.path}: no such video" for stem, file in by_stem.items() if stem not in known]
-    unused += [f"list of {split}: no video {name}" for name, split in listed.items() if name not in known]
+    unused = [unused_labels(file, "no such video") for stem, file in by_stem.items() if stem not in known]
+    unused += [unused_name(name, split) for name, split in listed.items() if name not in known]
     return Streams(streams, unused)
 
 

@@ -116,3 +116,20 @@ def test_a_run_names_the_command_that_draws_its_curve(tmp_path):
     assert shlex.split(curve.partition(": ")[2]) == ["tensorboard", "--logdir", f"{uri}/tensorboard"]
     assert "\n  1 epoch, 20 steps, 2 attempts\n" in text
     assert shlex.split(text.partition("Next: ")[2]) == ["iaca", "evaluate", "--run", uri]
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+def test_warnings_are_printed_for_every_dataset(tmp_path, skipped):
+    dataset_of(tmp_path, video("a"))
+    result = JobResult("preprocess", str(tmp_path), skipped, 2.0, {"videos": 1}, warnings=("4 label files [x]: a",))
+    text = io.StringIO()
+    print_summary([result], console=Console(file=text, width=200))
+    assert "\n  4 label files [x]: a\n" in text.getvalue()
+
+
+def test_the_lines_of_a_plan_hold_its_warnings(tmp_path):
+    warnings = ("4 label files [x]: a",)
+    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 1}, warnings, warnings)
+    text = io.StringIO()
+    print_summary([plan], dry_run=True, console=Console(file=text, width=200))
+    assert text.getvalue().count("4 label files") == 1

@@ -71,7 +71,7 @@ def audited(request, tmp_path_factory):
     left = cut_off(folder / "videos/torn.mp4")
     settings = SMALL | {"source": {"videos": str(folder / "videos")}, "storage": {"root": str(folder)}}
     config = load(None, {"name": "audit", **settings, "shards": {"span_minutes": request.param}})
-    videos = list_videos(config).videos
+    videos = [replace(video, split="train") for video in list_videos(config).videos]
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": FakeDetector}
     scans = {video.key: scan_video(video, config, **tools) for video in videos}
     uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
@@ -196,7 +196,7 @@ def test_a_clip_with_too_little_face_keeps_its_sheet_its_gaps_and_its_faces(tmp_
     config = load(None, {"name": "audit", **settings, "faces": {"min_face_fraction": 0.9}})
     worker = builder_of(config, str(tmp_path / "dataset"))
     worker.tools = replace(worker.tools, detector=FakeDetector())
-    videos = list_videos(config).videos
+    videos = [replace(video, split="train") for video in list_videos(config).videos]
     (plan,) = plan_shards(videos, {video.key: ScanResult(6.4) for video in videos}, config)
     (row,) = worker.build(plan).videos
     assert (row.status, row.reason) == ("rejected", "no_face")

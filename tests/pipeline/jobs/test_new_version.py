@@ -132,6 +132,30 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     assert new == {"person00_clip0", "person01_clip1"}
 
 
+def test_no_video_moves_when_others_come(own_source, tmp_path):
+    """Splits are balanced over all groups, but not those that the dataset has; a copy joins its original."""
+    config = config_of(own_source, tmp_path / "root")
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    later = ("person00_clip1", "person01_clip1", "person02_clip0", "person02_clip1")
+    for name in later:
+        shutil.move(own_source / f"videos/{name}.mp4", tmp_path / f"{name}.mp4")
+    parent = build_in_process(config)
+    before = {row.video_id: (row.group, row.split) for row in read_videos(parent.uri)}
+    assert sorted(split for name, (_, split) in before.items() if "person" in name) == ["train", "val"]
+    for name in later:
+        shutil.move(tmp_path / f"{name}.mp4", own_source / "videos")
+    shutil.copy(own_source / "videos/person00_clip0.mp4", own_source / "videos/a_copy.mp4")
+    job = start_job(with_options(config, extend=parent.uri), tmp_path / "job")
+    info = read_dataset(result_of(job, tmp_path / "job").output_uri)
+    require_sound(info)
+    after = {row.video_id: (row.group, row.split) for row in read_videos(info.uri)}
+    assert {name: after[name] for name in before} == before
+    assert after["a_copy"] == before["person00_clip0"]
+    assert "test" in {after[name][1] for name in later}
+    assert set(parent.shards) < set(info.shards)
+    assert info.provenance["splits_kept"] == {}
+
+
 def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     for clip in ("person00_clip0", "person00_clip1", "person01_clip0"):
         for number in range(1, 51):
@@ -151,9 +175,9 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     storage.delete(str(own_source / "crops/person00_clip1/00050.jpg"))
     changed = versions.compare_with_source(records, list_videos(config).videos)
     assert [video.key for video in changed.added] == ["person00_clip0", "person00_clip1"]
-    assert (changed.removed, changed.kept) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
+    assert (changed.removed, set(changed.kept)) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
     (own_source / "labels/person01_clip0.csv").write_text("frame,valence,arousal\n0,0.5,0.5\n")
-    assert versions.compare_with_source(records, list_videos(config).videos).kept == set()
+    assert versions.compare_with_source(records, list_videos(config).videos).kept == {}
 
 
 def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_source, tmp_path):

@@ -1,6 +1,7 @@
 """The preprocessing job on small drawn talkers: rows for every input, the same bytes every time, nothing lost."""
 
 import re
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from pipeline import storage
 from pipeline.config import UsageError, load
 from pipeline.dataset.format import shards
-from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_unused, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.report import quality
 from pipeline.jobs import build_dataset, build_missing, preprocess
@@ -26,6 +27,7 @@ from tests.support.preprocessing import (
     require_invariants,
     result_of,
     start_job,
+    with_options,
 )
 
 
@@ -175,8 +177,78 @@ def test_a_dry_run_builds_nothing(talkers, tmp_path):
     result = result_of(start_job(config, tmp_path / "a"), tmp_path / "a")
     assert (result.counts["videos"], result.skipped) == (4, False)
     assert "4 videos" in result.lines[0]
-    assert any("minutes of one core" in line for line in result.lines)
+    assert any(" s of one core" in line for line in result.lines)
     assert not (tmp_path / "datasets").exists()
+
+
+def test_warnings_are_printed_and_listed_on_the_page(talkers, tmp_path):
+    source = tmp_path / "source"
+    for name in ("person00_clip0", "person01_clip0", "person02_clip0"):
+        for path in (f"videos/{name}.mp4", f"labels/{name}.csv"):
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(talkers / path, source / path)
+    (source / "videos/again.mp4").symlink_to(source / "videos/person00_clip0.mp4")
+    (source / "videos/person01_clip0.wav").write_bytes(b"RIFF")
+    for name in "abcd":
+        (source / f"labels/{name}.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    shifted = "".join(f"{n},0.1,0.1\n" for n in range(1, 51))
+    (source / "labels/person01_clip0.csv").write_text(f"frame,valence,arousal\n{shifted}")
+    (source / "labels/person02_clip0.csv").write_text("time_s,valence,arousal\n0,0,0\n0.04,0,0\n")
+    (source / "manifest.csv").write_text("video,group,split\nnobody,,train\n")
+    config = config_of(source, tmp_path / "root")
+    result = result_of(start_job(config, tmp_path / "a"), tmp_path / "a")
+    known = {
+        "1 video is a copy of another and in the same group: again = person00_clip0",
+        "4 label files belong to no video: a.csv, b.csv, c.csv and 1 more",
+        "1 row of the manifest names no video: nobody",
+        "1 sound file beside a video is not used (the sound in the video is): person01_clip0.wav",
+    }
+    measured = {
+        "1 label file ends more than 1 s before its video: person02_clip0",
+        "1 label file numbers the frames from 1, but the first frame is 0: its labels are one frame late: "
+        "person01_clip0",
+    }
+    assert set(result.warnings) == known | measured
+    assert known <= set((tmp_path / "a/output.txt").read_text().splitlines()), "also with the plan, before the work"
+    page = storage.read_text(storage.join(result.output_uri, "quality.html"))
+    for text in (
+        "labels d.csv: no such video",
+        "again = person00_clip0",
+        "person02_clip0: 2 rows, 50 frames in 2.00 s",
+    ):
+        assert text in page
+    assert [row.kind for row in read_unused(result.output_uri)] == ["manifest", *["labels"] * 4, "sound"]
+    rows = {row.video_id: row for row in read_videos(result.output_uri)}
+    assert rows["again"].group == rows["person00_clip0"].group
+    assert (rows["person01_clip0"].label_problem, rows["person00_clip0"].label_problem) == ("counts_from_1", "")
+    again = preprocess.run(config)
+    assert (again.skipped, again.warnings) == (True, result.warnings)
+
+
+def test_a_source_that_nothing_can_be_trained_on_is_refused_before_any_work(talkers, tmp_path):
+    asked = {"require_trainable": True, "limit": 4}
+    config = config_of(talkers, tmp_path / "root", preprocess=asked, splits={"val": 0.0, "test": 0.0})
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    with pytest.raises(UsageError, match=r"the val split is empty; the test split is empty; name the splits in a"):
+        preprocess.run(config)
+    with pytest.raises(UsageError, match="no video that can be used has labels"):
+        preprocess.run(config.model_copy(update={"source": replace(config.source, labels="")}))
+    one_too_high = config.model_copy(update={"source": replace(config.source, labels=str(talkers))})
+    with pytest.raises(UsageError, match=r"labels, which training needs.*; \d+ label files belong to no video: \w+"):
+        preprocess.run(one_too_high)
+    assert [path.name for path in (tmp_path / "root").rglob("*.*")] == ["content_ids.json"], "nothing was opened"
+
+
+def test_splits_that_rejections_emptied_stop_an_experiment_before_training(talkers, tmp_path):
+    """Found complete or just built; without training in view it is a warning."""
+    config = config_of(talkers, tmp_path, splits={"val": 0.0, "test": 0.0})
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    info = build_in_process(config)
+    trained = with_options(config, require_trainable=True)
+    with pytest.raises(UsageError, match=rf"^{info.uri} is built, but the val split is empty"):
+        build_dataset.built_warnings(info, trained)
+    (warning,) = build_dataset.built_warnings(info, config)
+    assert warning.startswith("WARNING: the val split is empty; the test split is empty")
 
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):

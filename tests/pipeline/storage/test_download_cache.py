@@ -96,7 +96,10 @@ def clip(bucket, tmp_path):
     )
 
 
-CUT = Config(segments=SegmentConfig(num_frames=16, num_preroll=4), shards=ShardsConfig(span_minutes=0.01, max_videos=2))
+CUT = Config(
+    segments=SegmentConfig(num_frames=16, num_preroll=4),
+    shards=ShardsConfig(span_minutes=0.01, max_videos=2, min_shards=1),
+)
 
 
 def test_spans_of_a_file_cost_a_worker_one_download(bucket, clip, tmp_path):

@@ -197,6 +197,7 @@ def test_runs_that_commit_at_once_find_one_dataset_and_leave_no_marks(tmp_path):
         "index.parquet",
         "quality.html",
         "shards",
+        "unused.parquet",
         "videos.parquet",
     ]
 

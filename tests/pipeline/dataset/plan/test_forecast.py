@@ -3,8 +3,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config
-from pipeline.dataset.plan.forecast import forecast, plan_text
+from pipeline.dataset.plan.forecast import duration_text, forecast, plan_text
 from pipeline.dataset.plan.shard_plan import ScanResult, bytes_per_s, plan_shards
+from pipeline.records import UnusedInput
 from tests.pipeline.dataset.plan.test_shard_plan import video
 
 
@@ -21,15 +22,26 @@ def test_the_summary_of_the_plan():
     videos = [video("a"), replace(video("b"), group="a", labels_uri="/b.csv"), video("c", "test")]
     scans = {"a": ScanResult(36.0), "b": ScanResult(3600.0), "c": ScanResult()}
     plans = plan_shards(videos, scans, Config())
-    ignored = [f"notes{n}.pdf" for n in range(22)]
-    text = plan_text(plans, ignored, forecast(videos, scans, Config()))
+    ignored = [UnusedInput("file", f"notes{n}.pdf", f"notes{n}.pdf") for n in range(22)]
+    text = plan_text(plans, ignored, forecast(videos, scans, Config()), ["look at this"])
     assert text[0] == f"3 videos, 1 with labels, in {len(plans)} shards"
     assert "long videos are cut: 9 spans in all" in text
-    assert f"train 2 videos of 1 groups in {len(plans) - 1} shards" in text
+    assert f"train 2 videos of 1 group in {len(plans) - 1} shards" in text
     assert "val   0 videos of 0 groups in 0 shards" in text
-    assert any("1.01 h of video" in line for line in text)
-    assert "1 files cannot be read as video; each will be a row with its reason" in text
+    assert "test  1 video of 1 group in 1 shard" in text
+    assert any("24.2 min of one core, from 1.01 h of video" in line for line in text)
+    assert "1 file cannot be read as video and will be a row with its reason" in text
+    assert "look at this" in text
     assert text[-2:] == ("ignored: notes19.pdf", "ignored: 2 more")
+
+
+def test_a_small_source_has_no_zeros():
+    videos = [video("a")]
+    scans = {"a": ScanResult(4.2)}
+    text = plan_text(plan_shards(videos, scans, Config()), [], forecast(videos, scans, Config()))
+    assert text[0] == "1 video, 0 with labels, in 1 shard"
+    assert "about 0.6 MB and 2 s of one core, from 4 s of video" in text
+    assert duration_text(90) == "1.5 min"
 
 
 def test_room_for_the_largest_video_of_a_bucket_is_asked_for():

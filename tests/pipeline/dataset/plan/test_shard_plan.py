@@ -27,7 +27,8 @@ def video(name, split="train", **changes):
 
 
 def config(**shards):
-    return Config(shards=ShardsConfig(**shards))
+    """Settings under which shards are as large as they may be, unless `min_shards` is given."""
+    return Config(shards=ShardsConfig(**{"min_shards": 1, **shards}))
 
 
 def plan_of(durations_s, settings, splits=None):
@@ -94,7 +95,7 @@ def test_shards_are_of_bounded_and_like_size(durations_s, target_mb, span_minute
 
 
 def test_ten_hours_in_one_file_and_thousands_of_clips_both_balance():
-    one, _, _ = plan_of([10 * HOURS_S], Config())
+    one, _, _ = plan_of([10 * HOURS_S], config())
     clips, _, _ = plan_of([4.0] * 5000, Config())
     assert len(one) >= 16
     assert max(len(plan.spans) for plan in one) <= 4
@@ -107,7 +108,7 @@ def test_ten_hours_in_one_file_and_thousands_of_clips_both_balance():
 
 
 def test_a_video_longer_than_is_allowed_is_one_span():
-    plans, _, _ = plan_of([13 * HOURS_S, 60.0], Config())
+    plans, _, _ = plan_of([13 * HOURS_S, 60.0], config())
     assert [len(plan.spans) for plan in plans] == [2]
 
 
@@ -144,6 +145,44 @@ def test_a_plan_travels_as_ascii_json():
     plan = ShardPlan("val-00001", "val", spans)
     assert to_json(plan).isascii()
     assert from_json(ShardPlan, to_json(plan)) == plan
+
+
+@given(
+    st.lists(st.one_of(st.just(0.0), st.floats(1, 100), st.floats(100, 5000)), min_size=1, max_size=90),
+    st.integers(1, 40),
+)
+def test_a_small_split_gives_work_to_many_workers(durations_s, min_shards):
+    settings = config(min_shards=min_shards)
+    plans, _, _ = plan_of(durations_s, settings)
+    whole, _, _ = plan_of(durations_s, config())
+    spans = [span for plan in plans for span in plan.spans]
+    assert spans == [span for plan in whole for span in plan.spans]
+    assert len(plans) >= min(min_shards, len(spans))
+
+
+def test_eighteen_clips_are_eighteen_shards():
+    plans, _, _ = plan_of([10.0] * 18, Config())
+    assert [len(plan.spans) for plan in plans] == [1] * 18
+    plans, _, _ = plan_of([10.0] * 64, Config())
+    assert [len(plan.spans) for plan in plans] == [2] * 32
+
+
+def test_small_shards_are_of_like_size():
+    durations_s = [3.0 + n % 7 for n in range(200)]
+    plans, _, scans = plan_of(durations_s, Config())
+    seconds = [sum(scans[span.video.key].duration_s for span in plan.spans) for plan in plans]
+    assert 32 <= len(plans) <= 40
+    assert max(seconds) <= sum(durations_s) / 32 * 1.001
+
+
+def test_many_clips_fill_their_shards_as_before():
+    assert {len(plan.spans) for plan in plan_of([4.0] * 100_000, Config())[0][:-1]} == {64}
+
+
+def test_streams_without_a_split_are_not_lost():
+    lost = video("a", split="")
+    with pytest.raises(ValueError, match="would be in no shard"):
+        plan_shards([lost], {"a": ScanResult(1.0)}, Config())
 
 
 def test_a_digest_follows_the_streams_and_not_their_uri():

@@ -22,13 +22,18 @@ class Source:
         self.folder = folder
         self.config = Config(source={"videos": str(folder / "videos")}, storage={"root": str(folder / "out")})
 
-    def add(self, path, data=b"data"):
+    def add(self, path, data=None):
+        """Write a file; without data its content is its own name, since files of one content are one recording."""
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.folder / path).write_bytes(data)
+        (self.folder / path).write_bytes(path.encode() if data is None else data)
 
     def list(self, limit=0, **source):
         update = {"source": replace(self.config.source, **source), "preprocess": PreprocessConfig(limit=limit)}
         return list_videos(self.config.model_copy(update=update))
+
+
+def texts(unused):
+    return [each.text for each in unused]
 
 
 def test_media_files_become_streams_and_other_files_are_reported(source):
@@ -38,13 +43,29 @@ def test_media_files_become_streams_and_other_files_are_reported(source):
     assert [video.video_id for video in listing.videos] == ["a", "b__talk", "voice"]
     assert listing.videos[1].relative_path == "b/talk.MP4"
     assert listing.videos[1].group == "b__talk"
-    assert listing.unused == [".mp4", "notes.pdf"]
+    assert texts(listing.unused) == [".mp4", "notes.pdf"]
 
 
 def test_ids_that_collide_are_refused_with_both_paths(source):
     source.add("videos/a.b.mp4")
     source.add("videos/a_b.mp4")
     with pytest.raises(UsageError, match=r"'a\.b\.mp4' and 'a_b\.mp4' would both be called 'a_b'"):
+        source.list()
+
+
+def test_sound_beside_a_video_is_no_input(source):
+    """As recorders leave it; alone it is an input, which is rejected with a reason."""
+    for path in ("x/a.mp4", "x/a.wav", "x/a.FLAC", "b.wav", "x/b.mp4"):
+        source.add(f"videos/{path}")
+    listing = source.list()
+    assert [video.video_id for video in listing.videos] == ["b", "x__a", "x__b"]
+    assert {video.uri.rpartition(".")[2] for video in listing.videos} == {"mp4", "wav"}
+    assert texts(listing.unused) == [
+        "x/a.FLAC: sound beside x/a.mp4, whose own sound is used",
+        "x/a.wav: sound beside x/a.mp4, whose own sound is used",
+    ]
+    source.add("videos/x/a.mkv")
+    with pytest.raises(UsageError, match=r"'x/a\.mkv' and 'x/a\.mp4' would both be called 'x__a'"):
         source.list()
 
 
@@ -90,7 +111,7 @@ def test_labels_mirror_the_videos(source):
     listing = source.list(labels=str(source.folder / "labels"))
     labels = str(source.folder / "labels")
     assert [video.labels_uri for video in listing.videos] == ["", f"{labels}/c.txt", f"{labels}/x/a.csv"]
-    assert listing.unused == ["labels a.csv: no such video"]
+    assert texts(listing.unused) == ["labels a.csv: no such video"]
 
 
 def test_labels_may_lie_beside_the_videos(source):
@@ -100,7 +121,7 @@ def test_labels_may_lie_beside_the_videos(source):
     folder = str(source.folder / "videos")
     listing = source.list(labels=folder, manifest=f"{folder}/manifest.csv")
     assert (listing.videos[0].group, listing.videos[0].split) == ("anna", "val")
-    assert listing.unused == []
+    assert texts(listing.unused) == []
 
 
 def test_two_label_files_for_one_video_are_refused(source):
@@ -127,7 +148,7 @@ def test_affwild2_makes_a_stream_per_person_and_one_group_per_video(source):
         ("v3_left", "", "v3_left", "train"),
     ]
     assert listing.videos[0].uri == listing.videos[1].uri
-    assert listing.unused == ["labels VA/Validation_Set/gone.txt: no such video"]
+    assert texts(listing.unused) == ["labels VA/Validation_Set/gone.txt: no such video"]
 
 
 def test_affwild2_lists_name_the_test_set(source):
@@ -144,7 +165,7 @@ def test_affwild2_lists_name_the_test_set(source):
         ("v3", "test", False),
         ("v4", "test", False),
     ]
-    assert listing.unused == ["list of test: no video gone"]
+    assert texts(listing.unused) == ["list of test: no video gone"]
     source.add("lists/test_more.txt", b"v1\n")
     with pytest.raises(
         UsageError, match=r"v1 is in two splits: Train_Set\.txt, row 1 \(train\) and test_more\.txt, row 1"
@@ -189,7 +210,7 @@ def test_recola_has_a_file_of_gold_per_dimension(source):
         ("test_3", "test", "", ""),
         ("train_1", "train", "valence/train_1.csv", "arousal/train_1.csv"),
     ]
-    assert listing.unused == ["labels ratings_individual/train_1.csv: not <valence|arousal>/<video>.csv"]
+    assert texts(listing.unused) == ["labels ratings_individual/train_1.csv: not <valence|arousal>/<video>.csv"]
     before = listing.content_ids
     source.add("labels/ratings_gold_standard/arousal/dev_2.csv", b"other")
     assert {key for key in before if source.list(**kind).content_ids[key] != before[key]} == {"labels dev_2"}

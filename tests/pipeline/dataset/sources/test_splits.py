@@ -1,15 +1,8 @@
-from dataclasses import replace
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.config import UsageError
-from pipeline.config.sections import SplitConfig
-from pipeline.dataset.sources.splits import apply_manifest, assign_splits, hashed_split, read_manifest
+from pipeline.dataset.sources.splits import apply_manifest, read_manifest, spread_splits
 from pipeline.records import Video
-
-CONFIG = SplitConfig(val=0.2, test=0.2)
 
 
 def video(name, group="", split=""):
@@ -22,29 +15,14 @@ def manifest(tmp_path, text):
     return str(path)
 
 
-def test_shares_of_many_groups_are_near_those_asked_for():
-    splits = [hashed_split(f"person {n}", CONFIG) for n in range(5000)]
-    assert splits.count("test") / 5000 == pytest.approx(0.2, abs=0.02)
-    assert splits.count("val") / 5000 == pytest.approx(0.2, abs=0.02)
-    assert splits != [hashed_split(f"person {n}", replace(CONFIG, seed=1)) for n in range(5000)]
-
-
-@given(st.sets(st.text(min_size=1, max_size=8), min_size=1, max_size=20), st.data())
-def test_a_groups_split_does_not_depend_on_the_others(names, data):
-    some = data.draw(st.sets(st.sampled_from(sorted(names)), min_size=1))
-    all_of_them = {v.group: v.split for v in assign_splits([video(n) for n in names], CONFIG)}
-    assert all(v.split == all_of_them[v.group] for v in assign_splits([video(n) for n in some], CONFIG))
-
-
-def test_a_listed_split_holds_for_the_whole_group():
-    assigned = assign_splits([video("a", "anna", "test"), video("b", "anna"), video("c", "ben")], CONFIG)
-    assert [v.split for v in assigned[:2]] == ["test", "test"]
-    assert assigned[2].split == hashed_split("ben", CONFIG)
+def test_a_named_split_holds_for_the_whole_group():
+    videos = spread_splits([video("a", "anna", "test"), video("b", "anna"), video("c", "ben")])
+    assert [v.split for v in videos] == ["test", "test", ""]
 
 
 def test_a_group_in_two_splits_is_refused_by_name():
     with pytest.raises(UsageError, match=r"group 'anna' is in two splits: a\.mp4 in train, b\.mp4 in test"):
-        assign_splits([video("a", "anna", "train"), video("b", "anna", "test")], CONFIG)
+        spread_splits([video("a", "anna", "train"), video("b", "anna", "test")])
 
 
 def test_manifest_names_videos_by_path_stem_or_id(tmp_path):
@@ -56,7 +34,9 @@ def test_manifest_names_videos_by_path_stem_or_id(tmp_path):
 
 def test_manifest_rows_without_a_video_are_reported(tmp_path):
     rows = read_manifest(manifest(tmp_path, "video,group,split\nzoe.mp4,zoe,train\n"))
-    assert apply_manifest([video("a")], rows)[1] == ["manifest row 2: no video 'zoe.mp4' under the source"]
+    (unused,) = apply_manifest([video("a")], rows)[1]
+    assert unused.text == "manifest row 2: no video 'zoe.mp4' under the source"
+    assert (unused.kind, unused.name) == ("manifest", "zoe.mp4")
 
 
 @pytest.mark.parametrize(

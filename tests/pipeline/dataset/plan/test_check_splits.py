@@ -1,0 +1,90 @@
+"""Splits that training or evaluation could not use: said before any work, with the ways out."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import Config, UsageError
+from pipeline.config.sections import EvaluateConfig
+from pipeline.dataset.plan.check_splits import (
+    built_split_warnings,
+    require_built_trainable,
+    require_trainable,
+    split_warnings,
+)
+from pipeline.records import VideoRow
+from tests.pipeline.dataset.plan.test_assign_splits import video
+
+WAYS = r"--source\.manifest FILE\.csv.*--splits\.val \(now 0\.15\).*--splits\.test.*--splits\.seed \(now 0\)"
+
+
+def streams(*splits, labelled=True):
+    return [video(f"{split}{n}", split=split, labelled=labelled) for n, split in enumerate(splits)]
+
+
+def lengths(videos, length_s=1.0):
+    return {video.key: length_s for video in videos}
+
+
+def row(split, status="ok", labelled_frames=9, name=""):
+    return VideoRow(name or split, "", "", name or split, split, status, "", "", "", labelled_frames=labelled_frames)
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        (("train", "test", "test"), "the val split is empty"),
+        (("train", "train", "val"), "the test split is empty"),
+        (("train", "train"), "the val split is empty; the test split is empty.*there are 2 groups for 3 splits"),
+    ],
+)
+def test_an_empty_split_is_refused_with_the_ways_out(splits, words):
+    videos = streams(*splits)
+    with pytest.raises(UsageError, match=f"{words}.*{WAYS}"):
+        require_trainable(videos, lengths(videos), Config())
+    (line,) = split_warnings(videos, lengths(videos), Config())
+    assert line.startswith("WARNING: the ")
+
+
+def test_what_is_whole_is_neither_refused_nor_warned_of():
+    videos = streams("train", "val", "test")
+    require_trainable(videos, lengths(videos), Config())
+    assert split_warnings(videos, lengths(videos), Config()) == ()
+    require_built_trainable([row("train"), row("val"), row("test")], Config(), "/d")
+    assert built_split_warnings([row("train"), row("val"), row("test")], Config()) == ()
+
+
+def test_the_test_split_may_be_empty_when_val_is_evaluated():
+    videos = streams("train", "val")
+    require_trainable(videos, lengths(videos), Config(evaluate=EvaluateConfig(split="val")))
+
+
+def test_a_split_without_labels_is_as_bad_as_an_empty_one():
+    videos = [*streams("train", "test"), *streams("val", "val", labelled=False)]
+    with pytest.raises(UsageError, match="the val split has no labels"):
+        require_trainable(videos, lengths(videos), Config())
+    assert "the val split has no labels" in split_warnings(videos, lengths(videos), Config())[0]
+
+
+def test_a_source_without_labels_is_refused_only_for_training():
+    videos = streams("train", "val", "test", labelled=False)
+    with pytest.raises(UsageError, match=r"no video that can be used has labels.*--source\.labels is empty"):
+        require_trainable(videos, lengths(videos), Config())
+    assert split_warnings(videos, lengths(videos), Config()) == ()
+
+
+def test_videos_that_cannot_be_read_do_not_fill_a_split():
+    videos = streams("train", "val", "test")
+    unreadable = lengths(videos) | {"val1": 0.0}
+    with pytest.raises(UsageError, match=r"the val split has no video that can be used \(1 cannot\)"):
+        require_trainable(videos, unreadable, Config())
+
+
+def test_rejections_may_empty_a_split():
+    rows = [row("train"), row("val", "rejected"), row("test"), row("test", "rejected", name="other")]
+    with pytest.raises(UsageError, match=rf"/d is built, but the val split has no video that can be used.*{WAYS}"):
+        require_built_trainable(rows, Config(), "/d")
+    assert "the val split has no video that can be used" in built_split_warnings(rows, Config())[0]
+    rows[1] = replace(rows[1], status="ok", labelled_frames=0)
+    with pytest.raises(UsageError, match="the val split has no labels"):
+        require_built_trainable(rows, Config(), "/d")

@@ -1,0 +1,64 @@
+"""What is to be mended in a source, on the page and as lines for the terminal."""
+
+from dataclasses import replace
+
+from pipeline.config import Config
+from pipeline.dataset.format.dataset_info import DatasetInfo
+from pipeline.dataset.report.quality import quality_page
+from pipeline.dataset.report.source_report import MAX_ENTRIES, source_report
+from pipeline.dataset.sources.source_warnings import label_warnings, source_warnings
+from pipeline.records import UnusedInput, VideoRow
+
+INFO = DatasetInfo("d", "/d", "0" * 64, Config(), {}, (), {})
+
+
+def row(name, content_id="", **changes):
+    empty = VideoRow(name, "", f"/{name}.mp4", name, "train", "ok", "", "", "", size_bytes=9)
+    return replace(empty, content_id=content_id or f"9-{name}", **changes)
+
+
+def unused(kind, *names):
+    return [UnusedInput(kind, name, f"{kind} {name}: no such video") for name in names]
+
+
+def page_of(videos, entries):
+    return quality_page(INFO, videos, [], [], (), source_report(videos, entries))
+
+
+def test_a_page_without_findings_has_no_such_section():
+    assert "To mend in the source" not in page_of([row("a")], [])
+    assert "To mend in the source" not in page_of([row("a")], unused("file", "notes.pdf"))
+
+
+def test_the_page_has_every_name_and_escapes_it():
+    names = [f"labels{n}.csv" for n in range(40)]
+    page = page_of([row("a"), row("b", "9-a")], unused("labels", *names, "<b>x.csv"))
+    assert all(f"labels {name}: no such video" in page for name in names)
+    assert "&lt;b&gt;x.csv" in page
+    assert "a = b" in page
+    assert "Label files without a video<small>41</small>" in page
+
+
+def test_a_page_has_an_end():
+    page = page_of([row("a")], unused("labels", *(f"labels{n}.csv" for n in range(MAX_ENTRIES + 5))))
+    assert f"labels{MAX_ENTRIES - 1}.csv" in page
+    assert f"labels{MAX_ENTRIES}.csv" not in page
+    assert "the first 1,000 of 1,005" in page
+
+
+def test_lines_have_a_number_and_three_names():
+    rows = [row(f"v{n}", label_problem="ends_early", num_label_rows=1) for n in range(5)]
+    assert label_warnings(rows) == ("5 label files end more than 1 s before their video: v0, v1, v2 and 2 more",)
+    entries = [*unused("labels", "a.csv", "b.csv"), *unused("list", "x"), *unused("file", "notes.pdf")]
+    assert source_warnings(rows, entries) == (
+        "2 label files belong to no video: a.csv, b.csv",
+        "1 name in the lists is no video's: x",
+    )
+
+
+def test_many_copies_are_one_short_line():
+    rows = [row(f"v{n:03d}", "9-same") for n in range(100)] + [row("a", "9-x"), row("b", "9-x")]
+    assert source_warnings(rows, []) == (
+        "100 videos are copies of another and in the same group: a = b, v000 = v001 = v002 = 97 more",
+    )
+    assert "v000 = v001 = v002 = v003" in page_of(rows, [])

@@ -1,0 +1,100 @@
+"""Files of one content under several names: one group in one split, whatever else the source says."""
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.config import UsageError
+from pipeline.dataset.sources.identical import copies_of, join_identical
+from tests.pipeline.dataset.sources.test_listing import Source
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Source(tmp_path)
+
+
+def groups_of(listing):
+    return {video.video_id: video.group for video in listing.videos}
+
+
+def test_a_copy_and_a_link_are_of_the_group_of_their_original(source):
+    source.add("videos/b/talk.mp4", b"one")
+    source.add("videos/copy.mp4", b"one")
+    source.add("videos/other.mp4", b"two")
+    (source.folder / "videos/link.mp4").symlink_to(source.folder / "videos/b/talk.mp4")
+    listing = source.list()
+    assert groups_of(listing) == {"b__talk": "b__talk", "copy": "b__talk", "link": "b__talk", "other": "other"}
+    assert copies_of(listing.videos) == [("b__talk", "copy", "link")]
+
+
+def test_a_copy_joins_the_group_that_the_manifest_names(source):
+    source.add("videos/a.mp4", b"one")
+    source.add("videos/z.mp4", b"one")
+    source.add("manifest.csv", b"video,group,split\nz,zoe,val\n")
+    listing = source.list(manifest=str(source.folder / "manifest.csv"))
+    assert [(video.group, video.split) for video in listing.videos] == [("zoe", "val")] * 2
+
+
+def test_members_of_a_group_follow_the_one_that_has_a_copy(source):
+    """Here the group is called like a video, and the copy's name comes before it."""
+    for name, data in (("A0", b"one"), ("a", b"one"), ("b", b"two")):
+        source.add(f"videos/{name}.mp4", data)
+    source.add("manifest.csv", b"video,group,split\nb,a,\n")
+    assert set(groups_of(source.list(manifest=str(source.folder / "manifest.csv"))).values()) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a,,train\nz,,val\n", r"'a\.mp4' and 'z\.mp4' are the same recording .* in the splits 'train' and 'val'"),
+        ("a,anna,\nz,zoe,\n", r"'a\.mp4' and 'z\.mp4' are the same recording .* groups 'anna' and 'zoe'"),
+        (
+            "a,,train\nb,ben,val\nz,ben,\n",
+            r"'a\.mp4' and 'z\.mp4' are the same recording .* in the splits 'train' and 'val'",
+        ),
+    ],
+)
+def test_a_manifest_that_separates_copies_is_refused_with_both_names(source, rows, words):
+    for name, data in (("a", b"one"), ("b", b"two"), ("z", b"one")):
+        source.add(f"videos/{name}.mp4", data)
+    source.add("manifest.csv", b"video,group,split\n" + rows.encode())
+    with pytest.raises(UsageError, match=words):
+        source.list(manifest=str(source.folder / "manifest.csv"))
+
+
+def test_lists_that_separate_copies_are_refused(source):
+    source.add("videos/a.mp4", b"one")
+    source.add("videos/z.mp4", b"one")
+    source.add("lists/train.txt", b"a\n")
+    source.add("lists/test.txt", b"z\n")
+    with pytest.raises(UsageError, match=r"'a\.mp4' and 'z\.mp4' are the same recording"):
+        source.list(lists=str(source.folder / "lists"))
+
+
+def test_empty_files_are_no_copies_of_each_other(source):
+    for n in range(3):
+        source.add(f"videos/{n}.mp4", b"")
+    listing = source.list()
+    assert groups_of(listing) == {"0": "0", "1": "1", "2": "2"}
+    assert copies_of(listing.videos) == []
+
+
+def test_two_people_in_one_file_are_no_copies(source):
+    source.add("videos/v1.mp4", b"one")
+    for person in ("left", "right"):
+        source.add(f"labels/Train_Set/v1_{person}.txt")
+    listing = source.list(kind="affwild2", labels=str(source.folder / "labels"))
+    assert [video.group for video in listing.videos] == ["v1", "v1"]
+    assert copies_of(listing.videos) == []
+
+
+def test_an_earlier_datasets_name_of_a_group_is_kept(source):
+    """Otherwise a copy that comes first by name would move its original."""
+    source.add("videos/talk.mp4", b"one")
+    (before,) = source.list().videos
+    source.add("videos/again.mp4", b"one")
+    unnamed = [replace(video, group="") for video in source.list().videos]
+    assert {video.group for video in join_identical(unnamed, {})} == {"again"}
+    assert {video.group for video in join_identical(unnamed, {("talk", before.content_id): "talk"})} == {"talk"}
+    assert {v.group for v in join_identical(unnamed, {("talk", "another content"): "talk"})} == {"again"}
