@@ -68,7 +68,7 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
     options = {"config": RUN_FILE, "strict": STRICT, "verbose": VERBOSE, **_shortcut_options(shortcuts)}
     form = TypedDict("form", {**options, **_section_options(Config.model_fields)}, total=False)  # type: ignore[misc]
     flags = _flags(shortcuts)
-    _check_words_after_flags(arguments, flags, command)
+    _check_values_of_flags(arguments, flags, command)
     values, unknown = _read(form, f"iaca {command.name}", _with_joined_values(arguments, flags))
     if command.positional and unknown and not unknown[0].startswith("-"):
         if command.positional in values:
@@ -131,13 +131,13 @@ def _one_line(box: str) -> str:
     return f"{without_value[1]} needs a value after it" if without_value else message
 
 
-def _check_words_after_flags(arguments: Sequence[str], flags: Collection[str], command: Command) -> None:
+def _check_values_of_flags(arguments: Sequence[str], flags: Collection[str], command: Command) -> None:
     """Raise UsageError for a word after a flag that is neither true nor false, nor the command's input."""
-    for option, word in itertools.pairwise(arguments):
+    for option, value in itertools.pairwise(arguments):
         is_flag = option.startswith("--") and "=" not in option and _flag(option, flags)[0] in flags
-        is_input = bool(command.positional) and word.lower() not in ("yes", "no", "on", "off", "1", "0")
-        if is_flag and not (word.startswith("-") or word.lower() in ("true", "false") or is_input):
-            raise UsageError(f"{option} is {word!r}; allowed: true, false, or no value at all")
+        is_input = bool(command.positional) and value.lower() not in ("yes", "no", "on", "off", "1", "0")
+        if is_flag and not (value.startswith("-") or value.lower() in ("true", "false") or is_input):
+            raise UsageError(f"{option} is {value!r}; allowed: true, false, or no value at all")
 
 
 def _section_options(names: Iterable[str]) -> dict[str, Any]:
