@@ -27,7 +27,7 @@ from flows.cli.commands import COMMANDS, Command
 from pipeline.config import Config, UsageError, load
 from pipeline.config.fields import Setting
 from pipeline.config.settings import all_settings, section_descriptions
-from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
+from pipeline.config.suggestions import did_you_mean, question, reason_for_none, settings_meant_by
 from pipeline.config.uris import uri_settings
 
 RUN_FILE = Annotated[
@@ -242,6 +242,8 @@ def _unknown_message(argument: str, command: Command, shortcuts: Collection[str]
     fields = [setting.name for setting in all_settings().values() if setting.section == section]
     if meant:
         hint = question([f"--{option}" for option in meant])
+    elif reason := reason_for_none(name):
+        hint = reason
     elif fields:
         hint = f"there are {', '.join(f'--{field}' for field in fields)}"
     else:

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from pipeline.config.experiment import Config
 from pipeline.config.run_files import RUN_FILES, run_file, run_file_names
 from pipeline.config.settings import all_settings
-from pipeline.config.suggestions import did_you_mean, question, settings_meant_by
+from pipeline.config.suggestions import did_you_mean, question, reason_for_none, settings_meant_by
 from pipeline.config.usage_error import UsageError
 
 # Of pydantic's error types:
@@ -91,7 +91,7 @@ def _check_key(key: str, known: Iterable[str], origin: str, prefix: str) -> None
     if key not in known:
         close = did_you_mean(key, known)
         meant = [f"{prefix}{close}"] if close else settings_meant_by(f"{prefix}{key}")
-        hint = question(meant) if meant else f"allowed here: {', '.join(sorted(known))}"
+        hint = question(meant) if meant else reason_for_none(key) or f"allowed here: {', '.join(sorted(known))}"
         raise UsageError(f"{origin}: unknown key {prefix}{key}; {hint}")
 
 

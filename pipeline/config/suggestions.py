@@ -69,6 +69,17 @@ _USUAL_NAMES: dict[tuple[str, ...], str] = {
 }
 SYNONYMS = {name: settings for settings, names in _USUAL_NAMES.items() for name in names.split()}
 
+# Usual names for which there is no setting, and why there is none.
+_NO_SETTING = {
+    "optimizer opt optim": "the optimizer is AdamW",
+    "scheduler lrscheduler schedule": "the learning rate warms up over train.warmup_fraction, then falls by a cosine",
+    "loss criterion": "the loss is 1 - CCC",
+    "resume continue autoresume": "an interrupted command continues when it is run again",
+    "force overwrite redo": "a complete output is never made again; delete its folder to have it made anew",
+    "wandb logger tensorboard": "each run has metrics.jsonl and TensorBoard events",
+}
+NO_SETTING = {name: reason for names, reason in _NO_SETTING.items() for name in names.split()}
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The known name that is nearly the same or begins with this one, or "" where there is none."""
@@ -99,6 +110,11 @@ def settings_meant_by(name: str, sections: Collection[str] = ()) -> list[str]:
         found = _with_a_name_like(field)
     preferred = [meant for meant in found if meant.rpartition(".")[0] in sections]
     return (preferred or found)[:MAX_SUGGESTIONS]
+
+
+def reason_for_none(name: str) -> str:
+    """Why there is no such setting, although other programs have one; "" where there is nothing to explain."""
+    return NO_SETTING.get(name.lower().rpartition(".")[2].replace("_", ""), "")
 
 
 def question(names: Sequence[str]) -> str:

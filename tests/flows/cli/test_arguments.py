@@ -131,6 +131,8 @@ def test_flags_of_the_command_line_itself():
         (["--data", "d"], "did you mean --dataset?"),
         (["--num_workers", "4"], "did you mean --train.num_workers or --cluster.num_workers?"),
         (["--gpu"], "did you mean --train.use_gpu?"),
+        (["--resume"], "unknown option --resume; an interrupted command continues when it is run again"),
+        (["--train.optimizer", "adam"], "unknown option --train.optimizer; the optimizer is AdamW"),
         (["--verbos"], "did you mean --verbose?"),
         (["--train.no-epochs"], "did you mean --train.epochs?"),
         (["data"], "unexpected argument 'data'; did you mean --dataset data?"),

@@ -66,6 +66,10 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[train]\nuse_gpu = 'maybe'", "train.use_gpu is 'maybe'; allowed: true or false"),
         ("[source]\nvideos = ['a']", "source.videos is ['a']; allowed: text"),
         ("[model]\nfeature_dim = 0", "model.feature_dim is 0; it must be above 0"),
+        (
+            "[train]\nlr_scheduler = 'cosine'",
+            "unknown key train.lr_scheduler; the learning rate warms up over",
+        ),
         ("train = 3", "train is 3, but it is a section: [train] in a run file, --train.SETTING as an option"),
         ("[train]\ndrop_modality = 2", "train.drop_modality is 2; allowed: 0 to 1"),
         ("[sound]\nhop_s = 0", "sound.hop_s is 0; allowed: above 0"),

@@ -4,7 +4,7 @@ import pytest
 
 from flows.cli.commands import COMMANDS
 from pipeline.config.settings import all_settings, section_descriptions
-from pipeline.config.suggestions import SYNONYMS, did_you_mean, question, settings_meant_by
+from pipeline.config.suggestions import NO_SETTING, SYNONYMS, did_you_mean, question, settings_meant_by
 
 
 def test_every_synonym_leads_to_settings_and_is_none_itself():
@@ -74,6 +74,10 @@ def test_the_sections_of_a_command_decide_between_equal_names():
 )
 def test_a_beginning_is_enough_where_it_is_unique(name, command):
     assert did_you_mean(name, COMMANDS) == command
+
+
+def test_what_has_no_setting_leads_to_none():
+    assert [name for name in NO_SETTING if settings_meant_by(name) or name in SYNONYMS] == []
 
 
 def test_questions_are_sentences():
