@@ -1,4 +1,4 @@
-"""Checks before anything is started: a job makes them too, but only after Prefect has started."""
+"""Checks before anything is started: a job makes them too, but a second later."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def check(command: Command, config: Config) -> None:
         require_shared_uris(config, command.stages)
     else:
         _check_existence(command, config)
+    if not config.preprocess.dry_run:
+        _check_writable(config.storage.root)
 
 
 def _check_requests(command: Command, config: Config) -> None:
@@ -56,3 +58,10 @@ def _check_existence(command: Command, config: Config) -> None:
             raise UsageError(f"{name} {uri} does not exist")
         if uri and declaration.marker and not storage.exists(storage.join(uri, declaration.marker)):
             raise UsageError(f"{name} {uri} has no {declaration.marker}: it is incomplete, or not a dataset or run")
+
+
+def _check_writable(root: str) -> None:
+    try:
+        storage.require_writable(root)
+    except storage.AccessDeniedError as error:
+        raise UsageError(f"storage.root {root}: {error}; choose another folder with --storage.root") from error

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from pipeline import storage
@@ -79,7 +80,7 @@ def list_videos(config: Config) -> Listing:
     videos = with_crops(videos, config.source.crops) if config.source.crops else videos
     used = {file.entry.uri for file in [*media, *labels]} | {manifest}
     other = [file.path for file in files if file.entry.uri not in used]
-    return _with_content_ids(videos, media, labels, [*unknown, *streams.unused, *other], config.storage.root)
+    return _with_content_ids(videos, media, labels, [*unknown, *streams.unused, *other], config)
 
 
 def key_safe(relative_path: str) -> str:
@@ -133,12 +134,13 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
 
 
 def _with_content_ids(
-    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], unused: list[str], root: str
+    videos: Sequence[Video], media: Sequence[_File], labels: Sequence[_File], unused: list[str], config: Config
 ) -> Listing:
     entries = {file.entry.uri: file.entry for file in [*media, *labels]}
-    of_media = content_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
+    find_ids = partial(content_ids, root=config.storage.root, write_cache=not config.preprocess.dry_run)
+    of_media = find_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)])
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
-    of_labels = content_ids([entries[uri] for uri in label_uris], root, whole=True)
+    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True)
     videos = [
         replace(
             video,
