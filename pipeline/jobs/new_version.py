@@ -40,10 +40,17 @@ class _Parent:
     difference: SourceDifference  # of the source as it is now
 
 
-def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
-    """Make a new version of `config.preprocess.extend` for the source as it is now.
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A new version of a dataset that is to be built for the source as it is now."""
 
-    Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
+    target: BuildTarget
+    parent: _Parent
+    listing: Listing
+
+
+def prepare_extension(config: Config, listing: Listing, toolchain: dict[str, str]) -> JobResult | Extension:
+    """Compare `config.preprocess.extend` with the source as it is now; the result where its new version is complete.
 
     Raises:
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
@@ -63,7 +70,7 @@ def extend(config: Config, listing: Listing, toolchain: dict[str, str], pool: Wo
             *versions.splits_kept_lines(difference, parent.info),
         )
         return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines)
-    return _extend(BuildTarget(uri, config, toolchain), parent, listing, pool, begin)
+    return Extension(BuildTarget(uri, config, toolchain), parent, listing)
 
 
 def _read_parent(config: Config, listing: Listing) -> _Parent:
@@ -82,7 +89,17 @@ def _read_parent(config: Config, listing: Listing) -> _Parent:
     return _Parent(info, records, difference)
 
 
-def _extend(target: BuildTarget, parent: _Parent, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
+def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
+    """Make the new version.
+
+    Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
+
+    Args:
+        extension: what is to be built.
+        pool: builds it.
+        begin: when the job began, by `perf_counter`.
+    """
+    target, parent, listing = extension.target, extension.parent, extension.listing
     config, uri, difference = target.config, target.uri, parent.difference
     scans = scan_videos(difference.added, config, target.toolchain, pool)
     plans = versions.renumber_after(plan_shards(difference.added, scans, config), parent.records)

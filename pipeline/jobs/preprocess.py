@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
-from pipeline.dataset.format.dataset_info import read_videos
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_videos
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.report.card import outcome_lines
@@ -15,11 +16,45 @@ from pipeline.dataset.sources.listing import Listing, list_videos
 from pipeline.jobs import new_version
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset
 from pipeline.jobs.build_missing import committed_at, require_space
+from pipeline.jobs.new_version import Extension
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A dataset that is to be built."""
+
+    target: BuildTarget
+    listing: Listing
+    committed: DatasetInfo | None  # the one whose rejected videos are to be tried again
+
+
+def prepare(config: Config) -> JobResult | _Unfinished | Extension:
+    """List the source and check that it can be used, without Ray; the result where its dataset is complete.
+
+    Raises:
+        UsageError: the source, the labels' folder or the manifest cannot be used as given, two options exclude each
+            other, or a dataset cannot be extended to the source.
+    """
+    begin = perf_counter()
+    require_detector(config)
+    _check_exclusive_options(config)
+    toolchain = find_toolchain()
+    config = absolute(config)
+    listing = list_videos(config)
+    if config.preprocess.extend:
+        return new_version.prepare_extension(config, listing, toolchain)
+    name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
+    uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
+    committed = committed_at(uri)
+    if committed and not config.preprocess.retry_rejected:
+        line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
+    return _Unfinished(BuildTarget(uri, config, toolchain), listing, committed)
 
 
 def run(config: Config) -> JobResult:
@@ -29,32 +64,22 @@ def run(config: Config) -> JobResult:
     that is there already.
 
     Raises:
-        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
-            options exclude each other, or there is too little space.
+        UsageError: see `prepare`; or the detector's model cannot be used, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
-    require_detector(config)
-    _check_exclusive_options(config)
-    toolchain = find_toolchain()
-    config = absolute(config)
-    listing = list_videos(config)
-    if config.preprocess.extend:
-        with WorkerPool(config) as pool:
-            return new_version.extend(config, listing, toolchain, pool)
-    name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
-    uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
-    committed = committed_at(uri)
-    if committed and config.preprocess.retry_rejected:
-        with WorkerPool(config) as pool:
-            return new_version.retry_rejected(config, committed, toolchain, pool)
-    if committed:
-        line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
-        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, (line,))
-    if config.preprocess.retry_rejected:
-        new_version.retry_unfinished(uri)
+    prepared = prepare(config)
+    if isinstance(prepared, JobResult):
+        return prepared
     with WorkerPool(config) as pool:
-        return _build(BuildTarget(uri, config, toolchain), listing, pool, begin)
+        if isinstance(prepared, Extension):
+            return new_version.extend(prepared, pool, begin)
+        target = prepared.target
+        if prepared.committed:
+            return new_version.retry_rejected(target.config, prepared.committed, target.toolchain, pool)
+        if config.preprocess.retry_rejected:
+            new_version.retry_unfinished(target.uri)
+        return _build(target, prepared.listing, pool, begin)
 
 
 def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
@@ -82,4 +107,4 @@ def _check_exclusive_options(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    job_process.main("preprocess", run)
+    job_process.main("preprocess", run, prepare)
