@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows import cluster_job, local_job
@@ -40,19 +42,61 @@ def run_job(kind: Stage, config: Config, log: Callable[[str], None] | None = Non
     config = absolute(config)
     if config.cluster.address:
         cluster_job.require_shared_uris(config, [kind])
-    folder = job_folder(kind, config)
-    config_uri = storage.join(folder, "config.json")
-    storage.publish_bytes(config.to_json().encode(), config_uri)
-    with display.follow(log) as screen, _JobOutput(screen) as output:
+    with _job_files(kind, config) as files, display.follow(log) as screen, _JobOutput(screen) as output:
         if config.cluster.address:
-            code = cluster_job.run(kind, config, config_uri, output.add, owner)
+            code = cluster_job.run(kind, config, files.config, output.add, owner)
         else:
-            storage.delete(storage.join(folder, "result.json"))
-            code = local_job.run(local_job.job_command(kind, config_uri), output.add)
-        storage.publish(output.close_log(), storage.join(folder, "job.log"))
+            storage.delete(files.result)
+            code = local_job.run(local_job.job_command(kind, files.config), output.add)
+        storage.publish(output.close_log(), files.log)
+        return _result(kind, code, output, files)
+
+
+def check_job(kind: Stage, config: Config) -> JobResult | None:
+    """Run the check of a local job: its result where the output is complete, None where it must be computed.
+
+    Raises:
+        UsageError: the job cannot be done as asked.
+        JobError: the check failed.
+        KeyboardInterrupt: the check was interrupted.
+    """
+    config = absolute(config)
+    with _job_files(kind, config) as files, display.follow() as screen, _JobOutput(screen) as output:
+        storage.delete(files.result)
+        code = local_job.run(local_job.job_command(kind, files.config, check=True), output.add)
+        if code == exit_codes.UNFINISHED or code < 0:  # what was killed tells nothing: the job itself is tried
+            return None
+        storage.publish(output.close_log(), files.log)
+        return _result(kind, code, output, files)
+
+
+@dataclass(frozen=True, slots=True)
+class _JobFiles:
+    """The URIs of a job's files, in one folder."""
+
+    config: str
+    result: str
+    log: str
+    are_kept: bool
+
+
+@contextmanager
+def _job_files(kind: str, config: Config) -> Iterator[_JobFiles]:
+    """The files of a job, of which its configuration is written; those of a local plan are temporary."""
+    is_local_plan = config.preprocess.dry_run and not config.cluster.address
+    kept_folder = nullcontext(job_folder(kind, config))
+    with tempfile.TemporaryDirectory(prefix="iaca-plan-") if is_local_plan else kept_folder as folder:
+        config_uri, result, log = (storage.join(folder, name) for name in ("config.json", "result.json", "job.log"))
+        files = _JobFiles(config_uri, result, log, are_kept=not is_local_plan)
+        storage.publish_bytes(config.to_json().encode(), files.config)
+        yield files
+
+
+def _result(kind: str, code: int, output: _JobOutput, files: _JobFiles) -> JobResult:
+    """The result of a job that ended with this exit code; raises the error of one that failed."""
     if code != exit_codes.DONE:
-        raise _error_of(kind, code, output.error_message(), storage.join(folder, "job.log"))
-    return result_from_json(storage.read_bytes(storage.join(folder, "result.json")))
+        raise _error_of(kind, code, output.error_message(), files)
+    return result_from_json(storage.read_bytes(files.result))
 
 
 def job_folder(kind: str, config: Config) -> str:
@@ -111,13 +155,13 @@ class _JobOutput:
         return "\n  ".join(["last lines of its output", *self.tail]) if self.tail else "it printed nothing"
 
 
-def _error_of(kind: str, code: int, message: str, log_uri: str) -> BaseException:
+def _error_of(kind: str, code: int, message: str, files: _JobFiles) -> BaseException:
     """The exception for a job that ended with this exit code, -N for a signal."""
     if code == exit_codes.INTERRUPTED:
         return KeyboardInterrupt()
     if code == exit_codes.USAGE:
         return UsageError(message)
-    log = f"the job's whole output is in {log_uri}"
+    log = f"the job's whole output is in {files.log}" if files.are_kept else "-v shows the job's whole output"
     if code < 0:
         return JobLostError(f"the {kind} job was ended by signal {-code}; {message}\n{log}")
     return JobError(f"{message}\n{log}")

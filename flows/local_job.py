@@ -7,18 +7,23 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from pipeline.runtime.environment import NO_RAY_AUTH, PRIVACY
+from pipeline.runtime.exit_codes import CHECK
 
 POLL_S = 0.2
 GRACE_S = 20.0  # between the request to stop and the kill
+REPEAT_S = (
+    1.0  # within which a second signal repeats the first: timeout(1) signals its child and then the child's group
+)
 
 
-def job_command(kind: str, config_uri: str) -> list[str]:
-    """The command line of a job, with this interpreter."""
-    return [sys.executable, "-m", f"{job_package()}.{kind}", config_uri]
+def job_command(kind: str, config_uri: str, *, check: bool = False) -> list[str]:
+    """The command line of a job, or of the check whether its output is complete, with this interpreter."""
+    return [sys.executable, "-m", f"{job_package()}.{kind}", *([CHECK] if check else []), config_uri]
 
 
 def job_package() -> str:
@@ -29,8 +34,9 @@ def job_package() -> str:
 def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float = GRACE_S) -> int:
     """Run `command`, hand over each line of its output as it comes, and return its exit code.
 
-    An interruption of this function (Ctrl-C, a cancelled flow) interrupts the child: SIGINT to it and, `grace_s` later
-    or at a second interruption, SIGKILL to its whole process group.
+    An interruption of this function (Ctrl-C, a cancelled flow) stops the child: SIGTERM to it and, `grace_s` later or
+    at a second interruption, SIGKILL to its whole process group. SIGTERM, because the child of a process that ignores
+    SIGINT (nohup, `command &` in a script) ignores it too until it has set its handler.
 
     Returns:
         The exit code; -N when signal N ended the process.
@@ -48,7 +54,7 @@ def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float =
             on_line(line)
         return process.wait()
     except BaseException:
-        _interrupt(process, grace_s)
+        _stop(process, grace_s)
         raise
     finally:
         _kill_group(process)
@@ -71,13 +77,19 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
         yield pending.decode(errors="replace")
 
 
-def _interrupt(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+def _stop(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask the process to end and wait until it has, `grace_s` at most; a second interruption is raised."""
+    begin_s = time.monotonic()
+    process.terminate()
+    while process.poll() is None and time.monotonic() < begin_s + grace_s:
         try:
-            process.wait(grace_s)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            _kill_group(process)
+            process.wait(begin_s + grace_s - time.monotonic())
+        except subprocess.TimeoutExpired:
+            return
+        except BaseException:
+            if time.monotonic() < begin_s + REPEAT_S:
+                continue
+            raise
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -7,14 +7,16 @@ import pkgutil
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import NoReturn
 
-from flows.cli import prefect_server, preflight
+from flows.cli import preflight
 from flows.cli.arguments import Request, parse, print_help
 from flows.cli.commands import COMMANDS, Command, command_for
 from flows.job_errors import JobError
+from flows.local_job import REPEAT_S
 from pipeline.config import Config, UsageError
 from pipeline.config.run_files import run_file_names
 from pipeline.config.suggestions import did_you_mean
@@ -40,7 +42,9 @@ exit codes: {DONE} done, {FAILED} failed, {USAGE} usage,
 def main() -> NoReturn:
     """Run the console script."""
     sys.excepthook = _print_unexpected
-    signal.signal(signal.SIGTERM, _interrupt)
+    interruption = _Interruption()
+    for sign in (signal.SIGINT, signal.SIGTERM):  # a script's background job is started with SIGINT ignored
+        signal.signal(sign, interruption)
     raise SystemExit(run(sys.argv[1:]))
 
 
@@ -108,11 +112,24 @@ def _execute(command: Command, request: Request) -> int:
 
 
 def _start(command: Command, config: Config) -> list[JobResult]:
-    """Call the command's flow; imported only now, because Prefect takes a second."""
-    if command.needs_prefect:
-        prefect_server.start_if_needed()
-    results = pkgutil.resolve_name(command.flow)(config)
-    return results if isinstance(results, list) else [results]
+    """What is complete already, or what the command's flow makes; imported only now, to answer quickly otherwise."""
+    from flows import stage_order
+
+    if not command.needs_prefect:
+        return stage_order.run_flow(command.name, config)
+    return stage_order.find_finished(command.name, config) or _run_with_prefect(command, config)
+
+
+def _run_with_prefect(command: Command, config: Config) -> list[JobResult]:
+    """Call the command's flow; what it imports takes a second, in which the server starts."""
+    from flows import stage_order
+    from flows.cli.prefect_server import TemporaryServer
+
+    server = TemporaryServer()
+    import prefect.main  # noqa: F401  # while the server starts
+
+    server.wait_until_ready()
+    return stage_order.run_flow(command.name, config)
 
 
 def _set_environment(verbose: bool) -> None:
@@ -122,7 +139,6 @@ def _set_environment(verbose: bool) -> None:
         os.environ[VERBOSE] = "1"
     else:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 
 def _fail(message: str, code: int) -> int:
@@ -137,5 +153,14 @@ def _print_unexpected(kind: type[BaseException], error: BaseException, trace: Tr
     print(f"error: {message_of(error)} (-v shows where)", file=sys.stderr)
 
 
-def _interrupt(_sign: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Interruption:
+    """A handler of signals that raises KeyboardInterrupt, once for a signal that is sent twice within REPEAT_S."""
+
+    def __init__(self) -> None:
+        self.last_s = float("-inf")
+
+    def __call__(self, _sign: int, _frame: FrameType | None) -> None:
+        """Take a signal."""
+        before_s, self.last_s = self.last_s, time.monotonic()
+        if self.last_s > before_s + REPEAT_S:
+            raise KeyboardInterrupt

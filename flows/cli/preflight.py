@@ -1,4 +1,4 @@
-"""Checks before anything is started: a job makes them too, but only after Prefect has started."""
+"""Checks before anything is started: a job makes them too, but a second later."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def check(command: Command, config: Config) -> None:
         require_shared_uris(config, command.stages)
     else:
         _check_existence(command, config)
+    if not config.preprocess.dry_run:
+        _check_writable(config.storage.root)
 
 
 def require_system(stages: Collection[Stage], config: Config, system: str = sys.platform) -> None:
@@ -97,3 +99,10 @@ def _what_is_there(uri: str, marker: str) -> str:
     if parent and storage.exists(storage.join(parent, marker)):
         return f"is a part of {OUTPUTS[marker]}; did you mean {parent}?"
     return f"has no {marker}: it is incomplete, or not a dataset or run"
+
+
+def _check_writable(root: str) -> None:
+    try:
+        storage.require_writable(root)
+    except storage.AccessDeniedError as error:
+        raise UsageError(f"storage.root {root}: {error}; choose another folder with --storage.root") from error

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
@@ -27,23 +27,44 @@ if TYPE_CHECKING:
 METRICS, PREDICTIONS, REPORT, MANIFEST = "metrics.json", "predictions.parquet", "report.html", "manifest.json"
 
 
-def run(config: Config) -> JobResult:
-    """Evaluate `config.evaluate.run` on the dataset it was trained on, or on `config.evaluate.dataset`.
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """An evaluation that is not finished."""
 
-    Where smoothing is to be tuned and another split than val is evaluated, val is predicted, too.
+    evaluation: Evaluation
+    rows_by_split: dict[str, list[SampleRow]]  # of the split to score and of the one that smoothing is tuned on
+
+
+def prepare(config: Config) -> JobResult | _Unfinished:
+    """Check that the run can be evaluated, without torch; the result where the evaluation is finished.
 
     Raises:
         UsageError: the run is not finished, the dataset does not fit it, or a split that is needed has no labels.
     """
     started = time.monotonic()
     evaluation = find_evaluation(config)
-    skipped = storage.exists(storage.join(evaluation.uri, MANIFEST))
-    if not skipped:
-        rows_by_split = _rows_by_split(evaluation)
-        streams_by_split = {split: _predict(evaluation, rows) for split, rows in rows_by_split.items()}
-        windows = _smoothing_windows(evaluation, streams_by_split)
-        _publish(evaluation, streams_by_split[evaluation.settings.split], windows)
-    return _result(evaluation.uri, skipped=skipped, seconds=time.monotonic() - started)
+    if storage.exists(storage.join(evaluation.uri, MANIFEST)):
+        return _result(evaluation.uri, skipped=True, seconds=time.monotonic() - started)
+    return _Unfinished(evaluation, _rows_by_split(evaluation))
+
+
+def run(config: Config) -> JobResult:
+    """Evaluate `config.evaluate.run` on the dataset it was trained on, or on `config.evaluate.dataset`.
+
+    Where smoothing is to be tuned and another split than val is evaluated, val is predicted, too.
+
+    Raises:
+        UsageError: see `prepare`.
+    """
+    started = time.monotonic()
+    prepared = prepare(config)
+    if isinstance(prepared, JobResult):
+        return prepared
+    evaluation = prepared.evaluation
+    streams_by_split = {split: _predict(evaluation, rows) for split, rows in prepared.rows_by_split.items()}
+    windows = _smoothing_windows(evaluation, streams_by_split)
+    _publish(evaluation, streams_by_split[evaluation.settings.split], windows)
+    return _result(evaluation.uri, skipped=False, seconds=time.monotonic() - started)
 
 
 def _rows_by_split(evaluation: Evaluation) -> dict[str, list[SampleRow]]:
@@ -144,4 +165,4 @@ def _format_ccc(ccc: dict[str, float | None]) -> str:
 
 
 if __name__ == "__main__":
-    job_process.main("evaluate", run)
+    job_process.main("evaluate", run, prepare)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from time import perf_counter
 
 from pipeline import storage
@@ -25,13 +26,21 @@ NUM_RETRIES = 3  # of a shard whose worker died
 IDLE_TIMEOUT_S = 12 * 3600.0  # on a core, the papers' backbones need hours for a shard
 
 
-def run(config: Config) -> JobResult:
-    """Put `config.extract.dataset` through the backbones of `config.extract.run`, or through published ones.
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """An extraction that is not finished."""
+
+    parent: DatasetInfo
+    plan: ExtractionPlan
+    uri: str  # of the dataset of features
+
+
+def prepare(config: Config) -> JobResult | _Unfinished:
+    """Check that the features can be computed, without Ray; the result where they are complete.
 
     Raises:
-        UsageError: there is no dataset or it holds features already, the run does not fit it, or without a run the
-            configuration does not say which published weights are meant.
-        RuntimeError: a shard cannot be read, or lost its worker too often.
+        UsageError: there is no dataset or it holds features already, the run does not fit it, without a run the
+            configuration does not say which published weights are meant, or there is too little space.
     """
     begin = perf_counter()
     if not config.extract.dataset:
@@ -43,9 +52,24 @@ def run(config: Config) -> JobResult:
         line = f"{uri} is complete: {count_text(len(committed.shards), 'shard')}, nothing to do"
         return _result(committed, perf_counter() - begin, line)
     require_space(uri, _expected_bytes(parent, plan))
+    return _Unfinished(parent, plan, uri)
+
+
+def run(config: Config) -> JobResult:
+    """Put `config.extract.dataset` through the backbones of `config.extract.run`, or through published ones.
+
+    Raises:
+        UsageError: see `prepare`.
+        RuntimeError: a shard cannot be read, or lost its worker too often.
+    """
+    begin = perf_counter()
+    prepared = prepare(config)
+    if isinstance(prepared, JobResult):
+        return prepared
+    plan = prepared.plan
     with WorkerPool(config) as pool:
-        records = extract_shards(parent, plan, uri, pool)
-    info = commit_dataset(uri, plan.config, records, plan.toolchain, features=plan.origin)
+        records = extract_shards(prepared.parent, plan, prepared.uri, pool)
+    info = commit_dataset(prepared.uri, plan.config, records, plan.toolchain, features=plan.origin)
     return _result(info, perf_counter() - begin)
 
 
@@ -151,4 +175,4 @@ def _result(info: DatasetInfo, seconds: float, *lines: str) -> JobResult:
 
 
 if __name__ == "__main__":
-    job_process.main("extract", run)
+    job_process.main("extract", run, prepare)

@@ -51,10 +51,16 @@ class _Parent:
     difference: SourceDifference
 
 
-def extend(config: Config, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
-    """Make a new version of `config.preprocess.extend` for the source as it is now.
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A new version of a dataset that is to be built for the source as it is now."""
 
-    Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
+    target: BuildTarget
+    parent: _Parent
+
+
+def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | Extension:
+    """Compare `config.preprocess.extend` with the source as it is now; the result where its new version is complete.
 
     Raises:
         UsageError: the settings are not the parent's, or the source has nothing in common with it.
@@ -71,7 +77,7 @@ def extend(config: Config, toolchain: dict[str, str], pool: WorkerPool) -> JobRe
         lines = versions.splits_kept_lines(difference, parent.info)
         warnings = built_warnings(committed, config, parent.listing.unused)
         return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines, warnings)
-    return _extend(BuildTarget(uri, config, toolchain), parent, pool, begin)
+    return Extension(BuildTarget(uri, config, toolchain), parent)
 
 
 def _read_parent(config: Config) -> _Parent:
@@ -93,7 +99,17 @@ def _read_parent(config: Config) -> _Parent:
     return _Parent(info, records, listing, difference)
 
 
-def _extend(target: BuildTarget, parent: _Parent, pool: WorkerPool, begin: float) -> JobResult:
+def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
+    """Make the new version.
+
+    Streams that are no longer there leave no byte behind in the new version; those that changed are built anew.
+
+    Args:
+        extension: what is to be built.
+        pool: builds it.
+        begin: when the job began, by `perf_counter`.
+    """
+    target, parent = extension.target, extension.parent
     config, uri, difference, listing = target.config, target.uri, parent.difference, parent.listing
     scans = scan_videos(difference.added, config, target.toolchain, pool)
     lengths_s = _lengths_s(parent, scans, config)

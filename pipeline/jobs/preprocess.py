@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from time import perf_counter
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
+from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
@@ -16,11 +18,47 @@ from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs import new_version
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
+from pipeline.jobs.new_version import Extension
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A dataset that is to be built."""
+
+    target: BuildTarget
+    listing: Listing
+    committed: DatasetInfo | None  # the one whose rejected videos are to be tried again
+
+
+def prepare(config: Config) -> JobResult | _Unfinished | Extension:
+    """List the source and check that it can be used, without Ray; the result where its dataset is complete.
+
+    Raises:
+        UsageError: the source, the labels' folder or the manifest cannot be used as given, two options exclude each
+            other, or a dataset cannot be extended to the source.
+    """
+    begin = perf_counter()
+    config = require_detector(config)
+    _check_exclusive_options(config)
+    toolchain = find_toolchain()
+    config = absolute(config)
+    if config.preprocess.extend:
+        return new_version.prepare_extension(config, toolchain)
+    listing = list_videos(config)
+    if config.preprocess.require_trainable and not config.preprocess.dry_run:
+        _require_trainable_if_readable(listing, config)
+    name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
+    uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
+    committed = committed_at(uri)
+    if committed and not config.preprocess.retry_rejected:
+        warnings = built_warnings(committed, config, listing.unused)
+        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, warnings=warnings)
+    return _Unfinished(BuildTarget(uri, config, toolchain), listing, committed)
 
 
 def run(config: Config) -> JobResult:
@@ -30,34 +68,22 @@ def run(config: Config) -> JobResult:
     that is there already.
 
     Raises:
-        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
-            options exclude each other, or there is too little space.
+        UsageError: see `prepare`; or the detector's model cannot be used, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
-    config = require_detector(config)
-    _check_exclusive_options(config)
-    toolchain = find_toolchain()
-    config = absolute(config)
-    if config.preprocess.extend:
-        with WorkerPool(config) as pool:
-            return new_version.extend(config, toolchain, pool)
-    listing = list_videos(config)
-    if config.preprocess.require_trainable and not config.preprocess.dry_run:
-        _require_trainable_if_readable(listing, config)
-    name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
-    uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
-    committed = committed_at(uri)
-    if committed and config.preprocess.retry_rejected:
-        with WorkerPool(config) as pool:
-            return new_version.retry_rejected(config, committed, toolchain, pool)
-    if committed:
-        warnings = built_warnings(committed, config, listing.unused)
-        return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, warnings=warnings)
-    if config.preprocess.retry_rejected:
-        new_version.retry_unfinished(uri)
+    prepared = prepare(config)
+    if isinstance(prepared, JobResult):
+        return prepared
     with WorkerPool(config) as pool:
-        return _build(BuildTarget(uri, config, toolchain), listing, pool, begin)
+        if isinstance(prepared, Extension):
+            return new_version.extend(prepared, pool, begin)
+        target = prepared.target
+        if prepared.committed:
+            return new_version.retry_rejected(target.config, prepared.committed, target.toolchain, pool)
+        if config.preprocess.retry_rejected:
+            new_version.retry_unfinished(target.uri)
+        return _build(target, prepared.listing, pool, begin)
 
 
 def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
@@ -100,4 +126,4 @@ def _check_exclusive_options(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    job_process.main("preprocess", run)
+    job_process.main("preprocess", run, prepare)

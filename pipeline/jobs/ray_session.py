@@ -35,4 +35,4 @@ def start_ray(num_cpus: int | None = None) -> None:
         )
         if not is_verbose():
             processes.kill_scripts(*UNUSED_SCRIPTS)  # they take the workers' time, and a second when Ray shuts down
-    job_process.interrupt_on_sigterm()  # Ray has put its own handler there
+    job_process.interrupt_on_signals()  # Ray has put its own handler there

@@ -21,6 +21,8 @@ from pipeline.runtime.progress import JobResult, Progress, emit
 from pipeline.synthetic.clip import ClipSpec, make_clip
 from pipeline.synthetic.talkers import GENERATOR_VERSION, manifest_csv, plan_clips, source_json
 
+MARKER = "source.json"
+
 
 def source_uri(config: Config) -> str:
     """The URI of the clips of this configuration: `<root>/sources/<name>-<fingerprint>`."""
@@ -28,23 +30,40 @@ def source_uri(config: Config) -> str:
     return storage.join(config.storage.root, "sources", f"{config.name}-{digest}")
 
 
-def run(config: Config) -> JobResult:
-    """Make the clips that are not there yet, publish each as soon as it is done, and `source.json` last."""
+def prepare(config: Config) -> JobResult | list[ClipSpec]:
+    """The clips that are to be made; the result where they are all there.
+
+    Raises:
+        UsageError: there is no such set of clips.
+    """
     started = time.monotonic()
-    output = source_uri(config)
     try:
         specs = plan_clips(config.synthesis)
     except ValueError as error:
         raise UsageError(f"synthesis: {error}") from error
-    marker_uri = storage.join(output, "source.json")
-    skipped = storage.exists(marker_uri)
-    if not skipped:
-        _make_missing(specs, output)
-        storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
-        storage.create_if_absent(source_json(specs).encode(), marker_uri)
+    output = source_uri(config)
+    if storage.exists(storage.join(output, MARKER)):
+        return _result(output, specs, time.monotonic() - started, skipped=True)
+    return specs
+
+
+def run(config: Config) -> JobResult:
+    """Make the clips that are not there yet, publish each as soon as it is done, and `source.json` last."""
+    started = time.monotonic()
+    specs = prepare(config)
+    if isinstance(specs, JobResult):
+        return specs
+    output = source_uri(config)
+    _make_missing(specs, output)
+    storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
+    storage.create_if_absent(source_json(specs).encode(), storage.join(output, MARKER))
+    return _result(output, specs, time.monotonic() - started, skipped=False)
+
+
+def _result(output: str, specs: list[ClipSpec], seconds: float, *, skipped: bool) -> JobResult:
     people = count_text(len({spec.identity for spec in specs}), "synthetic person", "synthetic people")
     line = f"{count_text(len(specs), 'clip')} of {people}"
-    return JobResult("synthesize", output, skipped, time.monotonic() - started, {"videos": len(specs)}, (line,))
+    return JobResult("synthesize", output, skipped, seconds, {"videos": len(specs)}, (line,))
 
 
 def _make_missing(specs: list[ClipSpec], output: str) -> None:
@@ -79,4 +98,4 @@ def _start_worker() -> None:
 
 
 if __name__ == "__main__":
-    job_process.main("synthesize", run)
+    job_process.main("synthesize", run, prepare)

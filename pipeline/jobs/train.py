@@ -43,14 +43,22 @@ class TrainTask:
     run_uri: str
 
 
-def run(config: Config) -> JobResult:
-    """Train on `config.train.dataset`, from the newest checkpoint where an earlier attempt stopped.
+@dataclass(frozen=True, slots=True)
+class _Unfinished:
+    """A run that is not finished."""
+
+    config: Config  # of the run
+    dataset: DatasetInfo
+    run_uri: str
+    rows_by_split: dict[str, list[SampleRow]]
+
+
+def prepare(config: Config) -> JobResult | _Unfinished:
+    """Check that the run can be trained, without Ray and torch; its result where it is finished.
 
     Raises:
         UsageError: there is no dataset, it has no labels, a split is empty, or it holds features that the model or its
             view was not made for.
-        DatasetError: a shard's bytes are not those that were committed.
-        RuntimeError: training failed, or lost a worker more often than `train.max_failures`.
     """
     started = time.monotonic()
     if not config.train.dataset:
@@ -61,7 +69,23 @@ def run(config: Config) -> JobResult:
     run_uri = run_record.run_uri(config, dataset.digest)
     if finished := run_record.read_record(run_uri):
         return _result(run_uri, finished, time.monotonic() - started, skipped=True)
-    rows_by_split = labelled_rows_by_split(dataset.uri)
+    return _Unfinished(config, dataset, run_uri, labelled_rows_by_split(dataset.uri))
+
+
+def run(config: Config) -> JobResult:
+    """Train on `config.train.dataset`, from the newest checkpoint where an earlier attempt stopped.
+
+    Raises:
+        UsageError: see `prepare`.
+        DatasetError: a shard's bytes are not those that were committed.
+        RuntimeError: training failed, or lost a worker more often than `train.max_failures`.
+    """
+    started = time.monotonic()
+    prepared = prepare(config)
+    if isinstance(prepared, JobResult):
+        return prepared
+    config, dataset, run_uri = prepared.config, prepared.dataset, prepared.run_uri
+    rows_by_split = prepared.rows_by_split
     if run_record.count_attempts(run_uri) == 0:
         _require_undamaged(dataset, {row.shard for rows in rows_by_split.values() for row in rows})
     run_record.write_config(run_uri, config)
@@ -282,4 +306,4 @@ def _poll_history(run_uri: str, num_epochs: int, over: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    job_process.main("train", run)
+    job_process.main("train", run, prepare)

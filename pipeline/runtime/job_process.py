@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
@@ -21,28 +21,52 @@ from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, result_to_json
 
 Run = Callable[[Config], JobResult]
+Prepare = Callable[[Config], object]  # the JobResult where the output is complete, otherwise what is to be done
+_Result = TypeVar("_Result")
 
 
-def main(kind: str, run: Run) -> NoReturn:
-    """Run one job on the configuration whose URI is the only argument, write `result.json` beside it, and exit.
+def main(kind: str, run: Run, prepare: Prepare | None = None) -> NoReturn:
+    """Run one job on the configuration whose URI is the argument, write `result.json` beside it, and exit.
+
+    With `--check` nothing is computed: the exit code is DONE where the output is complete, and UNFINISHED otherwise.
 
     Exit codes are those of `exit_codes`. The last lines of a failure are its error message, which begins with
     "error: " and whose further lines are indented; the traceback is printed before it when IACA_VERBOSE is set.
+
+    Args:
+        kind: the job's name.
+        run: does the job.
+        prepare: what `run` begins with: refuses what cannot work and finds what is complete, without Ray. A job without
+            it is never found complete by a check.
     """
-    if len(sys.argv) != 2:
-        print(f"usage: python -m pipeline.jobs.{kind} URI_OF_CONFIG_JSON", file=sys.stderr)
-        raise SystemExit(exit_codes.USAGE)
+    config_uri, is_check = _read_arguments(kind)
     os.environ.update(PRIVACY)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be Unicode
-    interrupt_on_sigterm()
+    interrupt_on_signals()
     die_with_parent()
     with _ray_stopped_afterwards(), _ErrorsReported():
-        config_uri = sys.argv[1]
         config = Config.model_validate_json(storage.read_bytes(config_uri))
-        result = _importable(run)(config)
+        result = _checked(prepare, config) if is_check else _importable(run)(config)
+        if not isinstance(result, JobResult):
+            raise SystemExit(exit_codes.UNFINISHED)
         storage.publish_bytes(result_to_json(result), config_uri.rsplit("/", 1)[0] + "/result.json")
     raise SystemExit(exit_codes.DONE)
+
+
+def _checked(prepare: Prepare | None, config: Config) -> object:
+    return _importable(prepare)(config) if prepare else None
+
+
+def _read_arguments(kind: str) -> tuple[str, bool]:
+    """The URI of the configuration, and whether the job is only to be checked."""
+    match sys.argv[1:]:
+        case [option, config_uri] if option == exit_codes.CHECK:
+            return config_uri, True
+        case [config_uri]:
+            return config_uri, False
+    print(f"usage: python -m pipeline.jobs.{kind} [{exit_codes.CHECK}] URI_OF_CONFIG_JSON", file=sys.stderr)
+    raise SystemExit(exit_codes.USAGE)
 
 
 def die_with_parent() -> None:
@@ -59,9 +83,10 @@ def on_cluster() -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
-def interrupt_on_sigterm() -> None:
-    """Have SIGTERM raise KeyboardInterrupt, as SIGINT does."""
-    signal.signal(signal.SIGTERM, _interrupt)
+def interrupt_on_signals() -> None:
+    """Have SIGINT and SIGTERM raise KeyboardInterrupt, also where the caller has them ignored (nohup, `command &`)."""
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, _interrupt)
 
 
 class _ErrorsReported:
@@ -107,7 +132,7 @@ def _ray_stopped_afterwards() -> Iterator[None]:
                 processes.end_descendants()
 
 
-def _importable(run: Run) -> Run:
+def _importable(run: Callable[[Config], _Result]) -> Callable[[Config], _Result]:
     """The same function from its module's importable name.
 
     Under `python -m` the module is `__main__`, whose classes Ray would pickle by value.

@@ -56,6 +56,7 @@ __all__ = [
     "publish_bytes",
     "read_bytes",
     "read_text",
+    "require_writable",
     "stat",
 ]
 
@@ -223,6 +224,17 @@ def _download(path: str, local_path: str) -> None:
 def free_bytes(uri: str) -> int | None:
     """Bytes that can still be written at `uri`, existing or not; None on S3, which has no such figure."""
     return local.free_bytes(normalise(uri)) if is_local(uri) else None
+
+
+def require_writable(uri: str) -> None:
+    """Raise an AccessDeniedError unless files can be created at or below `uri`, existing or not.
+
+    S3 is not asked: each object has its own permission, which only its writing shows.
+    """
+    if is_local(uri):
+        path = normalise(uri)
+        with local.translate_errors(path):
+            local.require_writable(path)
 
 
 def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -133,10 +134,27 @@ def delete(path: str) -> None:
 
 def free_bytes(path: str) -> int:
     """Free bytes on the disk of `path`, or of the nearest folder above it that exists."""
-    folder = Path(path)
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(_nearest_existing(path)).free
+
+
+def require_writable(path: str) -> None:
+    """Create a file in the folder `path`, or in the nearest one above it that exists, and remove it again.
+
+    Only this tells whether one can: a superuser has permission for everything, but not on a read-only disk.
+    """
+    folder = _nearest_existing(path)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AccessDeniedError(f"no file can be created in {folder}: {error.strerror}") from error
+
+
+def _nearest_existing(path: str) -> Path:
+    nearest = Path(path)
+    while not nearest.exists():
+        nearest = nearest.parent
+    return nearest
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a dataset costs once it is built: running again, committing, the index, and verification."""
 
+import json
 import sys
 import time
 from dataclasses import replace
@@ -17,11 +18,20 @@ from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import preprocess, verify
 from pipeline.jobs.workers.shard_builder import ShardBuilder, find_toolchain
 from pipeline.records import ShardRecord
+from pipeline.training import run_record
 from tests.benchmarks.measure import plans_of, timed
+from tests.support.fake_run import SECTIONS, finished_run, small_dataset
+from tests.support.processes import IACA
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NUM_SHARDS = 1000
 SAMPLES_PER_SHARD = 100  # of the large index
+THROUGH_PREFECT = """
+from flows import stage_order
+from flows.cli.main import main
+stage_order.find_finished = lambda name, config: []
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +86,34 @@ def test_a_rerun_is_free(thousand, table, tmp_path):
     again = timed([sys.executable, "-m", "pipeline.jobs.preprocess", tmp_path / "config.json"])
     table.add(f"running again, {NUM_SHARDS} shards, as a job", f"{again.wall_s:.1f} s", budget="< 5 s")
     assert again.wall_s < 5
+
+
+def test_a_finished_command_against_the_same_through_prefect(table, tmp_path):
+    """The fixed cost of a command, as the seconds of `iaca train` on a run that is finished; the best of three."""
+    run_uri = finished_run(tmp_path, small_dataset(tmp_path / "talkers"))
+    top = "".join(f"{name} = {json.dumps(value)}\n" for name, value in SECTIONS.items() if not isinstance(value, dict))
+    sections = (f"[{name}]\n{_lines(fields)}" for name, fields in SECTIONS.items() if isinstance(fields, dict))
+    (tmp_path / "small.toml").write_text(top + "".join(sections))
+    words = [
+        "train",
+        "--config",
+        tmp_path / "small.toml",
+        "--dataset",
+        tmp_path / "talkers",
+        "--storage.root",
+        tmp_path,
+    ]
+    through_prefect = [sys.executable, "-c", THROUGH_PREFECT, *words]
+    pairs = [(timed([IACA, *words]).wall_s, timed(through_prefect).wall_s) for _ in range(3)]
+    found_s, prefect_s = (min(times) for times in zip(*pairs, strict=True))
+    assert run_record.count_attempts(run_uri) == 1, "the run was not found"
+    what = "a command that finds its output complete"
+    table.add(what, f"{found_s:.1f} s", f"the same through Prefect, {prefect_s:.1f} s", found_s / prefect_s, "<= 0.5")
+    assert found_s <= 0.5 * prefect_s
+
+
+def _lines(fields) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields.items())
 
 
 def test_verification_against_hashing_alone(thousand, table):

@@ -1,10 +1,13 @@
 """The flows on Prefect's own temporary server, with jobs that are processes but only pretend."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from flows.job_errors import JobError
@@ -55,7 +58,7 @@ def test_a_dry_run_stops_at_the_plan(fake_jobs, config, jobs):
 
     dry = config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)})
     assert [result.kind for result in experiment(dry)] == ["preprocess"]
-    assert set(jobs()) == {"preprocess"}
+    assert jobs() == {}, "a plan leaves nothing under the root"
 
 
 def test_what_prefect_keeps_of_a_run(fake_jobs, config, tmp_path):
@@ -133,6 +136,47 @@ def test_an_interrupted_flow_leaves_no_job(fake_jobs, tmp_path):
     assert f"To resume: iaca train --dataset {tmp_path}" in output
     assert "Traceback" not in output
     assert gone(grandchild)
+
+
+def is_server(process):
+    return "flows.cli.temporary_server" in process.cmdline()
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
+def test_sigterm_to_the_whole_group_ends_like_ctrl_c(fake_jobs, tmp_path, ignored):
+    """As `timeout iaca ...` sends it: to the command, and to its group, which Prefect's server must not be in."""
+    fake_jobs(train="sleep")
+    (tmp_path / "dataset.json").touch()
+    words = ("train", "--dataset", str(tmp_path), "--storage.root", str(tmp_path))
+    running = start_iaca(*words, ignored=ignored)
+    grandchild = wait_for(tmp_path / "train/grandchild")
+    family = psutil.Process(running.pid).children(recursive=True)
+    assert any(is_server(process) for process in family)
+    begin_s = time.monotonic()
+    running.terminate()
+    os.killpg(running.pid, signal.SIGTERM)
+    output, _ = running.communicate(timeout=60)
+    assert time.monotonic() - begin_s < 20
+    assert running.returncode == 130
+    assert (tmp_path / "train/interrupted").exists()
+    assert output.splitlines()[-1] == f"interrupted; what is finished is kept. To resume: iaca {' '.join(words)}"
+    assert "Traceback" not in output
+    assert "Error" not in output
+    assert gone(grandchild)
+    assert all(gone(process.pid) for process in family)
+
+
+@pytest.mark.chaos
+def test_the_temporary_server_does_not_outlive_a_killed_command_line(fake_jobs, tmp_path):
+    fake_jobs(train="sleep")
+    (tmp_path / "dataset.json").touch()
+    running = start_iaca("train", "--dataset", str(tmp_path), "--storage.root", str(tmp_path))
+    wait_for(tmp_path / "train/grandchild")
+    (server,) = [process for process in psutil.Process(running.pid).children() if is_server(process)]
+    running.kill()
+    running.wait()
+    assert gone(server.pid, within_s=20)
 
 
 def test_flows_are_imported_without_what_jobs_need():

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -9,7 +10,15 @@ import time
 import pytest
 
 from flows import local_job
-from tests.support.processes import gone
+from tests.support.processes import gone, wait_for
+
+
+@pytest.fixture(autouse=True)
+def interruptible():
+    """This process is interrupted by SIGINT, also where it was started with that ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def python(code):
@@ -63,7 +72,8 @@ def test_a_grandchild_that_holds_the_pipe_neither_blocks_nor_survives():
 def test_an_interruption_reaches_the_child_which_may_tidy_up(tmp_path):
     ready, tidied = tmp_path / "ready", tmp_path / "tidied"
     code = f"""
-import pathlib, time
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 try:
     pathlib.Path({str(ready)!r}).touch(); time.sleep(60)
 except KeyboardInterrupt:
@@ -80,7 +90,7 @@ def test_a_child_that_will_not_stop_is_killed_with_its_group(tmp_path, times, gr
     ready, lines = tmp_path / "ready", []
     code = f"""
 import os, pathlib, signal, subprocess, time
-signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print(os.getpid()); print(subprocess.Popen(['sleep', '60']).pid)
 pathlib.Path({str(ready)!r}).touch(); time.sleep(60)
 """
@@ -91,6 +101,50 @@ pathlib.Path({str(ready)!r}).touch(); time.sleep(60)
     assert time.monotonic() - started_s < 15
     assert all(gone(int(pid)) for pid in lines)
     time.sleep(1.2 if times == 2 else 0)  # the second signal must not hit the next test
+
+
+def test_a_child_that_is_still_starting_ends_at_once(tmp_path):
+    """Before it has set its handlers, and started by a process that ignores SIGINT: then it does so, too."""
+    ready = tmp_path / "ready"
+    caller = f"""
+import os, signal, sys, threading, time
+from flows import local_job
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+child = "import pathlib, time; pathlib.Path({str(ready)!r}).write_text('starting'); time.sleep(60)"
+try:
+    local_job.run([sys.executable, "-c", child], print, grace_s=60)
+except KeyboardInterrupt:
+    raise SystemExit(130)
+"""
+    with subprocess.Popen(python(caller)) as process:
+        wait_for(ready)
+        process.terminate()
+        assert process.wait(10) == 130
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_interruption(tmp_path):
+    """As timeout(1) sends it: to its child, and to the group that both are in."""
+    ready, tidied = tmp_path / "ready", tmp_path / "tidied"
+    code = f"""
+import pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+try:
+    pathlib.Path({str(ready)!r}).write_text("ready"); time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5); pathlib.Path({str(tidied)!r}).touch()
+"""
+
+    def send_twice():
+        wait_for(ready)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    threading.Thread(target=send_twice, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        local_job.run(python(code), print)
+    assert tidied.exists()
 
 
 def test_nothing_private_is_added_and_nothing_is_reported_home(monkeypatch):

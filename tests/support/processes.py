@@ -1,6 +1,7 @@
 """The command line as a process, and what becomes of processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,11 +18,17 @@ def iaca(*words, cwd=None):
     return subprocess.run([IACA, *words], capture_output=True, text=True, timeout=120, cwd=cwd, env=environment())
 
 
-def start_iaca(*words):
-    """Start the installed console script and leave it running."""
+def start_iaca(*words, ignored=()):
+    """Start the installed console script in a session of its own, with some signals ignored, and leave it running."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(
-        [IACA, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
+        [IACA, *words], **pipes, env=environment(), start_new_session=True, preexec_fn=ignore(*ignored)
     )
+
+
+def ignore(*signals):
+    """What a child process has to call first, so that it starts with these signals ignored, as under nohup."""
+    return lambda: [signal.signal(sign, signal.SIG_IGN) for sign in signals]
 
 
 def iaca_on_terminal(*words):

@@ -19,6 +19,8 @@ _FOLDER = "cache"
 class ScanCache:
     """Results of scans by the `content_id` of their files: all durations in one file, each anchor in its own.
 
+    For a plan (`preprocess.dry_run`) it is read, and nothing is written.
+
     An anchor depends on the settings of the face detector and on the toolchain too; a duration on the version of PyAV.
     """
 
@@ -44,7 +46,7 @@ class ScanCache:
         if not result.complete:
             return
         self._durations[video.content_id] = result.duration_s
-        if needs_cutting(result.duration_s, self.config):
+        if needs_cutting(result.duration_s, self.config) and not self.config.preprocess.dry_run:
             points = [asdict(point) for point in result.anchor]
             storage.publish_bytes(json.dumps(points).encode(), self._anchor_uri(video))
 
@@ -56,7 +58,7 @@ class ScanCache:
 
     def save(self) -> None:
         """Write the durations to the storage, if there are new ones."""
-        if self._durations != self._saved:
+        if self._durations != self._saved and not self.config.preprocess.dry_run:
             storage.publish_bytes(json.dumps(self._durations, sort_keys=True, indent=0).encode(), self._uri)
             self._saved = dict(self._durations)
 

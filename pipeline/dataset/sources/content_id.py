@@ -18,13 +18,16 @@ NUM_READERS = 16
 _CACHE = ("cache", "content_ids.json")
 
 
-def content_ids(entries: Iterable[StoredFile], root: str, *, whole: bool = False) -> dict[str, str]:
+def content_ids(
+    entries: Iterable[StoredFile], root: str, *, whole: bool = False, write_cache: bool = True
+) -> dict[str, str]:
     """The content_id of every entry by its URI; only files whose size or version changed are read again.
 
     Args:
         entries: the files.
         root: where the cache lies, a folder or s3://bucket/prefix.
         whole: hash all bytes (for small files that may be edited in the middle), not only the two ends.
+        write_cache: False for a plan, which must leave nothing under the root.
     """
     entries = list(entries)
     cache_uri = storage.join(root, *_CACHE)
@@ -33,7 +36,7 @@ def content_ids(entries: Iterable[StoredFile], root: str, *, whole: bool = False
     with ThreadPoolExecutor(NUM_READERS) as readers:
         for entry, content_id in zip(stale, readers.map(lambda entry: _read(entry, whole), stale), strict=True):
             cache[entry.uri] = [*_cache_key(entry, whole), content_id]
-    if stale:
+    if stale and write_cache:
         _publish_cache(cache, cache_uri)
     return {entry.uri: cache[entry.uri][-1] for entry in entries}
 

@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePosixPath
 
 from pipeline import storage
@@ -89,7 +90,7 @@ def list_videos(config: Config, known_groups: KnownGroups | None = None) -> List
     known = {file.entry.uri for file in [*media, *labels]} | {manifest, *(uri for uri, _ in beside)}
     other = [UnusedInput("file", file.path, file.path) for file in files if file.entry.uri not in known]
     unused = [*unknown, *streams.unused, *(sound for _, sound in beside), *other]
-    videos = _with_content_ids(videos, [*media, *labels], config.storage.root)
+    videos = _with_content_ids(videos, [*media, *labels], config)
     videos = spread_splits(join_identical(videos, known_groups or {}))
     return Listing(videos, unused, _content_ids_of(videos))
 
@@ -161,12 +162,13 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
             )
 
 
-def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], root: str) -> list[Video]:
+def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], config: Config) -> list[Video]:
     """The streams with the content_ids of their media and label files, which are all among `files`."""
     entries = {file.entry.uri: file.entry for file in files}
-    of_media = content_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)], root)
+    find_ids = partial(content_ids, root=config.storage.root, write_cache=not config.preprocess.dry_run)
+    of_media = find_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)])
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
-    of_labels = content_ids([entries[uri] for uri in label_uris], root, whole=True)
+    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True)
     return [
         replace(
             video,

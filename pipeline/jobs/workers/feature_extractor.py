@@ -17,7 +17,6 @@ from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.records import STAGE_SECONDS, Segment, ShardRecord
 from pipeline.records.features import FeatureOrigin
 from pipeline.storage.scratch import remove_abandoned, scratch_folder
-from pipeline.training.loader import read_segment
 
 _ZERO_SECONDS: dict[str, Any] = dict.fromkeys(STAGE_SECONDS, 0.0)  # no stage of preprocessing ran here
 
@@ -131,6 +130,7 @@ class FeatureExtractor:
 
     def _segments(self, parent: ShardRecord) -> Iterator[Segment]:
         from pipeline.training.backbone_features import extract_features
+        from pipeline.training.loader import read_segment
 
         config = self.plan.config
         for row in parent.samples:

@@ -217,13 +217,17 @@ def test_strict_counts_rejected_inputs(fake_jobs, dataset, tmp_path, words, code
     assert iaca("verify", dataset, "--storage.root", str(tmp_path), *words).returncode == code
 
 
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT, signal.SIGHUP)])
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_stops_the_job_and_reports_how_to_resume(fake_jobs, dataset, tmp_path, sign):
+def test_an_interruption_stops_the_job_and_reports_how_to_resume(fake_jobs, dataset, tmp_path, sign, ignored):
+    """Also as the background job of a script, which has SIGINT ignored, and under nohup, which has SIGHUP."""
     fake_jobs(verify="sleep")
     words = ("verify", dataset, "--storage.root", str(tmp_path))
-    running = start_iaca(*words)
+    running = start_iaca(*words, ignored=ignored)
     grandchild = wait_for(tmp_path / "verify/grandchild")
     job = (tmp_path / "verify/attempt-1").read_text()
+    if signal.SIGHUP in ignored:
+        running.send_signal(signal.SIGHUP)
     running.send_signal(sign)
     output, _ = running.communicate(timeout=30)
     assert running.returncode == 130
@@ -232,6 +236,24 @@ def test_an_interruption_stops_the_job_and_reports_how_to_resume(fake_jobs, data
     assert "Traceback" not in output
     assert gone(job)
     assert gone(grandchild)
+
+
+@pytest.mark.parametrize("root", ["{}/file/root", "/proc/iaca"])
+def test_a_root_that_cannot_be_written_is_refused_at_once(dataset, tmp_path, root):
+    (tmp_path / "file").touch()
+    root = root.format(tmp_path)
+    result = iaca("train", "--dataset", dataset, "--storage.root", root)
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+    assert result.stderr.startswith(f"error: storage.root {root}: no file can be created in ")
+    assert "choose another folder with --storage.root" in result.stderr
+
+
+def test_a_root_that_can_be_written_is_left_as_it_was(dataset, tmp_path):
+    """A check of the root that left a trace would be visible in a command that is refused for another reason."""
+    before = sorted(tmp_path.rglob("*"))
+    assert iaca("verify", dataset, "--storage.root", str(tmp_path / "new")).returncode == 1, "the dataset is empty"
+    left = {path.name for path in tmp_path.rglob("*") if path not in before}
+    assert {name for name in left if not name.startswith("verify-")} == {"new", "jobs", "config.json", "job.log"}
 
 
 @pytest.mark.chaos

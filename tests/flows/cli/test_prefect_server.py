@@ -1,6 +1,7 @@
-"""The same command line against a Prefect server that is already there."""
+"""The Prefect server of the command line: one that is already there, or a temporary one."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -76,3 +77,36 @@ def test_a_missing_server_is_reported_in_one_line(fake_jobs, tmp_path, monkeypat
     assert "http://127.0.0.1:9/api" in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+PROFILE = """
+active = "mine"
+[profiles.mine]
+PREFECT_API_URL = "http://127.0.0.1:9/api"
+"""
+
+
+@pytest.mark.parametrize("configured", ["environment", "profile", "forbidden"])
+def test_no_temporary_server_is_started_where_prefect_would_start_none(configured, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    if configured == "environment":
+        monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    if configured == "profile":
+        (tmp_path / "profiles.toml").write_text(PROFILE)
+    if configured == "forbidden":
+        monkeypatch.setenv("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")
+    command = [sys.executable, "-m", "flows.cli.temporary_server", str(os.getpid())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_temporary_server_that_cannot_start_is_quoted(fake_jobs, tmp_path, monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", f"sqlite+aiosqlite:///{tmp_path}/missing/prefect.db")
+    (tmp_path / "dataset.json").touch()
+    result = iaca("train", "--dataset", str(tmp_path), "--storage.root", str(tmp_path))
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: Prefect's temporary server ended while it started; its last output:\n")
+    assert "unable to open database file" in result.stderr
+    assert not list(tmp_path.rglob("attempt-*"))

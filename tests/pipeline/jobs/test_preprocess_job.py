@@ -173,12 +173,12 @@ def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_p
 
 
 def test_a_dry_run_builds_nothing(talkers, tmp_path):
-    config = config_of(talkers, tmp_path, preprocess={"dry_run": True, "limit": 4})
+    config = config_of(talkers, tmp_path / "root", preprocess={"dry_run": True, "limit": 4})
     result = result_of(start_job(config, tmp_path / "a"), tmp_path / "a")
     assert (result.counts["videos"], result.skipped) == (4, False)
     assert "4 videos" in result.lines[0]
     assert any(" s of one core" in line for line in result.lines)
-    assert not (tmp_path / "datasets").exists()
+    assert not (tmp_path / "root").exists()
 
 
 def test_warnings_are_printed_and_listed_on_the_page(talkers, tmp_path):

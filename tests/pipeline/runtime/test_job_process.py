@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.runtime.progress import result_from_json
-from tests.support.processes import gone
+from tests.support.processes import gone, ignore
 
 JOB = """
 import os, sys, time
@@ -21,6 +21,11 @@ from pipeline.runtime import job_process, processes
 from pipeline.runtime.progress import JobResult
 
 class Own: pass
+
+def prepare(config):
+    if config.name == "usage": raise UsageError("set source.videos, it is empty")
+    if config.name == "finished": return JobResult("fake", "there", True, 0.0)
+    return "what is to be done"
 
 def run(config):
     if config.name == "usage": raise UsageError("set source.videos, it is empty")
@@ -52,7 +57,7 @@ def run(config):
     return JobResult("fake", config.storage.root, False, 0.0, counts, (Own.__module__,))
 
 if __name__ == "__main__":
-    job_process.main("fake", run)
+    job_process.main("fake", run, prepare)
 """
 
 
@@ -82,6 +87,26 @@ def test_a_result_stands_beside_the_configuration(job, tmp_path):
     result = result_from_json((tmp_path / "fine/result.json").read_bytes())
     assert result.counts == {"privacy": 1.0}
     assert result.lines == ("fake_job",), "classes must be importable by their module's name"
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "is_found"), [("finished", 0, True), ("sleep", 4, False), ("usage", 2, False)]
+)
+def test_a_check_computes_nothing_and_finds_what_is_complete(job, tmp_path, name, code, is_found):
+    command = job(name)
+    command["args"].insert(-1, "--check")
+    done = subprocess.run(**command, timeout=30, check=False)
+    assert done.returncode == code, done.stderr
+    found = tmp_path / name / "result.json"
+    assert found.exists() == is_found
+    assert not is_found or result_from_json(found.read_bytes()).output_uri == "there"
+
+
+def test_a_wrong_call_is_answered_with_the_usage(job):
+    command = job("fine")
+    command["args"].append("more")
+    done = subprocess.run(**command, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (2, "usage: python -m pipeline.jobs.fake [--check] URI_OF_CONFIG_JSON\n")
 
 
 @pytest.mark.parametrize(
@@ -128,9 +153,10 @@ def test_a_missing_configuration_is_one_line(job):
     assert "config.json.gone" in done.stdout
 
 
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_it_with_130(job, sign):
-    with subprocess.Popen(**job("sleep")) as child:
+def test_signals_end_it_with_130(job, sign, ignored):
+    with subprocess.Popen(**job("sleep"), preexec_fn=ignore(*ignored)) as child:
         assert child.stdout.readline().startswith("started")
         child.send_signal(sign)
         output, _ = child.communicate(timeout=30)

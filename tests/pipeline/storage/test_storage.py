@@ -299,6 +299,14 @@ def test_copy_within_and_across(storage_root, tmp_path):
         storage.copy(storage.join(storage_root, "absent"), storage.join(storage_root, "copy"))
 
 
+def test_require_writable(storage_root, tmp_path):
+    storage.require_writable(storage.join(storage_root, "not/yet/there"))
+    assert storage.list_files(storage_root) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(storage.AccessDeniedError, match=r"no file can be created in .*/file: Not a directory"):
+        storage.require_writable(str(tmp_path / "file/below"))
+
+
 def test_free_bytes(storage_root):
     free = storage.free_bytes(storage.join(storage_root, "not/yet/there"))
     assert free is None if storage_root.startswith("s3://") else free > 0

@@ -6,10 +6,15 @@ from pipeline.runtime.progress import JobResult
 from tests.support.fake_jobs import fake_job
 
 
+def prepare(config: Config) -> JobResult | None:
+    """See fake_job."""
+    return fake_job.prepare("evaluate", config)
+
+
 def run(config: Config) -> JobResult:
     """See fake_job."""
     return fake_job.run("evaluate", config)
 
 
 if __name__ == "__main__":
-    job_process.main("evaluate", run)
+    job_process.main("evaluate", run, prepare)

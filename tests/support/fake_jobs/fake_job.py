@@ -19,10 +19,27 @@ from pipeline.runtime.environment import VERBOSE
 from pipeline.runtime.progress import JobResult, Progress, emit
 
 
+def prepare(kind: str, config: Config) -> JobResult | None:
+    """With the behaviour "finished" the result of a finished output; with "refused" a usage error."""
+    behaviour, folder = behaviour_of(kind, Path(config.storage.root)), folder_of(kind, config)
+    if behaviour == "refused":
+        raise UsageError("the dataset has no labels")
+    if behaviour != "finished":
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    write_output(kind, folder, config)
+    return JobResult(kind, str(folder), True, 0.5, {"videos": 3})
+
+
+def folder_of(kind: str, config: Config) -> Path:
+    """Where the output of a job lies."""
+    return Path(config.storage.root) / (f"evaluate-{config.evaluate.masked_modality}" if kind == "evaluate" else kind)
+
+
 def run(kind: str, config: Config) -> JobResult:
     """Behave as FAKE_JOB says, e.g. `preprocess=die,train=fail`; each attempt leaves a file with its process id."""
     behaviour = behaviour_of(kind, Path(config.storage.root))
-    folder = Path(config.storage.root) / (f"evaluate-{config.evaluate.masked_modality}" if kind == "evaluate" else kind)
+    folder = folder_of(kind, config)
     folder.mkdir(parents=True, exist_ok=True)
     attempts = len(list(folder.glob("attempt-*")))
     (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))

@@ -1,0 +1,72 @@
+"""What is complete or refused is found without Prefect: here it has a server that cannot be reached."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from flows import stage_order
+from pipeline.config import load
+from tests.support.processes import iaca
+
+ALL = ("synthesize", "preprocess", "train", "evaluate")
+
+
+@pytest.fixture
+def unreachable(monkeypatch):
+    """A Prefect server that nothing listens for."""
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "0")
+
+
+@pytest.fixture
+def demo(tmp_path):
+    """Runs `iaca demo` on the fake jobs."""
+    run_file = tmp_path / "run.toml"
+    run_file.write_text('name = "fake"\n')
+    return lambda: iaca("demo", "--config", str(run_file), "--storage.root", str(tmp_path / "root"))
+
+
+def test_a_finished_command_needs_no_prefect(fake_jobs, unreachable, demo, tmp_path):
+    fake_jobs(**dict.fromkeys(ALL, "finished"))
+    result = demo()
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.count("found complete, nothing computed") == 6
+    assert "picture masked" in result.stdout
+    configs = {path.parent.name.split("-")[0]: json.loads(path.read_text()) for path in tmp_path.rglob("config.json")}
+    assert configs["preprocess"]["source"]["manifest"] == str(tmp_path / "root/synthesize/manifest.csv")
+    assert configs["train"]["train"]["dataset"] == str(tmp_path / "root/preprocess")
+    assert configs["evaluate"]["evaluate"]["run"] == str(tmp_path / "root/train")
+
+
+def test_a_refused_stage_needs_no_prefect(fake_jobs, unreachable, demo):
+    fake_jobs(synthesize="finished", preprocess="finished", train="refused")
+    result = demo()
+    assert (result.returncode, result.stderr) == (2, "error: the dataset has no labels\n")
+
+
+def test_work_needs_it(fake_jobs, unreachable, demo, tmp_path):
+    fake_jobs(synthesize="finished", preprocess="finished", train="finished", evaluate="done")
+    result = demo()
+    assert result.returncode == 1
+    assert "http://127.0.0.1:9/api" in result.stderr
+    assert not list(tmp_path.rglob("evaluate-*/attempt-*")), "a check does no work"
+
+
+def test_the_check_ends_at_the_first_stage_that_must_be_done(fake_jobs, tmp_path):
+    fake_jobs(preprocess="finished")
+    config = load(None, {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}})
+    assert stage_order.find_finished("experiment", config) == []
+    checked = {path.parent.name.split("-")[0] for path in tmp_path.glob("jobs/*/config.json")}
+    assert checked == {"preprocess", "train"}
+
+
+def test_plans_and_jobs_on_a_cluster_are_not_checked(fake_jobs, tmp_path):
+    fake_jobs(preprocess="finished")
+    config = load(None, {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}})
+    plan = config.model_copy(update={"preprocess": replace(config.preprocess, dry_run=True)})
+    elsewhere = config.model_copy(update={"cluster": replace(config.cluster, address="http://127.0.0.1:9")})
+    assert stage_order.find_finished("preprocess", config)
+    before = sorted(tmp_path.rglob("*"))
+    assert stage_order.find_finished("preprocess", plan) == stage_order.find_finished("preprocess", elsewhere) == []
+    assert sorted(tmp_path.rglob("*")) == before
