@@ -29,15 +29,15 @@ def run(config: Config) -> JobResult:
     that is there already.
 
     Raises:
-        UsageError: the source, the labels' folder, the manifest or the detector's model cannot be used as given, two
-            options exclude each other, or there is too little space.
+        UsageError: ffmpeg, the source, the labels' folder, the manifest or the detector's model cannot be used as
+            given, two options exclude each other, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
     """
     begin = perf_counter()
     require_detector(config)
     _check_exclusive_options(config)
-    toolchain = find_toolchain()
     config = absolute(config)
+    toolchain = find_toolchain(config)
     listing = list_videos(config)
     if config.preprocess.extend:
         with WorkerPool(config) as pool:
