@@ -10,6 +10,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
+from pipeline.jobs.resources import Demand, require_resources
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.records import FRAME_DTYPE, ShardRecord
@@ -28,8 +29,8 @@ def run(config: Config) -> JobResult:
     """Put `config.extract.dataset` through the backbones of `config.extract.run`, or through published ones.
 
     Raises:
-        UsageError: there is no dataset or it holds features already, the run does not fit it, or without a run the
-            configuration does not say which published weights are meant.
+        UsageError: there is no dataset or it holds features already, the run does not fit it, without a run the
+            configuration does not say which published weights are meant, or there is no GPU as asked.
         RuntimeError: a shard cannot be read, or lost its worker too often.
     """
     begin = perf_counter()
@@ -41,6 +42,8 @@ def run(config: Config) -> JobResult:
     if committed := committed_at(uri):
         line = f"{uri} is complete: {len(committed.shards)} shards, nothing to do"
         return _result(committed, perf_counter() - begin, line)
+    if config.extract.use_gpu:
+        require_resources(Demand("extract", 1, use_gpu=True))  # more GPUs only make it faster
     require_space(uri, _expected_bytes(parent, plan))
     with WorkerPool(config) as pool:
         records = extract_shards(parent, plan, uri, pool)
