@@ -18,7 +18,7 @@ from pipeline.config import Config, UsageError, fingerprint
 from pipeline.config.fields import Stage
 from pipeline.config.uris import absolute
 from pipeline.runtime import exit_codes
-from pipeline.runtime.progress import JobResult, parse, result_from_json
+from pipeline.runtime.progress import JobResult, parse, parse_notice, result_from_json
 
 TAIL_LINES = 15  # of a failed job's output, shown when it printed no error of its own
 ERROR = "error: "  # begins the message of a job's failure, whose further lines are indented
@@ -105,7 +105,7 @@ def job_folder(kind: str, config: Config) -> str:
 
 
 class _JobOutput:
-    """Sorts a job's output: progress to the screen, everything else to its log and, when verbose, to the screen."""
+    """Sorts a job's output: progress and notices to the screen, all but progress to its log, the rest if verbose."""
 
     def __init__(self, screen: display.Screen) -> None:
         self.screen = screen
@@ -126,6 +126,10 @@ class _JobOutput:
         """Take the next line."""
         if progress := parse(line):
             self.screen.show_progress(progress)
+            return
+        if notice := parse_notice(line):
+            self.log.write(notice + "\n")
+            self.screen.show_notice(notice)
             return
         self._take_error(line)
         self.tail.append(line)

@@ -30,7 +30,7 @@ class Job:
 SYNTHESIZE = Job(
     "synthesize",
     "Synthetic talkers",
-    sections=("synthesis",),
+    sections=("synthesis", "media"),  # the latter for media.ffmpeg
     next_step="iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
     "--source.manifest {uri}/manifest.csv",
 )
@@ -54,7 +54,7 @@ EXTRACT = Job(
     next_step="iaca train --dataset {uri}",
 )
 ABLATE = Job("ablate", "Ablation", sections=("sequence", "model", "ablate"), next_step="open {uri}/report.html")
-VERIFY = Job("verify", "Verification", sections=("verify", "source", "faces"))  # the last two for --repair
+VERIFY = Job("verify", "Verification", sections=("verify", "source", "media", "faces"))  # last three: --repair
 FETCH_MODEL = Job(
     "fetch_model",
     "Model",

@@ -23,6 +23,9 @@ class Screen(Protocol):
     def show_progress(self, progress: Progress) -> None:
         """Show one step forward."""
 
+    def show_notice(self, notice: str) -> None:
+        """Show a sentence that people should read, whether verbose or not."""
+
     def show_line(self, line: str) -> None:
         """Show one line of ordinary output."""
 
@@ -85,6 +88,11 @@ class BarScreen:
             message=progress.message,
         )
 
+    def show_notice(self, notice: str) -> None:
+        """Print it above the bars."""
+        self.log_lines.write(notice)
+        self.bars.console.print(notice, markup=False, highlight=False, soft_wrap=True)
+
     def show_line(self, line: str) -> None:
         """Print above the bars when verbose."""
         if is_verbose():
@@ -101,6 +109,11 @@ class PlainScreen:
         """Write it when it is time."""
         for write_throttled in self.outputs:
             write_throttled(progress)
+
+    def show_notice(self, notice: str) -> None:
+        """Write it at once."""
+        for output in self.outputs:
+            output.write(notice)
 
     def show_line(self, line: str) -> None:
         """Print when verbose."""

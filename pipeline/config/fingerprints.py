@@ -30,12 +30,13 @@ def dataset_fingerprint(config: Config, content_ids: dict[str, str], toolchain: 
     """What the bytes of a dataset depend on: inputs, media settings, detector, format and toolchain; nothing else.
 
     Args:
-        config: the experiment; root, source URIs, cluster, training and evaluation sections are left out.
+        config: the experiment; root, source URIs, cluster, training and evaluation sections are left out, and where
+            ffmpeg lies.
         content_ids: for every input stream and label file, its key and its content_id (which covers size and bytes).
         toolchain: versions of ffmpeg and OpenCV.
     """
     parts = (
-        _values(config, "media"),
+        _values(config, "media", "ffmpeg"),
         _values(config, "faces"),
         _values(config, "sound"),
         _values(config, "segments"),

@@ -92,6 +92,7 @@ class MediaConfig:
     jpeg_quality: Annotated[int, Ge(1), Le(100), "JPEG quality of the face crops"] = 92
     max_duration_s: Annotated[Positive, "duration above which a video is rejected"] = 12 * 3600.0
     timeout_s: Annotated[Positive, "wall-clock limit of each call of the decoder"] = 3600.0
+    ffmpeg: Annotated[str, "path or name of the ffmpeg to run, 8.0 or newer; empty: the bundled one"] = ""
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

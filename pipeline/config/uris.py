@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from functools import cache
+from pathlib import Path
 
 from pipeline import storage
 from pipeline.config.experiment import Config
@@ -51,12 +53,17 @@ def with_uris(config: Config, uris: dict[str, str]) -> Config:
 
 
 def absolute(config: Config) -> Config:
-    """The configuration with every URI absolute, so that it means the same in another process or folder.
+    """The configuration with every URI and the path of ffmpeg absolute: it means the same in another folder.
 
     Raises:
         UsageError: a URI is of a kind that storage does not know.
     """
-    return with_uris(config, {name: _absolute(name, uri) for name, uri, _ in uris_of(config) if uri})
+    config = with_uris(config, {name: _absolute(name, uri) for name, uri, _ in uris_of(config) if uri})
+    ffmpeg = config.media.ffmpeg
+    if os.sep not in ffmpeg:  # empty, or a name to be looked for on PATH
+        return config
+    media = dataclasses.replace(config.media, ffmpeg=str(Path(ffmpeg).expanduser().absolute()))
+    return config.model_copy(update={"media": media})
 
 
 def _absolute(name: str, uri: str) -> str:

@@ -13,6 +13,7 @@ from pipeline import storage
 from pipeline.ablation.variants import Variant, list_variants
 from pipeline.config import Config, UsageError, fingerprint
 from pipeline.jobs.ray_session import start_ray
+from pipeline.jobs.resources import Demand, require_resources
 from pipeline.runtime import job_process
 from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -31,7 +32,8 @@ def run(config: Config) -> JobResult:
     or a larger grid, does only what is missing.
 
     Raises:
-        UsageError: a base, gate or extra has no such name, or the dataset cannot be learnt from.
+        UsageError: a base, gate or extra has no such name, the dataset cannot be learnt from, or there is no GPU as
+            asked.
         RuntimeError: a trial failed; the others' results are kept.
     """
     from pipeline.ablation import report
@@ -62,7 +64,8 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
         raise UsageError(
             "ablate.data is source, but there are no features yet: give ablate.dataset, or use iaca ablate"
         )
-    _require_gpu(config)
+    if settings.use_gpu:
+        require_resources(Demand("ablate", 1, use_gpu=True))  # trials that find no free GPU wait for their turn
     found = find_recordings(config) if settings.dataset else None
     model = config.model if found else BENCHMARK_MODEL
     seeds = range(settings.first_seed, settings.first_seed + settings.num_seeds)
@@ -70,14 +73,6 @@ def _trials(config: Config, rows: list[Variant]) -> list[Trial]:
     if found:
         print(f"features: {found.num_bytes / 1e6:.1f} MB of memory in each worker process", flush=True)
     return [Trial(row, seed, settings, model, found, device) for seed in seeds for row in rows]
-
-
-def _require_gpu(config: Config) -> None:
-    """Raise UsageError where trials would wait for a GPU for ever; a cluster may still get a node with one."""
-    import torch
-
-    if config.ablate.use_gpu and not job_process.on_cluster() and not torch.cuda.is_available():
-        raise UsageError("ablate.use_gpu is set, but this machine has no GPU that torch can use; leave it out")
 
 
 def _missing_trials(results_uri: str, trials: list[Trial]) -> list[Trial]:

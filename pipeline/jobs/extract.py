@@ -11,6 +11,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.jobs.build_missing import ShardTasks, build_missing, committed_at, require_space
+from pipeline.jobs.resources import Demand, require_resources
 from pipeline.jobs.workers.feature_extractor import ExtractionPlan, ExtractionTask, FeatureExtractor, find_toolchain
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.records import FRAME_DTYPE, ShardRecord
@@ -40,7 +41,8 @@ def prepare(config: Config) -> JobResult | _Unfinished:
 
     Raises:
         UsageError: there is no dataset or it holds features already, the run does not fit it, without a run the
-            configuration does not say which published weights are meant, or there is too little space.
+            configuration does not say which published weights are meant, there is no GPU as asked, or there is too
+            little space.
     """
     begin = perf_counter()
     if not config.extract.dataset:
@@ -51,6 +53,8 @@ def prepare(config: Config) -> JobResult | _Unfinished:
     if committed := committed_at(uri):
         line = f"{uri} is complete: {count_text(len(committed.shards), 'shard')}, nothing to do"
         return _result(committed, perf_counter() - begin, line)
+    if config.extract.use_gpu:
+        require_resources(Demand("extract", 1, use_gpu=True))  # more GPUs only make it faster
     require_space(uri, _expected_bytes(parent, plan))
     return _Unfinished(parent, plan, uri)
 

@@ -39,14 +39,14 @@ def prepare(config: Config) -> JobResult | _Unfinished | Extension:
     """List the source and check that it can be used, without Ray; the result where its dataset is complete.
 
     Raises:
-        UsageError: the source, the labels' folder or the manifest cannot be used as given, two options exclude each
-            other, or a dataset cannot be extended to the source.
+        UsageError: ffmpeg, the source, the labels' folder or the manifest cannot be used as given, two options exclude
+            each other, or a dataset cannot be extended to the source.
     """
     begin = perf_counter()
     config = require_detector(config)
     _check_exclusive_options(config)
-    toolchain = find_toolchain()
     config = absolute(config)
+    toolchain = find_toolchain(config)
     if config.preprocess.extend:
         return new_version.prepare_extension(config, toolchain)
     listing = list_videos(config)

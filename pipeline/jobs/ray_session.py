@@ -16,13 +16,15 @@ UNUSED_SCRIPTS = (*AUTOSCALERS, "ray/_private/log_monitor.py")  # there is nothi
 def start_ray(num_cpus: int | None = None) -> None:
     """Attach to the cluster that started this job, or start a private local Ray that dies with it.
 
+    A cluster that is attached already is kept.
+
     Args:
         num_cpus: of the private Ray; None: those of the machine.
     """
     import ray
 
     if job_process.on_cluster():
-        ray.init(log_to_driver=is_verbose())
+        ray.init(log_to_driver=is_verbose(), ignore_reinit_error=True)
     else:
         for name, value in {**NO_RAY_AUTH, **NO_METRICS}.items():
             os.environ.setdefault(name, value)

@@ -14,7 +14,7 @@ import cv2
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, fingerprint
-from pipeline.media.ffmpeg_command import find_ffmpeg
+from pipeline.dataset.plan.media_options import require_ffmpeg
 from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult, Progress, emit
@@ -34,7 +34,7 @@ def prepare(config: Config) -> JobResult | list[ClipSpec]:
     """The clips that are to be made; the result where they are all there.
 
     Raises:
-        UsageError: there is no such set of clips.
+        UsageError: a setting of the clips is not possible.
     """
     started = time.monotonic()
     try:
@@ -48,13 +48,18 @@ def prepare(config: Config) -> JobResult | list[ClipSpec]:
 
 
 def run(config: Config) -> JobResult:
-    """Make the clips that are not there yet, publish each as soon as it is done, and `source.json` last."""
+    """Make the clips that are not there yet, publish each as soon as it is done, and `source.json` last.
+
+    Raises:
+        UsageError: see `prepare`; or ffmpeg cannot be used as given.
+    """
     started = time.monotonic()
     specs = prepare(config)
     if isinstance(specs, JobResult):
         return specs
+    ffmpeg = require_ffmpeg(config)
     output = source_uri(config)
-    _make_missing(specs, output)
+    _make_missing(specs, output, ffmpeg)
     storage.publish_bytes(manifest_csv(specs).encode(), storage.join(output, "manifest.csv"))
     storage.create_if_absent(source_json(specs).encode(), storage.join(output, MARKER))
     return _result(output, specs, time.monotonic() - started, skipped=False)
@@ -66,12 +71,12 @@ def _result(output: str, specs: list[ClipSpec], seconds: float, *, skipped: bool
     return JobResult("synthesize", output, skipped, seconds, {"videos": len(specs)}, (line,))
 
 
-def _make_missing(specs: list[ClipSpec], output: str) -> None:
+def _make_missing(specs: list[ClipSpec], output: str, ffmpeg: str) -> None:
     published = {file.uri for file in storage.list_files(output)}
     missing = [spec for spec in specs if storage.join(output, spec.files[-1]) not in published]
     num_done = len(specs) - len(missing)
     with tempfile.TemporaryDirectory(prefix="talkers-") as scratch:
-        for spec in _make_in_parallel(missing, Path(scratch)):
+        for spec in _make_in_parallel(missing, Path(scratch), ffmpeg):
             for name in spec.files:  # the last one last: it says that the clip is complete
                 storage.publish(Path(scratch) / name, storage.join(output, name))
                 (Path(scratch) / name).unlink()
@@ -79,12 +84,12 @@ def _make_missing(specs: list[ClipSpec], output: str) -> None:
             emit(Progress("synthesize", num_done, len(specs), "clips", spec.name))
 
 
-def _make_in_parallel(specs: list[ClipSpec], directory: Path) -> Iterator[ClipSpec]:
+def _make_in_parallel(specs: list[ClipSpec], directory: Path, ffmpeg: str) -> Iterator[ClipSpec]:
     """Make clips on all cores, and yield each one when its files are complete."""
     num_processes = max(1, min(len(specs), len(os.sched_getaffinity(0))))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_processes, mp_context=context, initializer=_start_worker) as pool:
-        clips = [pool.submit(make_clip, spec, directory, find_ffmpeg()) for spec in specs]
+        clips = [pool.submit(make_clip, spec, directory, ffmpeg) for spec in specs]
         try:
             for finished in as_completed(clips):
                 yield finished.result()

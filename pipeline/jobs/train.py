@@ -16,11 +16,12 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
 from pipeline.jobs.ray_session import start_ray
+from pipeline.jobs.resources import Demand, require_ray_resources, require_resources, training_notices
 from pipeline.records import SampleRow
 from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
 from pipeline.runtime.error_messages import message_of
-from pipeline.runtime.progress import JobResult, Progress, emit
+from pipeline.runtime.progress import JobResult, Progress, emit, emit_notices
 from pipeline.training import run_record, sampler
 from pipeline.training.compatibility import config_for_dataset, require_features_fit
 from pipeline.training.run_record import RunRecord
@@ -57,8 +58,8 @@ def prepare(config: Config) -> JobResult | _Unfinished:
     """Check that the run can be trained, without Ray and torch; its result where it is finished.
 
     Raises:
-        UsageError: there is no dataset, it has no labels, a split is empty, or it holds features that the model or its
-            view was not made for.
+        UsageError: there is no dataset, it has no labels, a split is empty, it holds features that the model or its
+            view was not made for, or there are too few GPUs or CPUs.
     """
     started = time.monotonic()
     if not config.train.dataset:
@@ -69,6 +70,7 @@ def prepare(config: Config) -> JobResult | _Unfinished:
     run_uri = run_record.run_uri(config, dataset.digest)
     if finished := run_record.read_record(run_uri):
         return _result(run_uri, finished, time.monotonic() - started, skipped=True)
+    require_resources(_demand(config))
     return _Unfinished(config, dataset, run_uri, labelled_rows_by_split(dataset.uri))
 
 
@@ -86,6 +88,7 @@ def run(config: Config) -> JobResult:
         return prepared
     config, dataset, run_uri = prepared.config, prepared.dataset, prepared.run_uri
     rows_by_split = prepared.rows_by_split
+    emit_notices(training_notices(config, rows_by_split["train"]))
     if run_record.count_attempts(run_uri) == 0:
         _require_undamaged(dataset, {row.shard for rows in rows_by_split.values() for row in rows})
     run_record.write_config(run_uri, config)
@@ -126,10 +129,15 @@ def _train_with_ray(config: Config, task: TrainTask) -> None:
     import ray
 
     try:
+        require_ray_resources(_demand(config))
         with report_epochs(task.run_uri, config.train.epochs):
             _train_despite_crashes(config, task)
     finally:
         ray.shutdown()
+
+
+def _demand(config: Config) -> Demand:
+    return Demand("train", config.train.num_workers, config.train.use_gpu)
 
 
 def _train_despite_crashes(config: Config, task: TrainTask) -> None:

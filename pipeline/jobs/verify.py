@@ -81,16 +81,17 @@ def _repair(
 
     Raises:
         DatasetError: some could not be repaired, or the toolchain is another one.
-        UsageError: the shards were not built from videos.
+        UsageError: the shards were not built from videos, or ffmpeg cannot be used as given.
     """
     _require_videos(info)
     config = _as_built(info, config)
     records = [versions.read_record(info, shard.name, shard.sha256) for shard in damaged]
-    toolchain = find_toolchain()
+    toolchain = find_toolchain(config)
     foreign = next((record for record in records if record.toolchain != toolchain), None)
     if foreign:
         raise DatasetError(
-            f"{foreign.name} was built with {foreign.toolchain}, here is {toolchain}: the bytes would differ"
+            f"{foreign.name} was built with {foreign.toolchain}, here is {toolchain}: the bytes would differ; "
+            f"media.ffmpeg chooses another ffmpeg"
         )
     load_detector(config)  # wrong weights are better refused once here than by every worker
     plans = [plan_of(record, info.config, config) for record in records]
@@ -116,9 +117,10 @@ def _require_videos(info: DatasetInfo) -> None:
 
 
 def _as_built(info: DatasetInfo, config: Config) -> Config:
-    """The settings that the dataset was built with, with the URIs of this call where they are given."""
+    """The settings that the dataset was built with; the URIs where they are given, ffmpeg and cluster of this call."""
     uris = {name: uri for name, uri, _ in uris_read_by(config, ["repair"]) if uri}
-    return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster})
+    media = replace(info.config.media, ffmpeg=config.media.ffmpeg)
+    return with_uris(info.config, uris).model_copy(update={"cluster": config.cluster, "media": media})
 
 
 def plan_of(record: ShardRecord, built: Config, now: Config) -> ShardPlan:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Reason = Literal[
     "missing",  # source, labels: gone since the plan was made
     "changed",  # source, labels: other bytes than the plan was made for
-    "unreadable",  # probe: no media container that is allowed
+    "unreadable",  # probe: no media container that is allowed, an incomplete one, a playlist or another kind of file
     "no_video",  # probe: no stream of moving pictures
     "too_long",  # probe: longer than is allowed
     "too_large",  # probe: larger pictures or more streams than are allowed

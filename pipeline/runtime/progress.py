@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 PREFIX = "@progress "
+NOTICE_PREFIX = "@notice "
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ def parse(line: str) -> Progress | None:
         return Progress(**json.loads(line.removeprefix(PREFIX)))
     except (ValueError, TypeError):
         return None
+
+
+def emit_notices(notices: Iterable[str]) -> None:
+    """Print sentences that people should read at once, not in the closing summary; `parse_notice` reads them back."""
+    for notice in notices:
+        print(NOTICE_PREFIX + notice, flush=True)
+
+
+def parse_notice(line: str) -> str:
+    """The sentence in a line of a job's output; "" when the line is another."""
+    return line.removeprefix(NOTICE_PREFIX) if line.startswith(NOTICE_PREFIX) else ""
 
 
 def result_to_json(result: JobResult) -> bytes:

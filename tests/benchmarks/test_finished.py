@@ -42,7 +42,7 @@ def thousand(draw, looped, config_of, tmp_path_factory):
     for number in range(1, NUM_SHARDS):
         (folder / f"in/v{number:04d}.mp4").hardlink_to(first)
     config = config_of(folder / "in", folder / "out", shards={"max_videos": 1}, cluster={"num_workers": 1})
-    listing, toolchain = list_videos(config), find_toolchain()
+    listing, toolchain = list_videos(config), find_toolchain(config)
     uri = f"{folder}/out/datasets/bench-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     plans = plans_of(config)
     assert len(plans) == NUM_SHARDS
@@ -143,7 +143,7 @@ def test_the_index_of_many_samples(thousand, table, tmp_path):
         for n in range(NUM_SHARDS)
     ]
     begin = time.perf_counter()
-    commit_dataset(str(tmp_path / "d"), config, records, find_toolchain())
+    commit_dataset(str(tmp_path / "d"), config, records, find_toolchain(config))
     seconds = time.perf_counter() - begin
     number = NUM_SHARDS * SAMPLES_PER_SHARD
     table.add(f"index, card and page of {number:,} samples", f"{seconds:.1f} s, {number / seconds:,.0f} samples/s")

@@ -44,7 +44,8 @@ def talkers(tmp_path_factory):
 def undisturbed(talkers, config_of, tmp_path_factory):
     """The dataset that every killed build must equal, made in this process."""
     root = tmp_path_factory.mktemp("undisturbed")
-    config, toolchain = config_of(talkers, root, **SETTINGS), find_toolchain()
+    config = config_of(talkers, root, **SETTINGS)
+    toolchain = find_toolchain(config)
     builder = ShardBuilder(config, str(root / "d"), toolchain)
     return commit_dataset(str(root / "d"), config, [builder.build(p) for p in plans_of(config)], toolchain)
 

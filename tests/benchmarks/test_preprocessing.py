@@ -175,7 +175,7 @@ def without_ray(config, folder):
         both(*[stack.enter_context(worker) for worker in workers])
         sidecars = (storage.read_text(shards.shard_uri(uri, plan.name, "json")) for plan in plans)
         records = [shards.record_from_json(text) for text in sidecars]
-        info = commit_dataset(uri, config, records, find_toolchain())
+        info = commit_dataset(uri, config, records, find_toolchain(config))
     return Build(time.perf_counter() - begin, first.seconds, info)
 
 

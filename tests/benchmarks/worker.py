@@ -16,7 +16,7 @@ def main() -> None:
     folder, dataset_uri = Path(sys.argv[1]), sys.argv[2]
     config = Config.model_validate_json((folder / "config.json").read_text())
     plans = [from_json(ShardPlan, line) for line in (folder / "plans.jsonl").read_text().splitlines()]
-    builder = ShardBuilder(config, dataset_uri, find_toolchain())
+    builder = ShardBuilder(config, dataset_uri, find_toolchain(config))
     print("ready", flush=True)
     for _ in sys.stdin:
         before, begin = os.times(), time.perf_counter()

@@ -103,8 +103,20 @@ def skip_by_edit_list(path: Path, skipped_s: float) -> Path:
     return path
 
 
+def cut_at(box: bytes):
+    """An MP4 file that ends with the name of this box; its index comes first."""
+
+    def make(path: Path) -> Path:
+        clip(path, options={"movflags": "faststart"})
+        data = path.read_bytes()
+        path.write_bytes(data[: data.index(box) + 4])
+        return path
+
+    return make
+
+
 def cut(share: float):
-    """A Matroska file that ends after this share of its bytes."""
+    """A file that ends after this share of its bytes."""
 
     def make(path: Path) -> Path:
         noise = np.random.default_rng(0).integers(0, 60, (NUM_FRAMES, *PICTURES[0].shape), np.uint8)

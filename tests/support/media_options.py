@@ -1,13 +1,17 @@
-"""Options of pipeline.media for tests: small crops, the bundled ffmpeg, and a way to change one of them."""
+"""Options of pipeline.media for tests: small crops, the bundled ffmpeg, and a way to change one of them.
+
+IACA_TEST_FFMPEG names another ffmpeg, of any version: so it is found which versions pass tests/pipeline/media.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields, replace
 
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.media.options import CropOptions, DecodeOptions, MelOptions, TrackingOptions, VideoOptions
 
-DECODE = DecodeOptions(ffmpeg=find_ffmpeg(), frame_rate_hz=25.0, timeout_s=60.0)
+DECODE = DecodeOptions(ffmpeg=os.environ.get("IACA_TEST_FFMPEG") or find_ffmpeg(), frame_rate_hz=25.0, timeout_s=60.0)
 TRACKING = TrackingOptions(detect_every=5, min_score=0.5, min_overlap=0.3, max_gap_s=0.5)
 CROP = CropOptions(crop_px=64, jpeg_quality=95, margin=0.25)
 VIDEO = VideoOptions(DECODE, TRACKING, CROP)

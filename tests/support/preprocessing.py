@@ -65,7 +65,7 @@ def anchor_of(config, video):
 
 def build_in_process(config, name="talk"):
     """The dataset of a configuration, built by one worker in this process, without Ray."""
-    toolchain = shard_builder.find_toolchain()
+    toolchain = shard_builder.find_toolchain(config)
     uri = storage.join(config.storage.root, "datasets", name)
     builder = shard_builder.ShardBuilder(config, uri, toolchain)
     records = [builder.build(plan) for plan in plans_of(config)]
@@ -74,7 +74,7 @@ def build_in_process(config, name="talk"):
 
 def builder_of(config, uri):
     """A worker that builds shards, in this process."""
-    return shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain())
+    return shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain(config))
 
 
 def start_job(config, folder, kind="preprocess"):

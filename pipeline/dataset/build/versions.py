@@ -111,13 +111,13 @@ def require_same_settings(config: Config, parent: DatasetInfo) -> None:
 
 
 def _settings(config: Config) -> dict[str, object]:
-    """The settings that all shards share, by name; where the inputs lie is not one of them."""
+    """The settings that all shards share, by name; where the inputs and ffmpeg lie is not one of them."""
     settings = {
         f"{section}.{name}": value
         for section in SHARED_SECTIONS
         for name, value in vars(getattr(config, section)).items()
     }
-    locations = {*uri_settings(), "source.shared"}
+    locations = {*uri_settings(), "source.shared", "media.ffmpeg"}
     return {name: value for name, value in settings.items() if name not in locations}
 
 

@@ -2,8 +2,27 @@
 
 from __future__ import annotations
 
-from pipeline.config import Config
+from pipeline.config import Config, UsageError
+from pipeline.media.ffmpeg_command import OLDEST_FFMPEG, find_ffmpeg
 from pipeline.media.options import CropOptions, DecodeOptions, MelOptions, TrackingOptions, VideoOptions
+
+
+def require_ffmpeg(config: Config) -> str:
+    """The absolute path of the ffmpeg that `media.ffmpeg` chooses.
+
+    Raises:
+        UsageError: it is not there, it is no ffmpeg, or it is too old.
+    """
+    chosen = config.media.ffmpeg
+    oldest = "{}.{}".format(*OLDEST_FFMPEG)
+    try:
+        return find_ffmpeg(chosen)
+    except ValueError as error:
+        if chosen:
+            advice = f"give one of version {oldest} or newer, or leave media.ffmpeg out to use the bundled one"
+        else:
+            advice = f"install the imageio-ffmpeg of constraints.txt, or set media.ffmpeg to ffmpeg {oldest} or newer"
+        raise UsageError(f"media.ffmpeg: {error}; {advice}") from error
 
 
 def decode_options(config: Config, ffmpeg: str) -> DecodeOptions:

@@ -216,7 +216,8 @@ def num_actors(resources: Mapping[str, float], num_tasks: int, num_workers: int,
     """
     num_slots = int(resources.get("GPU" if use_gpu else "CPU", 0))
     if use_gpu and not num_slots:
-        raise UsageError("use_gpu is set, but Ray sees no GPU here; leave it out, or give Ray a node with a GPU")
+        found = f"Ray sees no GPU, and {int(resources.get('CPU', 0))} CPUs"
+        raise UsageError(f"extract.use_gpu is set, but {found}; leave it out, or give Ray a node with a GPU")
     return min(num_tasks, num_workers or max(1, num_slots))
 
 

@@ -20,10 +20,11 @@ from pipeline.dataset.build import attempts
 from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.shard_file import ShardFile
+from pipeline.dataset.plan.media_options import require_ffmpeg
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.jobs.workers.shard_result import ShardResult
 from pipeline.media.faces.detect import Detector, make_detector
-from pipeline.media.ffmpeg_command import ffmpeg_version, find_ffmpeg
+from pipeline.media.ffmpeg_command import ffmpeg_version
 from pipeline.records import STAGE_SECONDS, Rejection, ShardPlan, ShardRecord, Span, VideoRow
 from pipeline.runtime.error_messages import message_of
 from pipeline.storage import StorageError
@@ -32,10 +33,14 @@ from pipeline.storage.scratch import remove_abandoned, scratch_folder
 MACHINE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def find_toolchain() -> dict[str, str]:
-    """Versions of what the bytes of a dataset depend on besides this program."""
+def find_toolchain(config: Config) -> dict[str, str]:
+    """Versions of what the bytes of a dataset depend on besides this program.
+
+    Raises:
+        UsageError: the ffmpeg that `media.ffmpeg` chooses cannot be used.
+    """
     opencv = importlib.metadata.version("opencv-python-headless")
-    return {"ffmpeg": ffmpeg_version(find_ffmpeg()), "opencv": opencv}
+    return {"ffmpeg": ffmpeg_version(require_ffmpeg(config)), "opencv": opencv}
 
 
 class ShardBuilder:
@@ -49,6 +54,7 @@ class ShardBuilder:
 
     Raises:
         RuntimeError: the worker's toolchain is not the driver's.
+        UsageError: this machine has no ffmpeg that can be used.
     """
 
     task_type: ClassVar[type] = ShardPlan
@@ -56,14 +62,14 @@ class ShardBuilder:
 
     def __init__(self, config: Config, dataset_uri: str, toolchain: dict[str, str], run: str = "") -> None:
         self.config, self.dataset_uri, self.toolchain, self.run = config, dataset_uri, toolchain, run
-        installed = find_toolchain()
+        installed = find_toolchain(config)
         if installed != toolchain:
             raise RuntimeError(
                 f"this worker has {installed}, the driver {toolchain}: install the same versions on all nodes"
             )
         remove_abandoned()
         importlib.import_module("webdataset")  # and torch with it: now, not as the first video's peak of memory
-        self.tools = Tools(find_ffmpeg(), load_detector(config))
+        self.tools = Tools(require_ffmpeg(config), load_detector(config))
 
     def __call__(self, plan: ShardPlan) -> ShardResult:
         """Build and publish the shard of a plan."""

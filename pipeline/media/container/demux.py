@@ -14,6 +14,7 @@ import numpy as np
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from pipeline.media.container.unreadable import describe_incomplete, describe_unreadable
 from pipeline.media.limits import DEMUXERS, MAX_SIDE_PX, MAX_STREAMS, PROTOCOLS
 from pipeline.records import Probe, Rejection
 
@@ -59,22 +60,23 @@ def read_container(path: Path, *, max_duration_s: float) -> Probe:
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": PROTOCOLS}
     try:
         with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
-            return _probe_container(container, max_duration_s)
+            return _probe_container(path, container, max_duration_s)
     except (FileNotFoundError, PermissionError):
         raise
     except MemoryError as error:
         raise Rejection("probe", "too_large", "its description does not fit into the memory that is allowed") from error
     except av.FFmpegError as error:
-        raise Rejection("probe", "unreadable", f"no media container that is allowed: {error.strerror}") from error
+        raise Rejection("probe", "unreadable", describe_unreadable(path, error.strerror or str(error))) from error
 
 
-def _probe_container(container: InputContainer, max_duration_s: float) -> Probe:
+def _probe_container(path: Path, container: InputContainer, max_duration_s: float) -> Probe:
     if len(container.streams) > MAX_STREAMS:
         raise Rejection("probe", "too_large", f"{len(container.streams)} streams; allowed: {MAX_STREAMS}")
     video = next((s for s in container.streams.video if s.codec_context and not _is_attached_picture(s)), None)
     if video is None:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "none"
-        raise Rejection("probe", "no_video", f"the container has no video stream; its streams: {kinds}")
+        missing = f"the container has no video stream; its streams: {kinds}"
+        raise Rejection("probe", "no_video", "; ".join(filter(None, [missing, describe_incomplete(path)])))
     sound = next((s for s in container.streams.audio if s.codec_context), None)
     rotation_deg = _rotations_deg(container).get(video.index, 0)
     width_px, height_px = _upright_size(video, rotation_deg)
@@ -82,7 +84,8 @@ def _probe_container(container: InputContainer, max_duration_s: float) -> Probe:
     times, problem = _read_packet_times(container, start_s, max_duration_s)
     pictures = times.get(video.index, _Times())
     if not len(pictures.starts_s):
-        raise Rejection("probe", "no_video", f"video stream {video.index} has no packets{problem and '; ' + problem}")
+        causes = filter(None, [f"video stream {video.index} has no packets", problem, describe_incomplete(path)])
+        raise Rejection("probe", "no_video", "; ".join(causes))
     return Probe(
         container=container.format.name,
         duration_s=pictures.end_s,

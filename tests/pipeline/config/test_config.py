@@ -161,9 +161,10 @@ def test_fingerprint_ignores_key_order_and_sees_values():
         changed("train", learning_rate=1.0, epochs=1),
         changed("evaluate", split="val"),
         changed("model", base="ca"),
+        changed("media", ffmpeg="/opt/ffmpeg/bin/ffmpeg"),
         Config().model_copy(update={"name": "other", "preprocess": PreprocessConfig(limit=3, dry_run=True)}),
     ],
-    ids=["root", "source", "cluster", "train", "evaluate", "model", "name"],
+    ids=["root", "source", "cluster", "train", "evaluate", "model", "path of ffmpeg", "name"],
 )
 def test_a_dataset_does_not_depend_on(config):
     assert dataset_fingerprint(config, CONTENT_IDS, TOOLS) == dataset_fingerprint(Config(), CONTENT_IDS, TOOLS)

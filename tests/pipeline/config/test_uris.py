@@ -15,7 +15,7 @@ NO_URIS |= {"fetch_model.uri"}  # an address of the web, or a file, for this mac
 def test_every_text_setting_is_a_uri_or_known_not_to_be_one():
     texts = {name for name, setting in all_settings().items() if setting.type is str}
     digests = {name for name in texts if name.endswith("_sha256")}
-    assert texts - digests - NO_URIS - {"cluster.address"} == set(uri_settings())
+    assert texts - digests - NO_URIS - {"cluster.address", "media.ffmpeg"} == set(uri_settings())
 
 
 def test_all_that_are_set_become_absolute(tmp_path, monkeypatch):
@@ -23,6 +23,17 @@ def test_all_that_are_set_become_absolute(tmp_path, monkeypatch):
     config = absolute(with_uris(Config(), dict.fromkeys(uri_settings(), "here")))
     assert {uri for _, uri, _ in uris_of(config)} == {f"{tmp_path}/here"}
     assert {uri for name, uri, _ in uris_of(absolute(Config())) if name != "storage.root"} == {""}
+
+
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [("", ""), ("ffmpeg", "ffmpeg"), ("bin/ffmpeg", "{here}/bin/ffmpeg"), ("/a/b", "/a/b"), ("~/b", "{here}/home/b")],
+)
+def test_the_path_of_ffmpeg_becomes_absolute_and_a_name_is_left_alone(given, becomes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = absolute(load(None, {"media": {"ffmpeg": given}}))
+    assert config.media.ffmpeg == becomes.format(here=tmp_path)
 
 
 def test_a_scheme_that_storage_does_not_know_is_named_with_its_setting():

@@ -74,7 +74,7 @@ def audited(request, tmp_path_factory):
     videos = [replace(video, split="train") for video in list_videos(config).videos]
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": FakeDetector}
     scans = {video.key: scan_video(video, config, **tools) for video in videos}
-    uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain()
+    uri, toolchain = str(folder / "dataset"), shard_builder.find_toolchain(config)
     worker = shard_builder.ShardBuilder(config, uri, toolchain)
     worker.tools = replace(worker.tools, detector=FakeDetector())
     commit_dataset(uri, config, [worker.build(plan) for plan in plan_shards(videos, scans, config)], toolchain)

@@ -112,7 +112,7 @@ def test_a_video_that_is_gone_since_it_was_listed_is_a_row(talkers, s3_server, s
 @pytest.mark.parametrize("storage_root", ["local", pytest.param("rgw", marks=pytest.mark.s3)], indirect=True)
 def test_two_builds_race_for_one_commit(talkers, undisturbed, storage_root):
     config = config_of(talkers, storage_root)
-    uri, toolchain = storage.join(storage_root, "datasets/talk"), shard_builder.find_toolchain()
+    uri, toolchain = storage.join(storage_root, "datasets/talk"), shard_builder.find_toolchain(config)
     plans, line = plans_of(config), threading.Barrier(2)
 
     def build(run):

@@ -216,7 +216,7 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
 def test_rejected_videos_are_tried_again(talkers, tmp_path):
     config = config_of(talkers, tmp_path / "root", preprocess={"limit": 4})
     calm = build_in_process(config_of(talkers, tmp_path / "calm", preprocess={"limit": 4}))
-    toolchain = shard_builder.find_toolchain()
+    toolchain = shard_builder.find_toolchain(config)
     name = f"talk-{dataset_fingerprint(config, list_videos(config).content_ids, toolchain)}"
     uri = storage.join(config.storage.root, "datasets", name)
     plans = plans_of(config)

@@ -7,7 +7,6 @@ import pytest
 
 from pipeline.media.container.probe import probe
 from pipeline.media.decode import PictureReader
-from pipeline.media.ffmpeg_command import ffmpeg_version
 from pipeline.media.picture_stream import picture_size
 from pipeline.records import Rejection
 from tests.support.media_files import counter_picture, read_counter, write_media
@@ -212,9 +211,3 @@ def test_any_file_name_can_be_read(name, tmp_path, monkeypatch):
     write_media(tmp_path / "plain.mp4", FIRST_40, range(0, 1600, 40)).rename(tmp_path / name)
     numbers, _, _ = decode(tmp_path / name)
     assert numbers == list(range(40))
-
-
-def test_the_toolchain_has_a_name():
-    assert ffmpeg_version(DECODE.ffmpeg)
-    with pytest.raises(OSError, match="does not introduce itself as ffmpeg"):
-        ffmpeg_version("/bin/true")

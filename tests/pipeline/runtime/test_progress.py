@@ -1,6 +1,15 @@
 """Progress lines and results survive the way from a job to its caller."""
 
-from pipeline.runtime.progress import JobResult, Progress, emit, parse, result_from_json, result_to_json
+from pipeline.runtime.progress import (
+    JobResult,
+    Progress,
+    emit,
+    emit_notices,
+    parse,
+    parse_notice,
+    result_from_json,
+    result_to_json,
+)
 
 
 def test_progress_lines_are_read_back_and_others_are_not(capsys):
@@ -11,6 +20,12 @@ def test_progress_lines_are_read_back_and_others_are_not(capsys):
     assert parse(line) == progress
     assert parse("an ordinary line") is None
     assert parse(line.rstrip() + line) is None
+
+
+def test_notices_are_read_back_and_others_are_not(capsys):
+    emit_notices(["one", "train.batch_size is “2”"])
+    assert list(map(parse_notice, capsys.readouterr().out.splitlines())) == ["one", "train.batch_size is “2”"]
+    assert parse_notice("an ordinary line") == ""
 
 
 def test_results_round_trip():

@@ -16,7 +16,7 @@ from pipeline.config import Config, UsageError
 from pipeline.jobs.ray_session import start_ray
 from pipeline.runtime import job_process
 from pipeline.runtime.environment import VERBOSE
-from pipeline.runtime.progress import JobResult, Progress, emit
+from pipeline.runtime.progress import JobResult, Progress, emit, emit_notices
 
 
 def prepare(kind: str, config: Config) -> JobResult | None:
@@ -45,6 +45,7 @@ def run(kind: str, config: Config) -> JobResult:
     (folder / f"attempt-{attempts + 1}").write_text(str(os.getpid()))
     for done in range(4):
         emit(Progress(kind, done + 1, 4, "things", "of the fake"))
+    emit_notices([f"a notice of {kind}"])
     print(f"ordinary output of {kind}, verbose={os.environ.get(VERBOSE)}")
     act(behaviour, folder, attempts)
     write_output(kind, folder, config)

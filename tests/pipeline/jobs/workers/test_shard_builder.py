@@ -130,7 +130,7 @@ def test_what_kills_two_workers_is_left_alone_and_its_neighbours_are_not(talkers
     uri, worker_crash = str(tmp_path / "d"), plan.spans[1]
     for run in ("another driver", "another driver", "driver"):
         attempts.begin(uri, plan.name, run).mark(worker_crash)
-    worker = shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain(), "driver")
+    worker = shard_builder.ShardBuilder(config, uri, shard_builder.find_toolchain(config), "driver")
     once = worker.build(plan)
     assert once.sha256 == calm.sha256
     assert [row.attempts for row in once.videos] == [1, 2, 1]
@@ -168,7 +168,7 @@ def test_spans_of_a_video_hold_what_the_whole_would_hold(talkers, tmp_path):
         (0, 32, True),
         (32, -1, True),
     ]
-    toolchain = shard_builder.find_toolchain()
+    toolchain = shard_builder.find_toolchain(config)
     records = [
         shard_builder.ShardBuilder(config, str(tmp_path / name), toolchain).build(each)
         for name, each in (("whole", whole), ("cut", plan))

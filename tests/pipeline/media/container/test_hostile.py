@@ -51,10 +51,12 @@ def sounding(**settings):
 
 REFUSED = {  # file name: how it is made, reason, part of the detail
     "zero bytes.mp4": (lambda path: path.touch() or path, "unreadable", "the file is empty"),
-    "text.mp4": (write(b"this is no film\n" * 99), "unreadable", "no media container"),
-    "noise.mkv": (write(np.random.default_rng(0).bytes(50_000)), "unreadable", "no media container"),
-    "cut at 2 %.mp4": (hostile.cut(0.02), "unreadable", "no media container"),
-    "cut at 50 %, index lost.mp4": (hostile.cut(0.5), "unreadable", "no media container"),
+    "text.mp4": (write(b"this is no film\n" * 99), "unreadable", "not a media file: text"),
+    "noise.mkv": (write(np.random.default_rng(0).bytes(50_000)), "unreadable", "not a media file, or of a container"),
+    "cut at 2 %.mp4": (hostile.cut(0.02), "unreadable", "incomplete: the index (moov atom) is missing"),
+    "cut at 50 %, index lost.mp4": (hostile.cut(0.5), "unreadable", "incomplete: the index (moov atom) is missing"),
+    "cut in its index.mp4": (hostile.cut_at(b"mdia"), "no_video", "incomplete: the index (moov atom) is cut off"),
+    "cut before its pictures.mp4": (hostile.cut_at(b"mdat"), "no_video", "incomplete: the file ends at byte"),
     "16k pictures.mov": (hostile.huge_pictures(16000), "too_large", "16000 x 16000 pixels; allowed: 8192 x 8192"),
     "larger than ffmpeg's own limit.mov": (hostile.huge_pictures(16384), "unreadable", "size of its pictures"),
     "200 streams.mov": (hostile.two_hundred_streams, "too_large", "200 streams; allowed: 64"),
