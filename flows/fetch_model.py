@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.launch import run_job
 from pipeline.config import Config
-from pipeline.config.sections import ClusterConfig
+from pipeline.config.job_sections import ClusterConfig
 from pipeline.runtime.progress import JobResult
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipeline.ablation.corruption import corrupt
 from pipeline.ablation.feature_sequences import HEALTHY, TrialData, TrialSequences
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 
 VIDEO, AUDIO = 0, 1
 NUM_IDENTITY, NUM_NUISANCE = 4, 4

@@ -14,7 +14,7 @@ from iaca_model.config import FeatureSpec
 from pipeline.ablation.corruption import CorruptedSource
 from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialData, TrialSequences, evenly_spaced
 from pipeline.config import Config, UsageError
-from pipeline.config.sections import AblateConfig, SequenceConfig
+from pipeline.config.job_sections import AblateConfig, SequenceConfig
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin

@@ -23,7 +23,7 @@ from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialDa
 from pipeline.ablation.recordings import Recordings, read_trial_data
 from pipeline.ablation.variants import Variant
 from pipeline.config import fingerprint
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 
 VERSION = 1  # raise it when the same trial would give other numbers
 WEIGHT_DECAY, CLIP_NORM, WARMUP_FRACTION = 1e-2, 1.0, 0.1

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from iaca_model.config import LITERAL_GATE, Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 
 RELEASED_GATES: tuple[Gate, ...] = ("dca", "grjca", "hgrjca")
 """Gates of other papers, run in their released form (`LITERAL_GATE`); every other gate has FusionConfig's defaults."""

@@ -2,6 +2,7 @@
 
 from pipeline.config.detector import require_detector
 from pipeline.config.experiment import Config, require_view
+from pipeline.config.fields import DATASET_MARKER, RUN_MARKER
 from pipeline.config.fingerprints import (
     FORMAT_VERSION,
     dataset_fingerprint,
@@ -10,7 +11,6 @@ from pipeline.config.fingerprints import (
     run_fingerprint,
 )
 from pipeline.config.loading import load
-from pipeline.config.sections import DATASET_MARKER, RUN_MARKER
 from pipeline.config.usage_error import UsageError
 
 __all__ = [

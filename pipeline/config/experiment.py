@@ -9,23 +9,25 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from iaca_model.config import InputSpec, ModelConfig, preset_fields
-from pipeline.config.sections import (
-    AblateConfig,
-    ClusterConfig,
-    EvaluateConfig,
-    ExtractConfig,
+from pipeline.config.dataset_sections import (
     FacesConfig,
-    FetchModelConfig,
     MediaConfig,
     PreprocessConfig,
     SegmentConfig,
-    SequenceConfig,
     ShardsConfig,
     SoundConfig,
     SourceConfig,
     SplitConfig,
     StorageConfig,
     SynthesisConfig,
+)
+from pipeline.config.job_sections import (
+    AblateConfig,
+    ClusterConfig,
+    EvaluateConfig,
+    ExtractConfig,
+    FetchModelConfig,
+    SequenceConfig,
     TrainConfig,
     VerifyConfig,
     WeightsConfig,

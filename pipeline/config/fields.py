@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le
+from pydantic import ConfigDict
+
+DATASET_MARKER, RUN_MARKER = "dataset.json", "run.json"  # written last: what has it is complete
+KNOWN_KEYS_ONLY = ConfigDict(extra="forbid", allow_inf_nan=False)  # of every section
 
 Count = Annotated[int, Ge(1)]
 NotNegativeInt = Annotated[int, Ge(0)]

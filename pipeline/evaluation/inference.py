@@ -15,7 +15,7 @@ from torch import nn
 
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
-from pipeline.config.sections import SequenceConfig
+from pipeline.config.job_sections import SequenceConfig
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, concatenate, with_invalid_filled
 from pipeline.records import SampleRow, Segment
 from pipeline.training.loader import read_segment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
-from pipeline.config.sections import EvaluateConfig
+from pipeline.config.job_sections import EvaluateConfig
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset
 from pipeline.training import run_record
 from pipeline.training.compatibility import run_config_for_dataset

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.config.sections import SynthesisConfig
+from pipeline.config.dataset_sections import SynthesisConfig
 from pipeline.synthetic.clip import ClipSpec
 from pipeline.synthetic.damage import KINDS
 

@@ -15,7 +15,7 @@ from iaca_model.config import InputSpec
 from iaca_model.model import EmotionModel
 from iaca_model.train_step import device_of
 from pipeline.config import Config, UsageError
-from pipeline.config.sections import SequenceConfig
+from pipeline.config.job_sections import SequenceConfig
 from pipeline.records import Segment, SegmentFeatures
 from pipeline.records.features import FeatureOrigin
 from pipeline.training import checkpoint

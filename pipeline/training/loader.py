@@ -12,7 +12,7 @@ from itertools import islice
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline import storage
-from pipeline.config.sections import SequenceConfig
+from pipeline.config.job_sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
 from pipeline.training.ranks import Ranks

@@ -17,7 +17,7 @@ from iaca_model.backbones.residual import Freezable
 from iaca_model.model import EmotionModel
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.config.sections import WeightsConfig
+from pipeline.config.job_sections import WeightsConfig
 
 log = logging.getLogger(__name__)
 CLASSIFIER = ("fc.weight", "fc.bias")  # of the published networks; our backbones have none

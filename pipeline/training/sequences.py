@@ -16,7 +16,7 @@ from torch import Tensor
 
 from iaca_model.batch import AnyBatch, Batch, FeatureBatch
 from iaca_model.config import FeatureSpec, InputSpec
-from pipeline.config.sections import SequenceConfig
+from pipeline.config.job_sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError
 from pipeline.records import Segment
 

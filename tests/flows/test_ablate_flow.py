@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pipeline.config import load
-from pipeline.config.sections import PreprocessConfig
+from pipeline.config.dataset_sections import PreprocessConfig
 from tests.support.processes import iaca
 
 WEIGHTS = {"video": "/v.safetensors", "audio": "/a.safetensors"}

@@ -12,7 +12,7 @@ import pytest
 
 from flows.job_errors import JobError
 from pipeline.config import UsageError, load
-from pipeline.config.sections import PreprocessConfig
+from pipeline.config.dataset_sections import PreprocessConfig
 from tests.support.processes import gone, iaca, start_iaca, wait_for
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.sections import SynthesisConfig
+from pipeline.config.dataset_sections import SynthesisConfig
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from pipeline.synthetic.clip import ClipSpec, make_clip
 from pipeline.synthetic.talkers import manifest_csv, plan_clips, source_json

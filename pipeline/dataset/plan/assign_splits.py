@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.config.sections import SplitConfig
+from pipeline.config.dataset_sections import SplitConfig
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import Video
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import storage
-from pipeline.config.sections import SourceConfig
+from pipeline.config.dataset_sections import SourceConfig
 from pipeline.dataset.sources.content_id import content_id_of_bytes
 from pipeline.dataset.sources.label_formats import LabelError, LabelRows, label_text, parse, parse_gold
 from pipeline.records import Rejection, Video, VideoRow

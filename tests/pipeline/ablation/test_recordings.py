@@ -11,7 +11,7 @@ from pipeline.ablation.recordings import find_recordings, read_splits, read_tria
 from pipeline.ablation.trial import Trial, TrialModel, run_trial
 from pipeline.ablation.variants import list_variants
 from pipeline.config import UsageError, load
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 from tests.support.fake_dataset import make_segment, write_dataset
 from tests.support.fake_features import (
     AUDIO_DIM,

@@ -10,7 +10,7 @@ from pipeline.ablation.benchmark import World
 from pipeline.ablation.feature_sequences import HEALTHY
 from pipeline.ablation.trial import Trial, TrialModel, run_trial, train_variant, training_loss
 from pipeline.ablation.variants import list_variants
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in list_variants(SMALL)}

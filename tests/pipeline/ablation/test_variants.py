@@ -8,7 +8,7 @@ from iaca_model.config import LITERAL_GATE, FusionConfig
 from pipeline.ablation import variants
 from pipeline.ablation.variants import EXTRAS, list_variants
 from pipeline.config import UsageError
-from pipeline.config.sections import AblateConfig
+from pipeline.config.job_sections import AblateConfig
 
 PLAIN = FusionConfig(video_dim=12, audio_dim=8, base="concat", gate="none")
 

@@ -20,7 +20,7 @@ from pipeline.config import (
     require_view,
     run_fingerprint,
 )
-from pipeline.config.sections import PreprocessConfig
+from pipeline.config.dataset_sections import PreprocessConfig
 
 RUNS = sorted((Path(__file__).parents[3] / "infra/runs").glob("*.toml"))
 CONTENT_IDS = {"a": "1-aa", "b": "2-bb"}

@@ -19,7 +19,7 @@ from iaca_model.backbones.normalisation import normalise_mel
 from iaca_model.backbones.residual import resnet_18
 from pipeline import storage
 from pipeline.config import UsageError
-from pipeline.config.sections import ExtractConfig, VerifyConfig, WeightsConfig
+from pipeline.config.job_sections import ExtractConfig, VerifyConfig, WeightsConfig
 from pipeline.dataset.build import versions
 from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos

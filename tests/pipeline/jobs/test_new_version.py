@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.config import UsageError, dataset_fingerprint
-from pipeline.config.sections import SourceConfig
+from pipeline.config.dataset_sections import SourceConfig
 from pipeline.dataset.build import attempts, versions
 from pipeline.dataset.format import shards, tables
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos

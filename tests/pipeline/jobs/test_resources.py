@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.config import UsageError
-from pipeline.config.sections import AblateConfig, ExtractConfig
+from pipeline.config.job_sections import AblateConfig, ExtractConfig
 from pipeline.jobs import ablate, extract, resources, train
 from pipeline.jobs.resources import Demand, require_ray_resources, training_notices
 from pipeline.runtime import job_process

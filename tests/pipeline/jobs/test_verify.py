@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config, UsageError
-from pipeline.config.sections import VerifyConfig
+from pipeline.config.job_sections import VerifyConfig
 from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import verify
 from tests.support.preprocessing import build_in_process, config_of, rows_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config
-from pipeline.config.sections import SegmentConfig, ShardsConfig
+from pipeline.config.dataset_sections import SegmentConfig, ShardsConfig
 from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards

@@ -9,7 +9,7 @@ import torch
 from iaca_model.config import FeatureSpec
 from iaca_model.model import PrecomputedModel, model_of
 from pipeline.config import UsageError
-from pipeline.config.sections import WeightsConfig
+from pipeline.config.job_sections import WeightsConfig
 from pipeline.dataset.format.samples import SampleError
 from pipeline.evaluation.inference import predict_segment
 from pipeline.training import sequences

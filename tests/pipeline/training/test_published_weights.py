@@ -13,7 +13,7 @@ from iaca_model.backbones.residual import resnet_18
 from iaca_model.config import InputSpec, ModelConfig
 from iaca_model.model import EmotionModel
 from pipeline.config import UsageError
-from pipeline.config.sections import WeightsConfig
+from pipeline.config.job_sections import WeightsConfig
 from pipeline.training.published_weights import load_published_weights
 
 SPEC = InputSpec(num_steps=2, num_frames=2, crop_px=16, num_hops=32, num_mels=32)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from iaca_model.config import InputSpec
-from pipeline.config.sections import SequenceConfig
+from pipeline.config.job_sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError
 from pipeline.training import sequences
 from tests.support.fake_dataset import CROP_PX, NUM_MELS, make_segment

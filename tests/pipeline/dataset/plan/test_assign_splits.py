@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.sections import SplitConfig
+from pipeline.config.dataset_sections import SplitConfig
 from pipeline.dataset.plan.assign_splits import assign_splits, hashed_split, is_balanced
 from pipeline.records import Video
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config, UsageError
-from pipeline.config.sections import EvaluateConfig
+from pipeline.config.job_sections import EvaluateConfig
 from pipeline.dataset.plan.check_splits import (
     built_split_warnings,
     require_built_trainable,

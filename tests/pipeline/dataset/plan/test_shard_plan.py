@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config
-from pipeline.config.sections import ShardsConfig
+from pipeline.config.dataset_sections import ShardsConfig
 from pipeline.dataset.plan.shard_plan import (
     ScanResult,
     bytes_per_s,

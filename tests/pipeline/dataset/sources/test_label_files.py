@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from pipeline import storage
-from pipeline.config.sections import SourceConfig
+from pipeline.config.dataset_sections import SourceConfig
 from pipeline.dataset.sources import label_files
 from pipeline.dataset.sources.content_id import CHUNK_BYTES, content_id_of_bytes, content_ids
 from pipeline.dataset.sources.label_formats import LabelError

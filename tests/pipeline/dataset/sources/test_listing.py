@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import Config, UsageError
-from pipeline.config.sections import PreprocessConfig
+from pipeline.config.dataset_sections import PreprocessConfig
 from pipeline.dataset.sources.listing import key_safe, list_videos
 
 
