@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from flows.cli.commands import COMMANDS
-from flows.launch import check_job
+from flows.launch import check_job, run_job
 from pipeline.config import Config
 from pipeline.config.uris import with_uris
 from pipeline.runtime.progress import JobResult
@@ -75,6 +75,14 @@ def run_flow(name: str, config: Config) -> list[JobResult]:
     """Call the flow of a command; imported only now, because Prefect takes a second."""
     results = pkgutil.resolve_name(COMMANDS[name].flow)(config)
     return results if isinstance(results, list) else [results]
+
+
+def make_plan(name: str, config: Config) -> list[JobResult]:
+    """The results of a command with `--dry-run`, without Prefect: a plan is short, and nobody asks for its history."""
+    if name in _ORDERS:
+        return _ORDERS[name](config, make_plan)
+    [stage] = COMMANDS[name].stages
+    return [run_job(stage, config)]
 
 
 def find_finished(name: str, config: Config) -> list[JobResult]:

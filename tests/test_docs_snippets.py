@@ -26,7 +26,10 @@ CARDS = ("crops", "features")
 
 # What is not run, with the reason; by the page and a line of the block, or by the command line.
 NOT_RUN = {
-    ("architecture.md", 'job_process.main("<command>", run, prepare)'): "the foot of a new file, with a name to fill in",
+    (
+        "architecture.md",
+        'job_process.main("<command>", run, prepare)',
+    ): "the foot of a new file, with a name to fill in",
 }
 NOT_PARSED = {
     "iaca train --dataset": "the name of an option",

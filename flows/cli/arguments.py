@@ -56,6 +56,7 @@ class Request:
     config: Config
     strict: bool
     verbose: bool
+    shared_options: tuple[str, ...] = ()  # those given that belong to the next command as well, each with its value
 
 
 def parse(command: Command, arguments: Sequence[str]) -> Request:
@@ -83,7 +84,13 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
             raise UsageError(f"--{name} and --{shortcuts[name]} are the same setting; give one of them")
         overrides[section][field] = values[name]
     config = load(values.get("config", command.run_file) or None, overrides)
-    return Request(config, values.get("strict", False), values.get("verbose", False))
+    shared = {
+        "config": values.get("config"),
+        "name": values.get("name"),
+        "storage.root": values.get("storage", {}).get("root"),
+    }
+    shared_options = tuple(word for name, value in shared.items() if value for word in (f"--{name}", value))
+    return Request(config, values.get("strict", False), values.get("verbose", False), shared_options)
 
 
 def print_help(command: Command) -> None:

@@ -106,7 +106,7 @@ def _execute(command: Command, request: Request) -> int:
     results = _start(command, config)
     from flows.cli.summary import print_summary
 
-    print_summary(results, config.preprocess.dry_run)
+    print_summary(results, config.preprocess.dry_run, request.shared_options)
     num_rejected = sum(result.counts.get("rejected", 0) for result in results)
     return REJECTED if num_rejected and request.strict else DONE
 
@@ -117,6 +117,8 @@ def _start(command: Command, config: Config) -> list[JobResult]:
 
     if not command.needs_prefect:
         return stage_order.run_flow(command.name, config)
+    if config.preprocess.dry_run and command.name != "ablate":
+        return stage_order.make_plan(command.name, config)
     return stage_order.find_finished(command.name, config) or _run_with_prefect(command, config)
 
 

@@ -33,8 +33,20 @@ _OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames"]
 _PURPOSES = {"train": "which is trained on", "val": "which chooses the checkpoint", "test": "which is evaluated"}
 
 
-def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: Console | None = None) -> None:
-    """Print one block per job, one table for all evaluations, and the next step."""
+def print_summary(
+    results: Sequence[JobResult],
+    dry_run: bool = False,
+    shared_options: Sequence[str] = (),
+    console: Console | None = None,
+) -> None:
+    """Print one block per job, one table for all evaluations, and the next step.
+
+    Args:
+        results: of all jobs, in their order.
+        dry_run: whether those that were not found complete are plans.
+        shared_options: options of this command that the next one needs as well.
+        console: where to print.
+    """
     out = console or Console()
     for result in results:
         _print_result(result, dry_run, out)
@@ -42,7 +54,7 @@ def print_summary(results: Sequence[JobResult], dry_run: bool = False, console: 
     if evaluations:
         out.print(_scores(evaluations))
     if not _is_plan(results[-1], dry_run):
-        step = _next_step(evaluations[0] if evaluations else results[-1])
+        step = _next_step(evaluations[0] if evaluations else results[-1], shared_options)
         if step:
             _print_line(out, f"\nNext: {step}")
 
@@ -118,10 +130,11 @@ def _outcomes(videos: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _next_step(result: JobResult) -> str:
+def _next_step(result: JobResult, shared_options: Sequence[str]) -> str:
     """What to do with a result; empty where nothing follows."""
     job = _JOBS.get(result.kind)
-    step = job.next_step.format(uri=shlex.quote(result.output_uri)) if job else ""
+    options = "".join(f" {shlex.quote(word)}" for word in shared_options)
+    step = job.next_step.format(uri=shlex.quote(result.output_uri), options=options) if job else ""
     return _step_to_training(_videos(result.output_uri), step) if result.kind == "preprocess" else step
 
 

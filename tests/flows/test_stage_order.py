@@ -45,6 +45,16 @@ def test_a_refused_stage_needs_no_prefect(fake_jobs, unreachable, demo):
     assert (result.returncode, result.stderr) == (2, "error: the dataset has no labels\n")
 
 
+@pytest.mark.parametrize("command", ["preprocess", "experiment", "demo"])
+def test_a_plan_needs_no_prefect(fake_jobs, unreachable, tmp_path, command):
+    fake_jobs(**dict.fromkeys(ALL, "done"))
+    videos = [] if command == "demo" else ["--source.videos", str(tmp_path)]
+    result = iaca(command, *videos, "--dry-run", "--storage.root", str(tmp_path / "root"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "a plan, nothing written" in result.stdout
+    assert "Training run" not in result.stdout
+
+
 def test_work_needs_it(fake_jobs, unreachable, demo, tmp_path):
     fake_jobs(synthesize="finished", preprocess="finished", train="finished", evaluate="done")
     result = demo()

@@ -203,3 +203,10 @@ def test_options_of_some_commands_are_refused_by_the_others(name, value, command
 def test_every_command_leads_to_a_function():
     for command in COMMANDS.values():
         assert command.name == "config" or callable(pkgutil.resolve_name(command.flow))
+
+
+def test_options_that_the_next_command_needs_too_are_kept(tmp_path):
+    given = ["--config", "demo", "--storage.root", str(tmp_path), "--train.epochs", "3"]
+    assert parse(ANY, given).shared_options == ("--config", "demo", "--storage.root", str(tmp_path))
+    assert parse(ANY, ["--name", "mine"]).shared_options == ("--name", "mine")
+    assert parse(ANY, []).shared_options == ()

@@ -133,3 +133,12 @@ def test_the_lines_of_a_plan_hold_its_warnings(tmp_path):
     text = io.StringIO()
     print_summary([plan], dry_run=True, console=Console(file=text, width=200))
     assert text.getvalue().count("4 label files") == 1
+
+
+def test_the_next_step_has_the_options_that_it_needs_too(tmp_path):
+    uri = dataset_of(tmp_path, *ALL)
+    text = io.StringIO()
+    result = JobResult("preprocess", uri, False, 2.0)
+    print_summary([result], shared_options=["--storage.root", "/my runs"], console=Console(file=text, width=200))
+    _, _, step = text.getvalue().partition("Next: ")
+    assert shlex.split(step) == ["iaca", "train", "--storage.root", "/my runs", "--dataset", uri]
