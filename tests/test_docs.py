@@ -1,5 +1,6 @@
 """The documentation keeps its word: generated parts are current, links lead somewhere, and its programs run."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -77,6 +78,26 @@ def test_source_files_that_are_named_exist(path):
         assert (ROOT / name).exists(), f"{path.name} names {name}"
     for name in re.findall(r"`((?:dataset|jobs|media|storage|training|evaluation)/[\w./]*)`", path.read_text()):
         assert path.name != "architecture.md" or (ROOT / "pipeline" / name).exists(), f"{path.name} names {name}"
+
+
+def messages_of(package):
+    """Every text in the program, those with values as they are written with "…" for each value."""
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_of_the_troubleshooting_page_is_one_of_the_program():
+    program = "\n".join(text for package in ("flows", "pipeline") for text in messages_of(package))
+    text, _, _ = (ROOT / "docs/troubleshooting.md").read_text().partition("## Results that look wrong")
+    quoted = [
+        span for cell in re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE) for span in re.findall("`([^`]+)`", cell)
+    ]
+    assert len(quoted) > 25
+    assert [span for span in quoted if not re.search(".*".join(map(re.escape, span.split("…"))), program)] == []
 
 
 def test_every_setting_has_a_description():
