@@ -178,7 +178,7 @@ def test_the_page_shows_the_same_numbers(audited):
 
 def test_the_recipes_of_the_card_work(audited, monkeypatch, capsys):
     folder, _ = audited
-    _, by_row, audit = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    *_, by_row, audit = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     monkeypatch.chdir(folder)
     found = {}
     exec(by_row, found)
