@@ -164,7 +164,7 @@ def atomic_path(path: str) -> Iterator[str]:
     If the block raises, the temporary file is removed and `path` stays as it was.
     """
     with _temporary_beside(path) as temporary:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _make_folder(os.path.dirname(path))
         yield temporary
         os.replace(temporary, path)
 
@@ -187,6 +187,15 @@ def _new_file(path: str) -> Iterator[BinaryIO]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def _make_folder(folder: str) -> None:
+    """Create a folder, which another process may remove just when `makedirs` looks whether what is there is one."""
+    for _ in range(_ATTEMPTS):
+        with suppress(FileExistsError):
+            os.makedirs(folder, exist_ok=True)
+            return
+    os.makedirs(folder, exist_ok=True)
 
 
 def _create(path: str) -> BinaryIO:
