@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
-from pipeline.runtime.environment import NO_RAY_AUTH, PRIVACY
+from pipeline.runtime.environment import NO_RAY_AUTH, PRIVACY, python_path
 from pipeline.runtime.exit_codes import CHECK
 
 POLL_S = 0.2
+NEUTRAL_FOLDER = "/"  # Ray lets its workers import what lies in the folder of the process that starts it
 GRACE_S = 20.0  # between the request to stop and the kill
 REPEAT_S = (
     1.0  # within which a second signal repeats the first: timeout(1) signals its child and then the child's group
@@ -34,6 +35,8 @@ def job_package() -> str:
 def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float = GRACE_S) -> int:
     """Run `command`, hand over each line of its output as it comes, and return its exit code.
 
+    It neither runs in the caller's folder nor imports from there: people have a random.py or a folder pipeline/.
+
     An interruption of this function (Ctrl-C, a cancelled flow) stops the child: SIGTERM to it and, `grace_s` later or
     at a second interruption, SIGKILL to its whole process group. SIGTERM, because the child of a process that ignores
     SIGINT (nohup, `command &` in a script) ignores it too until it has set its handler.
@@ -46,7 +49,8 @@ def run(command: Sequence[str], on_line: Callable[[str], None], grace_s: float =
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env={**os.environ, **PRIVACY, **NO_RAY_AUTH},
+        env={**os.environ, **PRIVACY, **NO_RAY_AUTH, **python_path()},
+        cwd=NEUTRAL_FOLDER,
         start_new_session=True,
     )
     try:

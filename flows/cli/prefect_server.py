@@ -14,6 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from flows.job_errors import JobError
+from pipeline.runtime.environment import python_path
 
 STARTUP_S = 120.0  # on a machine that others use, too
 STOP_S = 5.0  # between the request to stop and the kill
@@ -37,7 +38,7 @@ class TemporaryServer:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env={**os.environ, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"},
+            env={**os.environ, **python_path(), "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR"},
             start_new_session=True,
         )
         atexit.register(self._stop)

@@ -10,3 +10,9 @@ VERBOSE = "IACA_VERBOSE"
 def is_verbose() -> bool:
     """Whether tracebacks and the whole output of jobs are printed, as with `-v`."""
     return bool(os.environ.get(VERBOSE))
+
+
+def python_path() -> dict[str, str]:
+    """Variables by which a child imports what this process may, from any folder, and nothing from its own folder."""
+    entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(entries)}

@@ -6,11 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from flows import local_job
 from tests.support.processes import gone, wait_for
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -155,3 +158,23 @@ def test_nothing_private_is_added_and_nothing_is_reported_home(monkeypatch):
         python("import os; print(os.environ['AWS_SECRET_ACCESS_KEY'], os.environ['DO_NOT_TRACK'])"), lines.append
     )
     assert lines == ["inherited 1"]
+
+
+def test_modules_in_the_callers_folder_are_not_imported(tmp_path, monkeypatch):
+    for name in ("pipeline/__init__.py", "random.py", "flows/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("raise SystemExit('imported from the wrong folder')")
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    assert local_job.run([sys.executable, "-m", "pipeline.jobs.verify"], lines.append) == 2
+    assert lines[0].startswith("usage: python -m pipeline.jobs.verify")
+
+
+def test_what_was_found_by_a_relative_path_is_found_still(tmp_path, monkeypatch):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/detectors_of_mine.py").write_text("print('found')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["own", "", os.environ.get("PYTHONPATH", str(ROOT))]))
+    lines = []
+    assert local_job.run([sys.executable, "-m", "detectors_of_mine"], lines.append) == 0
+    assert lines == ["found"]

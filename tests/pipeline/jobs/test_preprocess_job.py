@@ -162,7 +162,9 @@ def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_p
     assert not first.skipped
     assert (first.counts["videos"], first.counts["ok"], first.counts["rejected"]) == (9, 5, 4)
     assert "iaca fetch-model yunet" in first.warnings[-1], "Haar found no face in one of them"
-    assert not [line for line in (*first.lines, *first.warnings) if "rejected" in line], "the closing summary has the table of outcomes"
+    assert not [line for line in (*first.lines, *first.warnings) if "rejected" in line], (
+        "the closing summary has the table of outcomes"
+    )
     outcomes = [(row.status, row.stage, row.reason) for row in read_videos(first.output_uri)]
     assert outcomes.count(("rejected", "labels", "bad_labels")) == 1
     before = {entry.uri: entry.version for entry in storage.list_files(first.output_uri)}
