@@ -203,3 +203,10 @@ def test_options_of_some_commands_are_refused_by_the_others(name, value, command
 def test_every_command_leads_to_a_function():
     for command in COMMANDS.values():
         assert command.name == "config" or callable(pkgutil.resolve_name(command.flow))
+
+
+def test_what_was_given_is_known_by_its_full_names():
+    words = ["--dataset", "d", "--config", "demo", "--train.batch-size=4", "--train.use_gpu", "false", "--name", "mine"]
+    given = {"config": "demo", "name": "mine", "train.dataset": "d", "train.batch_size": "4", "train.use_gpu": "false"}
+    assert parse(TRAIN, words).options == given
+    assert parse(ANY, []).options == {}
