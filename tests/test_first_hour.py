@@ -239,7 +239,7 @@ def test_a_gpu_where_there_is_none_is_refused_at_once(preprocessed):
     if Path("/proc/driver/nvidia").exists():
         pytest.skip("this machine has a GPU")
     (proposed,) = re.findall(r"^Next: iaca (.*)$", preprocessed[0], re.M)
-    text = read(iaca(*shlex.split(proposed), "--train.use_gpu", "true"), 2)
+    text = read(iaca(*shlex.split(proposed), "--train.use_gpu", "true", "--train.epochs", "3"), 2)
     (error,) = re.findall(r"^error: (.*)$", text, re.M)
     assert error.startswith("train.use_gpu is set, which needs 1 GPU, but this machine has no GPU")
     assert error.endswith("; leave train.use_gpu out, or give Ray 1 GPU")
