@@ -261,6 +261,7 @@ def test_the_proposed_evaluation_ends_with_a_report_on_the_training_too(root, tr
     page = page_text(report)
     assert "How it was trained" in page
     assert "after each of the 2 epochs" in page
+    assert "4 steps of 8 frames, of which one in 2 is seen" in page
     assert "<svg" in section(report.read_text(), "How it was trained", "What was evaluated")
 
 
