@@ -56,7 +56,7 @@ class Request:
     config: Config
     strict: bool
     verbose: bool
-    shared_options: tuple[str, ...] = ()  # those given that belong to the next command as well, each with its value
+    options: Mapping[str, str]  # the values on the command line, by their settings' full names, and `config`
 
 
 def parse(command: Command, arguments: Sequence[str]) -> Request:
@@ -84,13 +84,20 @@ def parse(command: Command, arguments: Sequence[str]) -> Request:
             raise UsageError(f"--{name} and --{shortcuts[name]} are the same setting; give one of them")
         overrides[section][field] = values[name]
     config = load(values.get("config", command.run_file) or None, overrides)
-    shared = {
-        "config": values.get("config"),
-        "name": values.get("name"),
-        "storage.root": values.get("storage", {}).get("root"),
-    }
-    shared_options = tuple(word for name, value in shared.items() if value for word in (f"--{name}", value))
-    return Request(config, values.get("strict", False), values.get("verbose", False), shared_options)
+    return Request(config, values.get("strict", False), values.get("verbose", False), _options_of(values, overrides))
+
+
+def _options_of(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
+    """What was given on the command line, as words that would give it again."""
+    options = {"config": values["config"]} if values.get("config") else {}
+    for name, value in overrides.items():
+        of_section = value.items() if isinstance(value, Mapping) else ()
+        settings = {f"{name}.{field}": each for field, each in of_section} or {name: value}
+        options |= {
+            setting: str(each).lower() if isinstance(each, bool | None) else str(each)
+            for setting, each in settings.items()
+        }
+    return options
 
 
 def print_help(command: Command) -> None:

@@ -24,36 +24,34 @@ class Job:
     stage: Stage
     title: str  # of its result in the closing summary
     sections: tuple[str, ...]  # of the configuration that it reads, besides ALWAYS_USED
-    next_step: str = (
-        ""  # proposed after it; {uri} stands for its output, {options} for --config and others that were given
-    )
+    next_step: str = ""  # proposed after it; {uri}: of its output; {options}: given ones that apply
 
 
 SYNTHESIZE = Job(
     "synthesize",
     "Synthetic talkers",
     sections=("synthesis", "media"),  # the latter for media.ffmpeg
-    next_step="iaca experiment{options} --source.videos {uri}/videos --source.labels {uri}/labels "
-    "--source.manifest {uri}/manifest.csv",
+    next_step="iaca experiment --source.videos {uri}/videos --source.labels {uri}/labels "
+    "--source.manifest {uri}/manifest.csv{options}",
 )
 PREPROCESS = Job(
     "preprocess",
     "Dataset",
     sections=("source", "media", "faces", "sound", "segments", "splits", "shards", "preprocess"),
-    next_step="iaca train{options} --dataset {uri}",
+    next_step="iaca train --dataset {uri}{options}",
 )
 TRAIN = Job(
     "train",
     "Training run",
     sections=("sequence", "model", "weights", "train"),
-    next_step="iaca evaluate{options} --run {uri}",
+    next_step="iaca evaluate --run {uri}{options}",
 )
 EVALUATE = Job("evaluate", "Evaluation", sections=("evaluate",), next_step="open {uri}/report.html")
 EXTRACT = Job(
     "extract",
     "Features",
     sections=("sequence", "model", "weights", "extract"),
-    next_step="iaca train{options} --dataset {uri}",
+    next_step="iaca train --dataset {uri}{options}",
 )
 ABLATE = Job("ablate", "Ablation", sections=("sequence", "model", "ablate"), next_step="open {uri}/report.html")
 VERIFY = Job("verify", "Verification", sections=("verify", "source", "media", "faces"))  # last three: --repair

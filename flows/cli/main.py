@@ -106,7 +106,7 @@ def _execute(command: Command, request: Request) -> int:
     results = _start(command, config)
     from flows.cli.summary import print_summary
 
-    print_summary(results, config.preprocess.dry_run, request.shared_options)
+    print_summary(results, config.preprocess.dry_run, request.options)
     num_rejected = sum(result.counts.get("rejected", 0) for result in results)
     return REJECTED if num_rejected and request.strict else DONE
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from flows.cli.commands import Command
 from pipeline import storage
 from pipeline.config import DATASET_MARKER, RUN_MARKER, Config, UsageError, require_detector, require_view
-from pipeline.config.fields import Stage
+from pipeline.config.fields import Stage, Uri
 from pipeline.config.uris import uris_of, uris_read_by
 
 DECODING: set[Stage] = {"synthesize", "preprocess"}
@@ -87,18 +87,20 @@ def _check_existence(command: Command, config: Config) -> None:
         if uri and not storage.exists(uri):
             raise UsageError(f"{name} {uri} does not exist")
         if uri and declaration.marker and not storage.exists(storage.join(uri, declaration.marker)):
-            raise UsageError(f"{name} {uri} {_what_is_there(uri, declaration.marker)}")
+            raise UsageError(f"{name} {uri} {_what_is_there(uri, declaration)}")
 
 
-def _what_is_there(uri: str, marker: str) -> str:
+def _what_is_there(uri: str, declaration: Uri) -> str:
     """What lies at a URI instead of the complete dataset or run whose marker is missing."""
+    marker = declaration.marker
     other = next((what for file, what in OUTPUTS.items() if storage.exists(storage.join(uri, file))), "")
     if other:
         return f"is {other}, not {OUTPUTS[marker]}"
     parent = uri.rpartition("/")[0]
     if parent and storage.exists(storage.join(parent, marker)):
         return f"is a part of {OUTPUTS[marker]}; did you mean {parent}?"
-    return f"has no {marker}: it is incomplete, or not a dataset or run"
+    remedy = f"; iaca {declaration.made_by} makes {OUTPUTS[marker]}" if declaration.made_by else ""
+    return f"has no {marker}: it is incomplete, or not a dataset or run{remedy}"
 
 
 def _check_writable(root: str) -> None:

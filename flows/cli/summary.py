@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from flows.cli.commands import JOBS, Job
+from flows.cli.commands import COMMANDS, JOBS, Job
 from pipeline import storage
 from pipeline.records.quantities import count_text, size_text
 from pipeline.runtime.progress import JobResult
@@ -27,6 +28,7 @@ _NOUNS = {
     "variants": "variant",
     "trials": "trial",
 }
+_NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _SIZES = {"mb": "", "mb_per_worker": " in each worker"}
 _UNNAMED = ("ok", "val_ccc_mean")  # counts that the table of outcomes or a line of the result gives
 _OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames"]
@@ -36,16 +38,16 @@ _PURPOSES = {"train": "which is trained on", "val": "which chooses the checkpoin
 def print_summary(
     results: Sequence[JobResult],
     dry_run: bool = False,
-    shared_options: Sequence[str] = (),
+    options: Mapping[str, str] = _NO_OPTIONS,
     console: Console | None = None,
 ) -> None:
     """Print one block per job, one table for all evaluations, and the next step.
 
     Args:
-        results: of all jobs, in their order.
-        dry_run: whether those that were not found complete are plans.
-        shared_options: options of this command that the next one needs as well.
-        console: where to print.
+        results: of the command's jobs, in their order.
+        dry_run: whether only plans were asked for.
+        options: values of the command line by their settings' names; those that the next step uses too are put into it.
+        console: where to print; none: standard output.
     """
     out = console or Console()
     for result in results:
@@ -54,7 +56,7 @@ def print_summary(
     if evaluations:
         out.print(_scores(evaluations))
     if not _is_plan(results[-1], dry_run):
-        step = _next_step(evaluations[0] if evaluations else results[-1], shared_options)
+        step = _next_step(evaluations[0] if evaluations else results[-1], options)
         if step:
             _print_line(out, f"\nNext: {step}")
 
@@ -130,12 +132,21 @@ def _outcomes(videos: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def _next_step(result: JobResult, shared_options: Sequence[str]) -> str:
+def _next_step(result: JobResult, options: Mapping[str, str]) -> str:
     """What to do with a result; empty where nothing follows."""
     job = _JOBS.get(result.kind)
-    options = "".join(f" {shlex.quote(word)}" for word in shared_options)
-    step = job.next_step.format(uri=shlex.quote(result.output_uri), options=options) if job else ""
+    template = job.next_step if job else ""
+    repeated = _options_of_step(template, options) if "{options}" in template else ""
+    step = template.format(uri=shlex.quote(result.output_uri), options=repeated)
     return _step_to_training(_videos(result.output_uri), step) if result.kind == "preprocess" else step
+
+
+def _options_of_step(template: str, options: Mapping[str, str]) -> str:
+    """The run file and the settings given that the proposed command uses too, without which it would do otherwise."""
+    command = COMMANDS[template.split()[1]]
+    used = {"config", "name", *command.sections}
+    names = [name for name in options if name.partition(".")[0] in used and name not in command.shortcuts.values()]
+    return "".join(f" --{name} {shlex.quote(options[name])}" for name in names)
 
 
 def _step_to_training(videos: Sequence[dict[str, Any]], train_command: str) -> str:

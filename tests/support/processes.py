@@ -13,9 +13,9 @@ import psutil
 IACA = Path(sys.executable).with_name("iaca")
 
 
-def iaca(*words, cwd=None):
+def iaca(*words, cwd=None, timeout_s=120):
     """Run the installed console script to its end."""
-    return subprocess.run([IACA, *words], capture_output=True, text=True, timeout=120, cwd=cwd, env=environment())
+    return subprocess.run([IACA, *words], capture_output=True, text=True, timeout=timeout_s, cwd=cwd, env=environment())
 
 
 def start_iaca(*words, ignored=()):

@@ -205,8 +205,8 @@ def test_every_command_leads_to_a_function():
         assert command.name == "config" or callable(pkgutil.resolve_name(command.flow))
 
 
-def test_options_that_the_next_command_needs_too_are_kept(tmp_path):
-    given = ["--config", "demo", "--storage.root", str(tmp_path), "--train.epochs", "3"]
-    assert parse(ANY, given).shared_options == ("--config", "demo", "--storage.root", str(tmp_path))
-    assert parse(ANY, ["--name", "mine"]).shared_options == ("--name", "mine")
-    assert parse(ANY, []).shared_options == ()
+def test_what_was_given_is_known_by_its_full_names():
+    words = ["--dataset", "d", "--config", "demo", "--train.batch-size=4", "--train.use_gpu", "false", "--name", "mine"]
+    given = {"config": "demo", "name": "mine", "train.dataset": "d", "train.batch_size": "4", "train.use_gpu": "false"}
+    assert parse(TRAIN, words).options == given
+    assert parse(ANY, []).options == {}

@@ -118,6 +118,24 @@ def test_a_run_names_the_command_that_draws_its_curve(tmp_path):
     assert shlex.split(text.partition("Next: ")[2]) == ["iaca", "evaluate", "--run", uri]
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "options"),
+    [
+        ("extract", {"config": "my run.toml", "storage.root": "/a b"}, "--config 'my run.toml' --storage.root '/a b'"),
+        ("extract", {"name": "mine", "train.use_gpu": "true"}, "--name mine --train.use_gpu true"),
+        ("extract", {"extract.dataset": "/d", "media.crop_px": "48"}, ""),
+        ("train", {"train.dataset": "/d", "train.epochs": "1", "evaluate.split": "val"}, "--evaluate.split val"),
+        ("train", {"cluster.address": "http://head:8265"}, "--cluster.address http://head:8265"),
+    ],
+)
+def test_the_next_step_keeps_the_options_that_it_needs(kind, given, options):
+    text = io.StringIO()
+    result = JobResult(kind, "/out", skipped=False, seconds=2.0)
+    print_summary([result], options=given, console=Console(file=text, width=200))
+    step = {"extract": "iaca train --dataset /out", "train": "iaca evaluate --run /out"}[kind]
+    assert text.getvalue().endswith(f"\nNext: {f'{step} {options}'.strip()}\n")
+
+
 @pytest.mark.parametrize("skipped", [True, False])
 def test_warnings_are_printed_for_every_dataset(tmp_path, skipped):
     dataset_of(tmp_path, video("a"))
@@ -133,12 +151,3 @@ def test_the_lines_of_a_plan_hold_its_warnings(tmp_path):
     text = io.StringIO()
     print_summary([plan], dry_run=True, console=Console(file=text, width=200))
     assert text.getvalue().count("4 label files") == 1
-
-
-def test_the_next_step_has_the_options_that_it_needs_too(tmp_path):
-    uri = dataset_of(tmp_path, *ALL)
-    text = io.StringIO()
-    result = JobResult("preprocess", uri, False, 2.0)
-    print_summary([result], shared_options=["--storage.root", "/my runs"], console=Console(file=text, width=200))
-    _, _, step = text.getvalue().partition("Next: ")
-    assert shlex.split(step) == ["iaca", "train", "--storage.root", "/my runs", "--dataset", uri]
