@@ -59,7 +59,7 @@ FETCH_MODEL = Job(
     "fetch_model",
     "Model",
     sections=("fetch_model",),
-    next_step="iaca preprocess{options} --source.videos FOLDER --faces.detector yunet",
+    next_step="iaca preprocess --source.videos FOLDER --faces.detector yunet{options}",
 )
 JOBS = (SYNTHESIZE, PREPROCESS, TRAIN, EVALUATE, EXTRACT, ABLATE, VERIFY, FETCH_MODEL)
 
