@@ -21,12 +21,12 @@ def test_every_field_is_a_setting():
     assert set(SETTINGS) == {"name", *(f"{name}.{field}" for name, values in sections.items() for field in values)}
 
 
-def test_the_oldest_ffmpeg_is_told_as_it_is_checked():
+def test_the_oldest_ffmpeg_is_described_as_it_is_checked():
     """The configuration cannot import it from the media."""
-    told = "{}.{} or newer".format(*OLDEST_FFMPEG)
+    oldest = "{}.{} or newer".format(*OLDEST_FFMPEG)
     page = Path(__file__).parents[3] / "docs/getting-started.md"
-    assert told in SETTINGS["media.ffmpeg"].description
-    assert f"It must be version {told}" in " ".join(page.read_text(encoding="utf-8").split())
+    assert oldest in SETTINGS["media.ffmpeg"].description
+    assert f"It must be version {oldest}" in " ".join(page.read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_a_damaged_one_is_fetched_again(server, tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.write_bytes(CONTENT[:-1]), lambda path: path.unlink()])
-def test_who_cannot_use_what_was_fetched_is_told_to_fetch_it_again(server, tmp_path, damage):
+def test_a_message_on_a_damaged_or_missing_one_names_the_command(server, tmp_path, damage):
     config = config_of(tmp_path / "root")
     uri = fetch_model.run(config).output_uri
     found = require_detector(config)
