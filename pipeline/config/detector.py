@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
 from pipeline import storage
 from pipeline.config.experiment import Config
@@ -31,8 +32,24 @@ def require_detector(config: Config) -> Config:
     if faces.model_sha256.lower() not in ("", model.sha256) or not storage.exists(uri):
         raise UsageError(
             f"faces.detector is yunet, which needs faces.model_uri (the ONNX file) and faces.model_sha256, or its "
-            f"model at {uri}: `iaca fetch-model yunet --storage.root {config.storage.root}` puts it there, once"
+            f"model at {uri}: {_fetch_command(config)} puts it there, once"
         )
     return config.model_copy(
         update={"faces": dataclasses.replace(faces, model_uri=uri, model_sha256=model.sha256)},
     )
+
+
+def how_to_fetch_again(config: Config) -> str:
+    """What to do where the detector's model is missing or damaged, e.g. "; `iaca fetch-model yunet ...` fetches ...".
+
+    Empty where the model is not the one that `iaca fetch-model` has put below `storage.root`.
+    """
+    faces, model = config.faces, model_file("yunet")
+    fetched = (stored_model_uri(model, config.storage.root), model.sha256)
+    if (faces.model_uri, faces.model_sha256.lower()) != fetched:
+        return ""
+    return f"; {_fetch_command(config)} fetches it again"
+
+
+def _fetch_command(config: Config) -> str:
+    return f"`iaca fetch-model yunet --storage.root {shlex.quote(config.storage.root)}`"

@@ -30,5 +30,5 @@ def model_file(name: str) -> ModelFile:
 
 
 def stored_model_uri(model: ModelFile, root: str) -> str:
-    """Where `iaca fetch-model` puts a model below the root of all outputs; what is there has the manifest's sha256."""
+    """Where `iaca fetch-model` puts a model below the root of all outputs; whoever reads it there checks its sha256."""
     return storage.join(root, "models", f"{model.name}-{model.sha256[:12]}{model.extension}")

@@ -24,6 +24,7 @@ from pipeline.training.compatibility import config_for_dataset, run_config_for_d
 from pipeline.training.run_record import RunRecord
 
 NUM_RETRIES = 3  # of a shard whose worker died
+GPU_DEMAND = Demand("extract", 1, use_gpu=True)  # more GPUs only make it faster
 IDLE_TIMEOUT_S = 12 * 3600.0  # on a core, the papers' backbones need hours for a shard
 
 
@@ -37,7 +38,10 @@ class _Unfinished:
 
 
 def prepare(config: Config) -> JobResult | _Unfinished:
-    """Check that the features can be computed, without Ray; the result where they are complete.
+    """Check that the features can be computed; the result where they are complete.
+
+    This loads neither Ray nor torch, unless `extract.use_gpu` is set and features are missing: then torch is loaded to
+    find a GPU, or in a cluster this process attaches to its Ray.
 
     Raises:
         UsageError: there is no dataset or it holds features already, the run does not fit it, without a run the
@@ -54,7 +58,7 @@ def prepare(config: Config) -> JobResult | _Unfinished:
         line = f"{uri} is complete: {count_text(len(committed.shards), 'shard')}, nothing to do"
         return _result(committed, perf_counter() - begin, line)
     if config.extract.use_gpu:
-        require_resources(Demand("extract", 1, use_gpu=True))  # more GPUs only make it faster
+        require_resources(GPU_DEMAND)
     require_space(uri, _expected_bytes(parent, plan))
     return _Unfinished(parent, plan, uri)
 
@@ -152,7 +156,7 @@ def extract_shards(parent: DatasetInfo, plan: ExtractionPlan, uri: str, pool: Wo
     shard_tasks = ShardTasks(
         worker=FeatureExtractor,
         init_args=(plan, uri),
-        actor_options=ActorOptions(NUM_RETRIES, IDLE_TIMEOUT_S, plan.config.extract.use_gpu),
+        actor_options=ActorOptions(NUM_RETRIES, IDLE_TIMEOUT_S, GPU_DEMAND if plan.config.extract.use_gpu else None),
         tasks={shard.name: ExtractionTask(shard.name, shard.sha256) for shard in parent.shards},
         digests={shard.name: plan.digest(shard.sha256) for shard in parent.shards},
         check=functools.partial(_load_backbones, plan),

@@ -16,6 +16,7 @@ from typing import IO
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.config.model_files import ModelFile, model_file, stored_model_uri
+from pipeline.dataset.format import shards
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
 
@@ -30,7 +31,7 @@ class FetchError(RuntimeError):
 
 
 def run(config: Config) -> JobResult:
-    """Fetch `fetch_model.name` unless it is there already.
+    """Fetch `fetch_model.name` unless it is there already with the sha256 of its manifest.
 
     Raises:
         UsageError: `fetch_model.uri` names no file.
@@ -39,13 +40,16 @@ def run(config: Config) -> JobResult:
     begin = perf_counter()
     model = model_file(config.fetch_model.name)
     uri = stored_model_uri(model, config.storage.root)
-    skipped = storage.exists(uri)
-    if not skipped:
+    found_sha256 = shards.sha256_of_uri(uri) if storage.exists(uri) else ""
+    is_complete = found_sha256 == model.sha256
+    if not is_complete:
         with tempfile.TemporaryDirectory(prefix="iaca-model-") as folder:
             path = _fetch(config.fetch_model.uri or model.uri, model, Path(folder))
             storage.publish(path, uri)
-    line = f"{model.size_bytes:,} bytes, sha256 {model.sha256}, licence {model.licence}, from {model.uri}"
-    return JobResult("fetch_model", uri, skipped, perf_counter() - begin, {}, (line,))
+    lines = [f"{model.size_bytes:,} bytes, sha256 {model.sha256}, licence {model.licence}, from {model.uri}"]
+    if found_sha256 and not is_complete:
+        lines.append(f"the file there had sha256 {found_sha256} and is replaced")
+    return JobResult("fetch_model", uri, is_complete, perf_counter() - begin, {}, tuple(lines))
 
 
 def _fetch(source: str, model: ModelFile, folder: Path) -> Path:

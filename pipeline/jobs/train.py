@@ -16,7 +16,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo, read_dataset, read_index
 from pipeline.jobs.ray_session import start_ray
-from pipeline.jobs.resources import Demand, require_ray_resources, require_resources, training_notices
+from pipeline.jobs.resources import Demand, require_ray_resources, require_resources, shared_cores
 from pipeline.records import SampleRow
 from pipeline.records.quantities import count_text
 from pipeline.runtime import job_process
@@ -24,6 +24,7 @@ from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit, emit_notices
 from pipeline.training import run_record, sampler
 from pipeline.training.compatibility import config_for_dataset, require_features_fit
+from pipeline.training.notices import training_notices
 from pipeline.training.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ class _Unfinished:
 
 
 def prepare(config: Config) -> JobResult | _Unfinished:
-    """Check that the run can be trained, without Ray and torch; its result where it is finished.
+    """Check that the run can be trained; its result where it is finished.
+
+    This loads neither Ray nor torch where the run is finished. Otherwise it looks for what the workers need: with
+    `train.use_gpu` torch is loaded to find the GPUs, and in a cluster this process attaches to its Ray.
 
     Raises:
         UsageError: there is no dataset, it has no labels, a split is empty, it holds features that the model or its
@@ -88,7 +92,7 @@ def run(config: Config) -> JobResult:
         return prepared
     config, dataset, run_uri = prepared.config, prepared.dataset, prepared.run_uri
     rows_by_split = prepared.rows_by_split
-    emit_notices(training_notices(config, rows_by_split["train"]))
+    emit_notices(training_notices(config, rows_by_split["train"], shared_cores()))
     if run_record.count_attempts(run_uri) == 0:
         _require_undamaged(dataset, {row.shard for rows in rows_by_split.values() for row in rows})
     run_record.write_config(run_uri, config)

@@ -36,8 +36,8 @@ def main(kind: str, run: Run, prepare: Prepare | None = None) -> NoReturn:
     Args:
         kind: the job's name.
         run: does the job.
-        prepare: what `run` begins with: refuses what cannot work and finds what is complete, without Ray. A job without
-            it is never found complete by a check.
+        prepare: what `run` begins with: refuses what cannot work and finds what is complete, and starts no Ray. A job
+            without it is never found complete by a check.
     """
     config_uri, is_check = _read_arguments(kind)
     os.environ.update(PRIVACY)

@@ -48,7 +48,7 @@ def training_samples(
     samples = []
     for row in (ordered[i] for i in shuffled):
         first_phase = _hash_to_int(f"{seed} {epoch} {row.key}")
-        phases = _evenly_spaced_phases(first_phase, min(stride, row.num_frames), num_phases)
+        phases = _evenly_spaced_phases(row, first_phase, stride, num_phases)
         samples.append(SegmentSample(row, phases))
     return samples
 
@@ -56,7 +56,12 @@ def training_samples(
 def validation_samples(rows: Iterable[SampleRow], *, stride: int, num_phases: int) -> list[SegmentSample]:
     """Every segment once in the order of its key, at the same evenly spaced phases each time."""
     ordered = sorted(rows, key=lambda row: row.key)
-    return [SegmentSample(row, _evenly_spaced_phases(0, min(stride, row.num_frames), num_phases)) for row in ordered]
+    return [SegmentSample(row, _evenly_spaced_phases(row, 0, stride, num_phases)) for row in ordered]
+
+
+def count_sequences(rows: Iterable[SampleRow], *, stride: int, num_phases: int) -> int:
+    """How many sequences `training_samples` and `validation_samples` have, without their order."""
+    return sum(_num_phases(row, stride, num_phases) for row in rows)
 
 
 def batches(samples: Sequence[SegmentSample], batch_size: int) -> list[list[SegmentSample]]:
@@ -84,9 +89,14 @@ def _select_sequences(samples: Iterable[SegmentSample], start: int, stop: int) -
     return selected
 
 
-def _evenly_spaced_phases(first: int, num_available: int, num_phases: int) -> tuple[int, ...]:
-    count = min(num_phases, num_available)
+def _evenly_spaced_phases(row: SampleRow, first: int, stride: int, num_phases: int) -> tuple[int, ...]:
+    num_available, count = min(stride, row.num_frames), _num_phases(row, stride, num_phases)
     return tuple((first + j * num_available // count) % num_available for j in range(count))
+
+
+def _num_phases(row: SampleRow, stride: int, num_phases: int) -> int:
+    """How many of `num_phases` a segment has: one that is shorter than the stride has a phase for each frame."""
+    return min(num_phases, stride, row.num_frames)
 
 
 def _hash_to_int(text: str) -> int:

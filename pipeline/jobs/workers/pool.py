@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from pipeline.config import Config, UsageError
 from pipeline.jobs.ray_session import start_ray
+from pipeline.jobs.resources import Demand, require_ray_resources
 from pipeline.records.serialize import from_json, to_json
 from pipeline.runtime.environment import is_verbose
 from pipeline.runtime.error_messages import message_of
@@ -48,7 +49,7 @@ class ActorOptions:
 
     num_retries: int  # after its actor died
     idle_timeout_s: float  # without any result
-    use_gpu: bool = False  # besides its core, each actor has a GPU
+    gpu_demand: Demand | None = None  # besides its core, each actor has a GPU, and Ray must have what this asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class WorkerPool:
             actor_options: retries, time and GPU of each call.
 
         Raises:
-            UsageError: GPUs are asked for, and Ray has none.
+            UsageError: a GPU is asked for, and Ray has none.
             RuntimeError: a worker cannot be made; the message is its own.
         """
         remaining, num_losses = dict(enumerate(tasks)), 0
@@ -168,7 +169,10 @@ class WorkerPool:
         context.enable_progress_bars = False
         context.raise_original_map_exception = True  # its message is for people
         context.execution_no_progress_timeout_s = actor_options.idle_timeout_s
-        num_workers = num_actors(ray.cluster_resources(), len(tasks), self.num_workers, use_gpu=actor_options.use_gpu)
+        use_gpu = actor_options.gpu_demand is not None
+        if actor_options.gpu_demand:
+            require_ray_resources(actor_options.gpu_demand)
+        num_workers = num_actors(ray.cluster_resources(), len(tasks), self.num_workers, use_gpu=use_gpu)
         rows = [{"index": index, "task": to_json(task)} for index, task in tasks.items()]
         with warnings.catch_warnings():  # Ray < 2.64 takes these arguments, and knows no others to the same effect
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -177,7 +181,7 @@ class WorkerPool:
                 fn_constructor_args=(worker, init_args),
                 compute=ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1),
                 num_cpus=1,
-                num_gpus=1 if actor_options.use_gpu else None,
+                num_gpus=1 if use_gpu else None,
                 max_restarts=MAX_RESTARTS,
                 max_task_retries=actor_options.num_retries,
             )
@@ -212,12 +216,9 @@ class _RowWorker:
 def num_actors(resources: Mapping[str, float], num_tasks: int, num_workers: int, *, use_gpu: bool) -> int:
     """How many actors do `num_tasks`: `num_workers`, or where that is 0 one on each core or GPU.
 
-    Where there is no core yet one actor is started: a cluster that grows with its work grows for it.
+    Where there is no core or GPU yet one actor is started: a cluster that grows with its work grows for it.
     """
     num_slots = int(resources.get("GPU" if use_gpu else "CPU", 0))
-    if use_gpu and not num_slots:
-        found = f"Ray sees no GPU, and {int(resources.get('CPU', 0))} CPUs"
-        raise UsageError(f"extract.use_gpu is set, but {found}; leave it out, or give Ray a node with a GPU")
     return min(num_tasks, num_workers or max(1, num_slots))
 
 

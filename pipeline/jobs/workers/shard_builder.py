@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
+from pipeline.config.detector import how_to_fetch_again
 from pipeline.dataset.build import attempts
 from pipeline.dataset.build.span_build import SpanBuild, Tools
 from pipeline.dataset.format import shards
@@ -170,18 +171,20 @@ def load_detector(config: Config) -> Detector:
     """
     faces = config.faces
     with tempfile.TemporaryDirectory(prefix="iaca-model-") as directory:
-        path = _fetch_model(faces.model_uri, faces.model_sha256, directory) if faces.model_uri else None
+        path = _copy_model(config, directory) if faces.model_uri else None
         return make_detector(
             faces.detector, model_path=path, long_side_px=faces.long_side_px, min_score=faces.min_score
         )
 
 
-def _fetch_model(uri: str, sha256: str, directory: str) -> Path:
+def _copy_model(config: Config, directory: str) -> Path:
+    uri, sha256 = config.faces.model_uri, config.faces.model_sha256.lower()
     try:
         path = storage.local_copy(uri, directory)
     except OSError as error:
-        raise UsageError(f"faces.model_uri {uri} cannot be read: {error}") from error
+        raise UsageError(f"faces.model_uri {uri} cannot be read: {error}{how_to_fetch_again(config)}") from error
     actual = shards.sha256_of_file(path)
-    if actual != sha256.lower():
-        raise UsageError(f"faces.model_uri {uri} has sha256 {actual}, but faces.model_sha256 is {sha256}")
+    if actual != sha256:
+        difference = f"has sha256 {actual}, but faces.model_sha256 is {sha256}"
+        raise UsageError(f"faces.model_uri {uri} {difference}{how_to_fetch_again(config)}")
     return path

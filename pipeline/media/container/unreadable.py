@@ -15,14 +15,14 @@ MAX_BOXES = 1000  # of an MP4 file, at the top level
 MP4_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"moof", b"styp", b"sidx", b"uuid"}
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # ids of the two elements that a Matroska file consists of
 
-PLAYLISTS = {  # beginning of a text, after white space and in lower case: its kind
+PLAYLISTS = {  # beginning of a text in lower case, from behind white space and the prolog of XML: its kind
     rb"#extm3u": "HLS or M3U",
     rb"ffconcat version": "concat script",
     rb"file\s+('[^'\n]*'|\S+\.\w+)\s*(\n|$)": "concat script",
     rb"v=0\r?\no=": "SDP session",
-    rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<mpd[\s>]": "DASH",
-    rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<smil[\s>]": "SMIL",
-    rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<playlist[\s>]": "XSPF",
+    rb"<mpd[\s>]": "DASH",
+    rb"<smil[\s>]": "SMIL",
+    rb"<playlist[\s>]": "XSPF",
     rb"<asx[\s>]": "ASX",
     rb"\[playlist\]": "PLS",
     rb"\[reference\]": "ASX",
@@ -114,6 +114,9 @@ def _boxes(file: BinaryIO, size: int) -> Iterator[_Box]:
 
 
 def _missing_of_mp4(boxes: list[_Box], size: int) -> str:
+    """What an MP4 file of `size` bytes lacks; "" if nothing, or if its boxes do not show it."""
+    if not boxes:  # not even the first has a length that is possible
+        return ""
     index = next((box for box in boxes if box.kind == b"moov"), None)
     last = boxes[-1]
     cut = f"the file ends at byte {size}, its {last} box at byte {last.end}" if last.end > size else ""
@@ -157,14 +160,28 @@ def _other_kind(head: bytes) -> str:
     for beginning, kind in OTHER_FILES.items():
         if head.startswith(beginning):
             return f"not a media file: {kind}"
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    text = _without_prolog(head.removeprefix(b"\xef\xbb\xbf").lstrip().lower())
     for pattern, kind in PLAYLISTS.items():
-        if re.match(pattern, text, re.DOTALL):
+        if re.match(pattern, text):
             return f"a playlist ({kind}), which is never followed"
     for pattern, kind in OTHER_TEXTS.items():
         if re.match(pattern, text):
             return f"not a media file: {kind}"
     return "not a media file: text" if _is_text(head) else ""
+
+
+def _without_prolog(text: bytes) -> bytes:
+    """A text from behind the declaration of XML and the comments that it begins with.
+
+    Comments are found one by one: a repeated pattern for them is matched in a number of ways that doubles with each.
+    """
+    text = re.sub(rb"\A<\?xml[^>]*>\s*", b"", text)
+    while text.startswith(b"<!--"):
+        end = text.find(b"-->", 4)
+        if end < 0:
+            break
+        text = text[end + 3 :].lstrip()
+    return text
 
 
 def _is_text(head: bytes) -> bool:

@@ -1,9 +1,12 @@
 """The settings as help and documentation show them: all described, their bounds in words, their values."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline.config import Config
 from pipeline.config.settings import all_settings, section_descriptions
+from pipeline.media.ffmpeg_command import OLDEST_FFMPEG
 
 SETTINGS = all_settings()
 
@@ -16,6 +19,14 @@ def test_every_setting_and_section_has_a_description():
 def test_every_field_is_a_setting():
     sections = {name: values for name, values in Config().model_dump().items() if isinstance(values, dict)}
     assert set(SETTINGS) == {"name", *(f"{name}.{field}" for name, values in sections.items() for field in values)}
+
+
+def test_the_oldest_ffmpeg_is_described_as_it_is_checked():
+    """The configuration cannot import it from the media."""
+    oldest = "{}.{} or newer".format(*OLDEST_FFMPEG)
+    page = Path(__file__).parents[3] / "docs/getting-started.md"
+    assert oldest in SETTINGS["media.ffmpeg"].description
+    assert f"It must be version {oldest}" in " ".join(page.read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -78,6 +79,36 @@ def test_it_is_downloaded_once_and_then_found(server, tmp_path):
     assert Handler.requests == ["/good.onnx"]
     assert SHA256 in first.lines[0]
     assert "licence MIT" in first.lines[0]
+
+
+def test_a_damaged_one_is_fetched_again(server, tmp_path):
+    config = config_of(tmp_path / "root")
+    uri = fetch_model.run(config).output_uri
+    storage.publish_bytes(CONTENT[:-1], uri)
+    result = fetch_model.run(config)
+    assert storage.read_bytes(uri) == CONTENT
+    assert not result.skipped
+    damaged = hashlib.sha256(CONTENT[:-1]).hexdigest()
+    assert f"the file there had sha256 {damaged} and is replaced" in result.lines
+    assert fetch_model.run(config).skipped
+    assert Handler.requests == ["/good.onnx"] * 2
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(CONTENT[:-1]), lambda path: path.unlink()])
+def test_a_message_on_a_damaged_or_missing_one_names_the_command(server, tmp_path, damage):
+    config = config_of(tmp_path / "root")
+    uri = fetch_model.run(config).output_uri
+    found = require_detector(config)
+    damage(Path(uri))
+    with pytest.raises(UsageError, match=f"`iaca fetch-model yunet --storage.root {tmp_path}/root` fetches it again"):
+        load_detector(found)
+    elsewhere = tmp_path / "copy.onnx"
+    elsewhere.write_bytes(CONTENT)
+    damage(elsewhere)
+    for faces in ({"model_uri": str(elsewhere), "model_sha256": SHA256}, {"model_uri": uri, "model_sha256": "ab" * 32}):
+        with pytest.raises(UsageError, match=r"faces\.model_uri ") as caught:
+            load_detector(config_of(tmp_path / "root", **faces))
+        assert "fetch-model" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The pool of workers: results as they come, machines that are lost, and how many workers there are."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ray.exceptions import WorkerCrashedError
 
 from pipeline.config import UsageError, load
+from pipeline.jobs.resources import Demand
 from pipeline.jobs.workers import pool
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool, num_actors
 from pipeline.storage import StoredFile
@@ -70,5 +72,13 @@ def test_there_is_an_actor_for_each_core_and_one_where_cores_are_yet_to_come():
     assert num_actors({"CPU": 8.0}, 50, 2, use_gpu=False) == 2
     assert num_actors({"CPU": 8.0, "GPU": 1.0}, 50, 0, use_gpu=True) == 1
     assert num_actors({"memory": 1e9}, 50, 0, use_gpu=False) == 1
-    with pytest.raises(UsageError, match="Ray sees no GPU"):
-        num_actors({"CPU": 8.0}, 50, 0, use_gpu=True)
+    assert num_actors({"CPU": 8.0}, 50, 0, use_gpu=True) == 1
+
+
+def test_actors_that_need_a_gpu_are_refused_where_ray_has_none(local_ray):
+    """By the settings of the job that asks for them."""
+    options = replace(ACTOR_OPTIONS, gpu_demand=Demand("evaluate", 1, use_gpu=True))
+    with pytest.raises(
+        UsageError, match=r"^evaluate\.use_gpu is set, which needs 1 GPU, but Ray sees no GPU and 2 CPUs"
+    ):
+        next(WorkerPool(ONE_WORKER).map(None, (), [StoredFile("a", 1, "")], options))

@@ -5,6 +5,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.media.container.probe import probe
 from pipeline.media.container.unreadable import describe_incomplete, describe_unreadable
@@ -65,12 +67,36 @@ def test_the_three_have_sentences_of_their_own(tmp_path):
             "the file ends at byte 45, its mdat box at byte 5020",
         ),
         (MP4 + struct.pack(">I4s", 3, b"mdat") + bytes(9), "incomplete: the index (moov atom) is missing"),
+        (b"\0\0\0\4ftypisom" + bytes(9), "damaged or incomplete: it begins like a file of the kind MP4"),
+        (b"\0\0\0\5mdat", "damaged or incomplete: it begins like a file of the kind MP4"),
+        (struct.pack(">I4sQ", 1, b"mdat", 2), "damaged or incomplete: it begins like a file of the kind MP4"),
         (b"RIFF" + struct.pack("<I", 900) + b"AVI LIST", "incomplete: the file has 16 bytes, its header promises 908"),
     ],
 )
 def test_it_is_known_by_its_content(data, detail, tmp_path):
     assert detail in describe_unreadable(written(tmp_path / "file.mp4", data), "Invalid data")
     assert detail in detail_of(written(tmp_path / "file.mkv", data))
+
+
+COMMENTS = b"<!---->" * 500
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        (b"x", "not a media file: text"),
+        (b"<!--", "not a media file: text"),
+        (b"<!-- > -- -> \n <MPD> -->\n<MPD xmlns='urn'>", "a playlist (DASH), which is never followed"),
+        (b"\n<smil>", "a playlist (SMIL), which is never followed"),
+        (b"<html>", "not a media file: a web page"),
+    ],
+)
+def test_many_comments_take_no_time(data, detail, tmp_path):
+    """A pattern that is tried on every way to part them would end with the time of the process that probes."""
+    path = written(tmp_path / "file.mp4", b"<?xml version='1.0'?>" + COMMENTS + data)
+    with pytest.raises(Rejection) as caught:
+        probe(path, max_duration_s=100, timeout_s=30)
+    assert (caught.value.reason, caught.value.detail) == ("unreadable", detail)
 
 
 def test_a_matroska_file_that_was_cut_gives_both_sizes(tmp_path):
@@ -92,6 +118,25 @@ def test_nothing_is_missing_of_what_is_whole(tmp_path):
     }.items():
         path = hostile.clip(tmp_path / name, **settings)
         assert describe_incomplete(path) == "", name
+
+
+BEGINNINGS = [b"", b"\0\0\0\1mdat", b"RIFF", b"\x1a\x45\xdf\xa3", b"<?xml ", b"<!--", b"file ", b"\xef\xbb\xbf", MP4]
+
+
+@pytest.fixture(scope="module")
+def any_file(tmp_path_factory):
+    return tmp_path_factory.mktemp("any") / "file"
+
+
+@given(
+    beginning=st.sampled_from([*BEGINNINGS, *(b"\0\0\0" + bytes([length]) + b"moov" for length in range(9))]),
+    rest=st.binary(max_size=64),
+)
+def test_any_beginning_is_described_without_an_error(any_file, beginning, rest):
+    if beginning + rest:  # of empty files nothing is asked
+        detail = describe_unreadable(written(any_file, beginning + rest), "Invalid data")
+        assert detail
+        assert "\n" not in detail
 
 
 def test_any_bytes_are_described_without_an_error(tmp_path):
