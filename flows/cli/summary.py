@@ -43,7 +43,7 @@ def print_summary(
 
     Args:
         results: of all jobs, in their order.
-        dry_run: whether those that were not found complete are plans.
+        dry_run: whether a dataset that was not found complete is a plan.
         shared_options: options of this command that the next one needs as well.
         console: where to print.
     """
@@ -60,7 +60,7 @@ def print_summary(
 
 
 def _is_plan(result: JobResult, dry_run: bool) -> bool:
-    return dry_run and not result.skipped
+    return dry_run and result.kind == "preprocess" and not result.skipped
 
 
 def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
