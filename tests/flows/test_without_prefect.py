@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from flows import stage_order
 from flows.launch import check_job, run_job
+from flows.without_prefect import find_finished
 from pipeline.config import load
 from tests.support.processes import iaca
 
@@ -73,7 +73,7 @@ def test_work_needs_it(fake_jobs, unreachable, demo, tmp_path):
 def test_the_check_ends_at_the_first_stage_that_must_be_done(fake_jobs, tmp_path):
     fake_jobs(preprocess="finished")
     config = load(None, {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}})
-    assert stage_order.find_finished("experiment", config) == []
+    assert find_finished("experiment", config) == []
     assert checked_configs(tmp_path).keys() == {"preprocess", "train"}
 
 
@@ -94,7 +94,7 @@ def test_plans_and_jobs_on_a_cluster_are_not_checked(fake_jobs, tmp_path):
     config = load(None, {"storage": {"root": str(tmp_path)}, "source": {"videos": str(tmp_path)}})
     plan = config.model_copy(update={"preprocess": replace(config.preprocess, dry_run=True)})
     elsewhere = config.model_copy(update={"cluster": replace(config.cluster, address="http://127.0.0.1:9")})
-    assert stage_order.find_finished("preprocess", config)
+    assert find_finished("preprocess", config)
     before = sorted(tmp_path.rglob("*"))
-    assert stage_order.find_finished("preprocess", plan) == stage_order.find_finished("preprocess", elsewhere) == []
+    assert find_finished("preprocess", plan) == find_finished("preprocess", elsewhere) == []
     assert sorted(tmp_path.rglob("*")) == before
