@@ -18,9 +18,9 @@ POLL_S = 0.2
 GRACE_S = 20.0  # between the request to stop and the kill
 
 # Within this time a second signal repeats the first: timeout(1) signals its child, and then the group that both are in.
-# A repetition must not cut short what the first has begun, so it is dropped in two places: by the handler of the
-# command line (`_Interruption` in flows/cli/main.py), for its whole process; and by `_stop` where another raises
-# KeyboardInterrupt or the like each time: Prefect's, which takes SIGTERM while a flow runs, or that of a Python program which calls a flow.
+# A repetition must not cut short what the first has begun, so it is dropped in two places: by the command line's
+# `_Interruption`, for its whole process; and by `_stop`, for handlers that raise each time: Prefect's, which takes
+# SIGTERM while a flow runs, and that of a Python program which calls a flow.
 REPEAT_S = 1.0
 
 
