@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,12 +61,10 @@ def check_job(kind: Stage, config: Config) -> JobResult | None:
         KeyboardInterrupt: the check was interrupted.
     """
     config = absolute(config)
-    with _job_files(kind, config) as files, display.follow() as screen, _JobOutput(screen) as output:
-        storage.delete(files.result)
+    with _temporary_files(config) as files, display.follow() as screen, _JobOutput(screen) as output:
         code = local_job.run(local_job.job_command(kind, files.config, check=True), output.add)
         if code == exit_codes.UNFINISHED or code < 0:  # what was killed tells nothing: the job itself is tried
             return None
-        storage.publish(output.close_log(), files.log)
         return _result(kind, code, output, files)
 
 
@@ -80,16 +78,25 @@ class _JobFiles:
     are_kept: bool
 
 
-@contextmanager
-def _job_files(kind: str, config: Config) -> Iterator[_JobFiles]:
+def _job_files(kind: str, config: Config) -> AbstractContextManager[_JobFiles]:
     """The files of a job, of which its configuration is written; those of a local plan are temporary."""
-    is_local_plan = config.preprocess.dry_run and not config.cluster.address
-    kept_folder = nullcontext(job_folder(kind, config))
-    with tempfile.TemporaryDirectory(prefix="iaca-plan-") if is_local_plan else kept_folder as folder:
-        config_uri, result, log = (storage.join(folder, name) for name in ("config.json", "result.json", "job.log"))
-        files = _JobFiles(config_uri, result, log, are_kept=not is_local_plan)
-        storage.publish_bytes(config.to_json().encode(), files.config)
-        yield files
+    if config.preprocess.dry_run and not config.cluster.address:
+        return _temporary_files(config)
+    return nullcontext(_written_files(job_folder(kind, config), config, are_kept=True))
+
+
+@contextmanager
+def _temporary_files(config: Config) -> Iterator[_JobFiles]:
+    """Files that are gone afterwards: those of the same job are its own, which may be running, and its log is kept."""
+    with tempfile.TemporaryDirectory(prefix="iaca-") as folder:
+        yield _written_files(folder, config, are_kept=False)
+
+
+def _written_files(folder: str, config: Config, *, are_kept: bool) -> _JobFiles:
+    """The files of a job in this folder, where its configuration is written."""
+    config_uri, result, log = (storage.join(folder, name) for name in ("config.json", "result.json", "job.log"))
+    storage.publish_bytes(config.to_json().encode(), config_uri)
+    return _JobFiles(config_uri, result, log, are_kept)
 
 
 def _result(kind: str, code: int, output: _JobOutput, files: _JobFiles) -> JobResult:

@@ -17,9 +17,12 @@ from pipeline.runtime.exit_codes import CHECK
 POLL_S = 0.2
 NEUTRAL_FOLDER = "/"  # Ray lets its workers import what lies in the folder of the process that starts it
 GRACE_S = 20.0  # between the request to stop and the kill
-REPEAT_S = (
-    1.0  # within which a second signal repeats the first: timeout(1) signals its child and then the child's group
-)
+
+# Within this time a second signal repeats the first: timeout(1) signals its child, and then the group that both are in.
+# A repetition must not cut short what the first has begun, so it is dropped in two places: by the command line's
+# `_Interruption`, for its whole process; and by `_stop`, for handlers that raise each time: Prefect's, which takes
+# SIGTERM while a flow runs, and that of a Python program which calls a flow.
+REPEAT_S = 1.0
 
 
 def job_command(kind: str, config_uri: str, *, check: bool = False) -> list[str]:

@@ -1,4 +1,4 @@
-"""The order of the stages where a command has several, for the flows and for the check what is complete already."""
+"""The order of the stages where a command has several, for its flow and for what needs no flow."""
 
 from __future__ import annotations
 
@@ -8,17 +8,12 @@ from dataclasses import replace
 from typing import Literal
 
 from flows.cli.commands import COMMANDS
-from flows.launch import check_job, run_job
 from pipeline.config import Config
 from pipeline.config.uris import with_uris
 from pipeline.runtime.progress import JobResult
 from pipeline.storage import join
 
 Run = Callable[[str, Config], list[JobResult]]  # does a command, given by its name, and returns its results
-
-
-class UnfinishedError(Exception):
-    """Something must be computed."""
 
 
 def experiment(config: Config, run: Run) -> list[JobResult]:
@@ -68,48 +63,10 @@ def with_masked(config: Config, modality: Literal["video", "audio"]) -> Config:
     return config.model_copy(update={"evaluate": replace(config.evaluate, masked_modality=modality)})
 
 
-_ORDERS = {"experiment": experiment, "demo": demo}
+ORDERS = {"experiment": experiment, "demo": demo}
 
 
 def run_flow(name: str, config: Config) -> list[JobResult]:
     """Call the flow of a command; imported only now, because Prefect takes a second."""
     results = pkgutil.resolve_name(COMMANDS[name].flow)(config)
     return results if isinstance(results, list) else [results]
-
-
-def make_plan(name: str, config: Config) -> list[JobResult]:
-    """The results of a command with `--dry-run`, without Prefect: a plan is short, and nobody asks for its history."""
-    if name in _ORDERS:
-        return _ORDERS[name](config, make_plan)
-    [stage] = COMMANDS[name].stages
-    return [run_job(stage, config)]
-
-
-def find_finished(name: str, config: Config) -> list[JobResult]:
-    """The results of a command whose outputs are complete, found without Prefect and Ray; empty where one is not.
-
-    A job on a cluster is not checked, because only the cluster need see its files; nor is a plan, which is always made
-    anew, or an ablation, whose trials are known to torch only.
-
-    Raises:
-        UsageError: a job cannot be done as asked.
-        JobError: a check failed.
-        KeyboardInterrupt: a check was interrupted.
-    """
-    if config.cluster.address or config.preprocess.dry_run or name == "ablate":
-        return []
-    try:
-        return _check(name, config)
-    except UnfinishedError:
-        return []
-
-
-def _check(name: str, config: Config) -> list[JobResult]:
-    """A `Run` that computes nothing and raises UnfinishedError instead."""
-    if name in _ORDERS:
-        return _ORDERS[name](config, _check)
-    [stage] = COMMANDS[name].stages
-    result = check_job(stage, config)
-    if result is None:
-        raise UnfinishedError
-    return [result]

@@ -6,6 +6,7 @@ The blocks of a page run in their order, in one namespace, in the folder of a sm
 from __future__ import annotations
 
 import io
+import pkgutil
 import re
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def check(command_line):
     """Refuse what `iaca` would refuse before it starts anything."""
     name, *options = arguments(command_line)
     assert name in COMMANDS, f"{command_line}: there is no command {name}"
+    if not COMMANDS[name].takes_settings:
+        pkgutil.resolve_name(COMMANDS[name].flow)(options)
+        return
     if HELP.isdisjoint(options):
         config = parse(COMMANDS[name], options).config
         if name != "config":  # which only prints

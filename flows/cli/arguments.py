@@ -267,11 +267,12 @@ def _unknown_message(argument: str, command: Command, shortcuts: Collection[str]
 
 def _settings_meant_by(name: str, command: Command) -> list[str]:
     """The settings that an unknown option may stand for, without those that the command fills in itself."""
-    negated = name.replace("no_", "", 1)
-    meant = settings_meant_by(name, command.sections) or settings_meant_by(negated, command.sections)
+    section, dot, field = name.rpartition(".")
+    positive = f"{section}{dot}{field.removeprefix('no_')}"
+    meant = settings_meant_by(name, command.sections) or settings_meant_by(positive, command.sections)
     inputs = [setting for setting in meant if setting in _inputs_of(command)]
     uris = uri_settings()
-    return inputs or [name for name in meant if name not in uris or uris[name].made_by not in command.stages]
+    return inputs or [one for one in meant if one not in uris or uris[one].made_by not in command.stages]
 
 
 def _inputs_of(command: Command) -> list[str]:

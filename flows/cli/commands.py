@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from pipeline.config import Config
 from pipeline.config.fields import Stage
@@ -15,6 +16,11 @@ PREPROCESS_OPTIONS = {
     "extend": "preprocess.extend",
     "retry_rejected": "preprocess.retry_rejected",
 }
+
+
+# When a command starts Prefect. "to compute": not for a plan, nor where everything is complete. "always": even then, as
+# for the ablation, whose flow alone knows its stages, and whose complete trials only torch can read.
+PrefectNeed = Literal["never", "to compute", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class Command:
     positional: str = ""  # the short name that may be left out before its value
     required: tuple[str, ...] = ()  # settings that must not be empty, besides those that the jobs require
     run_file: str = ""  # when no --config is given
-    needs_prefect: bool = True
+    prefect: PrefectNeed = "to compute"
     takes_settings: bool = True  # False: `flow` takes the words after the command as they are, and starts nothing
     can_reject: bool = False  # whether inputs can turn out to be rejected, which --strict makes an error
 
@@ -112,7 +118,7 @@ COMMANDS = {
             "Draw labelled synthetic talkers.",
             jobs=(SYNTHESIZE,),
             flow="flows.synthesize:synthesize",
-            needs_prefect=False,
+            prefect="never",
         ),
         Command(
             "preprocess",
@@ -157,6 +163,7 @@ COMMANDS = {
             "Compare every attention base and gate, on the inconsistency benchmark or on features of recordings.",
             jobs=(ABLATE,),
             flow="flows.ablate:ablate",
+            prefect="always",
             shortcuts={"dataset": "ablate.dataset"},
         ),
         Command(
@@ -166,7 +173,7 @@ COMMANDS = {
             flow="flows.verify:verify",
             shortcuts={"dataset": "verify.dataset", "repair": "verify.repair"},
             positional="dataset",
-            needs_prefect=False,
+            prefect="never",
             can_reject=True,
         ),
         Command(
@@ -176,7 +183,7 @@ COMMANDS = {
             flow="flows.fetch_model:fetch_model",
             shortcuts={"model_name": "fetch_model.name", "uri": "fetch_model.uri"},
             positional="model_name",
-            needs_prefect=False,
+            prefect="never",
         ),
         Command("config", "Print the resolved configuration as JSON.", jobs=JOBS),
         Command(

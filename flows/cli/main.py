@@ -113,13 +113,17 @@ def _execute(command: Command, request: Request) -> int:
 
 def _start(command: Command, config: Config) -> list[JobResult]:
     """What is complete already, or what the command's flow makes; imported only now, to answer quickly otherwise."""
-    from flows import stage_order
+    from flows import stage_order, without_prefect
 
-    if not command.needs_prefect:
-        return stage_order.run_flow(command.name, config)
-    if config.preprocess.dry_run and command.name != "ablate":
-        return stage_order.make_plan(command.name, config)
-    return stage_order.find_finished(command.name, config) or _run_with_prefect(command, config)
+    match command.prefect:
+        case "never":
+            return stage_order.run_flow(command.name, config)
+        case "to compute" if config.preprocess.dry_run:
+            return without_prefect.make_plan(command.name, config)
+        case "to compute":
+            return without_prefect.find_finished(command.name, config) or _run_with_prefect(command, config)
+        case "always":
+            return _run_with_prefect(command, config)
 
 
 def _run_with_prefect(command: Command, config: Config) -> list[JobResult]:

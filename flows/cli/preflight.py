@@ -39,7 +39,7 @@ def check(command: Command, config: Config) -> None:
         require_shared_uris(config, command.stages)
     else:
         _check_existence(command, config)
-    if not config.preprocess.dry_run:
+    if _writes(command, config):
         _check_writable(config.storage.root)
 
 
@@ -101,6 +101,11 @@ def _what_is_there(uri: str, declaration: Uri) -> str:
         return f"is a part of {OUTPUTS[marker]}; did you mean {parent}?"
     remedy = f"; iaca {declaration.made_by} makes {OUTPUTS[marker]}" if declaration.made_by else ""
     return f"has no {marker}: it is incomplete, or not a dataset or run{remedy}"
+
+
+def _writes(command: Command, config: Config) -> bool:
+    """Whether anything is written under the root: by a plan only talkers to plan for, and what a cluster is to read."""
+    return not config.preprocess.dry_run or "synthesize" in command.stages or bool(config.cluster.address)
 
 
 def _check_writable(root: str) -> None:

@@ -45,7 +45,7 @@ def print_summary(
 
     Args:
         results: of the command's jobs, in their order.
-        dry_run: whether only plans were asked for.
+        dry_run: whether a dataset that was not found complete is a plan.
         options: values of the command line by their settings' names; those that the next step uses too are put into it.
         console: where to print; none: standard output.
     """
@@ -62,7 +62,7 @@ def print_summary(
 
 
 def _is_plan(result: JobResult, dry_run: bool) -> bool:
-    return dry_run and not result.skipped
+    return dry_run and result.kind == "preprocess" and not result.skipped
 
 
 def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:

@@ -50,7 +50,8 @@ class Evaluation:
     def describe(self) -> list[tuple[str, str]]:
         """What was evaluated as pairs of a name and a text, for the page."""
         run, model, view = self.run, self.config.model, self.config.sequence
-        steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, of which one in {view.subclip_dilation} is seen"
+        seen = f"one in {view.subclip_dilation} of which is seen"
+        steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, {seen}"
         pairs = [
             ("run", self.settings.run),
             ("checkpoint", f"step {run.best_step}, weights {run.weights_sha256[:12]}"),

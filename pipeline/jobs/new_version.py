@@ -28,10 +28,11 @@ from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
 from pipeline.dataset.sources.content_id import delete_cached
-from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.dataset.sources.listing import Listing
 from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, build_shards, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
+from pipeline.jobs.list_source import list_source_videos
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
@@ -89,7 +90,7 @@ def _read_parent(config: Config) -> _Parent:
     require_complete(info)
     versions.require_same_settings(config, info)
     records = versions.read_records(info)
-    listing = list_videos(config, versions.known_groups(records))
+    listing = list_source_videos(config, versions.known_groups(records))
     difference = versions.compare_with_source(records, listing.videos)
     if not difference.kept:
         raise UsageError(

@@ -13,11 +13,12 @@ from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
-from pipeline.dataset.sources.listing import Listing, list_videos
+from pipeline.dataset.sources.listing import Listing
 from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs import new_version
 from pipeline.jobs.build_dataset import BuildTarget, build_dataset, built_warnings
 from pipeline.jobs.build_missing import committed_at, require_space
+from pipeline.jobs.list_source import list_source_videos
 from pipeline.jobs.new_version import Extension
 from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
@@ -49,7 +50,7 @@ def prepare(config: Config) -> JobResult | _Unfinished | Extension:
     toolchain = find_toolchain(config)
     if config.preprocess.extend:
         return new_version.prepare_extension(config, toolchain)
-    listing = list_videos(config)
+    listing = list_source_videos(config)
     if config.preprocess.require_trainable and not config.preprocess.dry_run:
         _require_trainable_if_readable(listing, config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"

@@ -27,9 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 NUM_SHARDS = 1000
 SAMPLES_PER_SHARD = 100  # of the large index
 THROUGH_PREFECT = """
-from flows import stage_order
+from flows import without_prefect
 from flows.cli.main import main
-stage_order.find_finished = lambda name, config: []
+without_prefect.find_finished = lambda name, config: []
 main()
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ _CACHE = ("cache", "content_ids.json")
 
 
 def content_ids(
-    entries: Iterable[StoredFile], root: str, *, whole: bool = False, write_cache: bool = True
+    entries: Iterable[StoredFile],
+    root: str,
+    *,
+    whole: bool = False,
+    write_cache: bool = True,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> dict[str, str]:
     """The content_id of every entry by its URI; only files whose size or version changed are read again.
 
@@ -28,14 +33,18 @@ def content_ids(
         root: where the cache lies, a folder or s3://bucket/prefix.
         whole: hash all bytes (for small files that may be edited in the middle), not only the two ends.
         write_cache: False for a plan, which must leave nothing under the root.
+        on_read: called after each file that was read, with the number of those and of all that have to be.
     """
     entries = list(entries)
     cache_uri = storage.join(root, *_CACHE)
     cache = _read_cache(cache_uri)
     stale = [entry for entry in entries if cache.get(entry.uri, [None])[:-1] != _cache_key(entry, whole)]
     with ThreadPoolExecutor(NUM_READERS) as readers:
-        for entry, content_id in zip(stale, readers.map(lambda entry: _read(entry, whole), stale), strict=True):
+        found = readers.map(lambda entry: _read(entry, whole), stale)
+        for num_read, (entry, content_id) in enumerate(zip(stale, found, strict=True), 1):
             cache[entry.uri] = [*_cache_key(entry, whole), content_id]
+            if on_read:
+                on_read(num_read, len(stale))
     if stale and write_cache:
         _publish_cache(cache, cache_uri)
     return {entry.uri: cache[entry.uri][-1] for entry in entries}

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -32,6 +32,7 @@ VIDEO_EXTENSIONS = {
 AUDIO_EXTENSIONS = {".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav", ".wma"}  # they become rejections
 LABEL_EXTENSIONS = (".csv", ".txt")
 MAX_ID_CHARS = 120
+OnRead = Callable[[str, int, int], None]
 _STREAMS = {"folder": folder_streams, "affwild2": affwild2_streams, "recola": recola_streams}  # by source.kind
 
 
@@ -52,7 +53,7 @@ class _File:
     entry: StoredFile
 
 
-def list_videos(config: Config, known_groups: KnownGroups | None = None) -> Listing:
+def list_videos(config: Config, known_groups: KnownGroups | None = None, on_read: OnRead = lambda *_: None) -> Listing:
     """List the media files of the source, pair them with labels, and give every stream its group.
 
     Streams have the split that was named for their group, by the manifest, a list or the layout of a corpus; the split
@@ -61,6 +62,7 @@ def list_videos(config: Config, known_groups: KnownGroups | None = None) -> List
     Args:
         config: the experiment.
         known_groups: of the dataset that is extended; a video whose group is not named keeps the one it has there.
+        on_read: called after each file that was read, with what it is among, the number of these and of all of them.
 
     Raises:
         UsageError: the source is missing or holds no media file, two files get one id, two label files claim one
@@ -90,7 +92,7 @@ def list_videos(config: Config, known_groups: KnownGroups | None = None) -> List
     known = {file.entry.uri for file in [*media, *labels]} | {manifest, *(uri for uri, _ in beside)}
     other = [UnusedInput("file", file.path, file.path) for file in files if file.entry.uri not in known]
     unused = [*unknown, *streams.unused, *(sound for _, sound in beside), *other]
-    videos = _with_content_ids(videos, [*media, *labels], config)
+    videos = _with_content_ids(videos, [*media, *labels], config, on_read)
     videos = spread_splits(join_identical(videos, known_groups or {}))
     return Listing(videos, unused, _content_ids_of(videos))
 
@@ -162,13 +164,14 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
             )
 
 
-def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], config: Config) -> list[Video]:
+def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], config: Config, on_read: OnRead) -> list[Video]:
     """The streams with the content_ids of their media and label files, which are all among `files`."""
     entries = {file.entry.uri: file.entry for file in files}
     find_ids = partial(content_ids, root=config.storage.root, write_cache=not config.preprocess.dry_run)
-    of_media = find_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)])
+    media_uris = dict.fromkeys(video.uri for video in videos)
+    of_media = find_ids([entries[uri] for uri in media_uris], on_read=partial(on_read, "new videos"))
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
-    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True)
+    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True, on_read=partial(on_read, "new label files"))
     return [
         replace(
             video,

@@ -135,6 +135,8 @@ def test_flags_of_the_command_line_itself():
         (["--train.optimizer", "adam"], "unknown option --train.optimizer; the optimizer is AdamW"),
         (["--verbos"], "did you mean --verbose?"),
         (["--train.no-epochs"], "did you mean --train.epochs?"),
+        (["--no-epoch"], "did you mean --train.epochs?"),
+        (["--l-no-r", "3"], "unknown option --l_no_r; iaca train --help lists them"),
         (["data"], "unexpected argument 'data'; did you mean --dataset data?"),
         (["-x"], "unexpected argument '-x'"),
         (["--train.epochs"], "--train.epochs needs a value after it"),

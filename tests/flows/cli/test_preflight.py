@@ -50,3 +50,24 @@ def test_what_lies_at_a_uri_is_recognised(tmp_path, markers, uri, message):
     with pytest.raises(UsageError) as caught:
         check(COMMANDS["train"], load(None, {"train": {"dataset": str(tmp_path / uri)}}))
     assert message.format(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "changes", "is_refused"),
+    [
+        ("preprocess", {"preprocess": {"dry_run": True}}, False),
+        ("demo", {"preprocess": {"dry_run": True}}, True),
+        ("preprocess", {"preprocess": {"dry_run": True}, "source": {"shared": True}, **ON_CLUSTER}, True),
+        ("preprocess", {}, True),
+    ],
+)
+def test_a_root_must_be_writable_where_something_is_written(tmp_path, command, changes, is_refused):
+    """A plan writes nothing, but the talkers that it needs are drawn, and a cluster reads its jobs' configurations."""
+    videos = {} if command == "demo" else {"videos": str(tmp_path)}
+    source = {**videos, **changes.get("source", {})}
+    config = load(None, {**changes, "source": source, "storage": {"root": "/proc/iaca", "shared": True}})
+    if not is_refused:
+        check(COMMANDS[command], config)
+        return
+    with pytest.raises(UsageError, match=r"storage.root /proc/iaca: no file can be created"):
+        check(COMMANDS[command], config)

@@ -109,6 +109,17 @@ def test_a_plan_proposes_nothing_and_opens_nothing(tmp_path):
     assert text.getvalue() == f"\nDataset: a plan, nothing written\n  {tmp_path}\n  3 videos in 1 shard\n"
 
 
+def test_what_a_plan_needs_first_is_no_plan(tmp_path):
+    """The demo draws its talkers in a dry run, too: without them there is nothing to plan."""
+    text = io.StringIO()
+    talkers = JobResult("synthesize", "/talkers", False, 2.0, {"videos": 3})
+    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 3})
+    print_summary([talkers, plan], dry_run=True, console=Console(file=text, width=200))
+    drawn, _, planned = text.getvalue().partition("Dataset: ")
+    assert drawn == "\nSynthetic talkers: done in 2 s\n  /talkers\n  3 videos\n\n"
+    assert planned.startswith("a plan, nothing written\n")
+
+
 def test_a_run_names_the_command_that_draws_its_curve(tmp_path):
     uri = str(tmp_path / "my runs")
     text = summary_of("train", output_uri=uri, counts={"val_ccc_mean": 0.5, "epochs": 1, "steps": 20, "attempts": 2})

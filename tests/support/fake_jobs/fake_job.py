@@ -20,8 +20,13 @@ from pipeline.runtime.progress import JobResult, Progress, emit, emit_notices
 
 
 def prepare(kind: str, config: Config) -> JobResult | None:
-    """With the behaviour "finished" the result of a finished output; with "refused" a usage error."""
+    """With the behaviour "finished" the result of a finished output; with "refused" a usage error.
+
+    The configuration is left beside the output's folder.
+    """
     behaviour, folder = behaviour_of(kind, Path(config.storage.root)), folder_of(kind, config)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.with_suffix(".checked.json").write_text(config.to_json())
     if behaviour == "refused":
         raise UsageError("the dataset has no labels")
     if behaviour != "finished":

@@ -21,3 +21,19 @@ def test_either_end_counts(tmp_path):
         (tmp_path / f"{n}.mp4").write_bytes(data)
         content_ids.add(content_id_of_file(tmp_path / f"{n}.mp4"))
     assert len(content_ids) == 2
+
+
+def test_each_file_that_is_read_is_reported_and_no_other(tmp_path):
+    folder, root, read = tmp_path / "files", str(tmp_path / "root"), []
+    folder.mkdir()
+    for name in "abc":
+        (folder / name).write_text(name)
+
+    def find_ids():
+        content_ids(storage.list_files(str(folder)), root, on_read=lambda *numbers: read.append(numbers))
+
+    find_ids()
+    assert read == [(1, 3), (2, 3), (3, 3)]
+    (folder / "d").write_text("d")
+    find_ids()
+    assert read[3:] == [(1, 1)]
