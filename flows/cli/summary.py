@@ -14,7 +14,7 @@ from rich.table import Table
 from flows.cli.commands import JOBS, Job
 from pipeline import storage
 from pipeline.records.quantities import count_text, size_text
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, warning_text
 
 _JOBS: dict[str, Job] = {job.stage: job for job in JOBS}
 _NOUNS = {
@@ -75,8 +75,8 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
         _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
         out.print(_outcomes(_videos(result.output_uri)))
-    warnings = () if is_plan else result.warnings  # the lines of a plan hold them
-    for line in [*result.lines, *warnings, *(() if is_plan else _files_to_open(result))]:
+    files = () if is_plan else _files_to_open(result)
+    for line in [*result.lines, *map(warning_text, result.warnings), *files]:
         _print_line(out, f"  {line}")
 
 

@@ -36,7 +36,7 @@ from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
 from pipeline.records.quantities import count_text
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, emit_notices
 
 SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tried again: where the result is
 
@@ -74,9 +74,12 @@ def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | 
     if committed := parent.info if unchanged else committed_at(uri):
         if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
             _delete_removed_from_caches(parent, config, toolchain)
-        lines = versions.splits_kept_lines(difference, parent.info)
-        warnings = built_warnings(committed, config, parent.listing.unused)
-        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines, warnings)
+        warnings = (
+            *versions.splits_kept_warnings(difference, parent.info),
+            *built_warnings(committed, config, parent.listing.unused),
+        )
+        seconds = perf_counter() - begin
+        return JobResult("preprocess", committed.uri, True, seconds, committed.counts, warnings=warnings)
     return Extension(BuildTarget(uri, config, toolchain), parent)
 
 
@@ -119,32 +122,28 @@ def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
     expected = forecast(added, scans, config)
     kept = count_text(len(difference.kept), "video")
     about = f"{kept} kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
-    splits_kept = versions.splits_kept_lines(difference, parent.info)
-    lines = (
-        f"a new version of {parent.info.name}: {about}",
+    lines = (f"a new version of {parent.info.name}: {about}", *plan_text(plans, listing.unused, expected))
+    splits_kept = versions.splits_kept_warnings(difference, parent.info)
+    warnings = (
         *splits_kept,
-        *plan_text(plans, listing.unused, expected, _planned_warnings(streams, lengths_s, listing, config)),
+        *split_warnings(streams, lengths_s, config),
+        *source_warnings(streams, listing.unused),
     )
-    print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
-        return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
+        return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines, warnings)
+    print("\n".join(lines), flush=True)
+    emit_notices(warnings)
     if config.preprocess.require_trainable:
         require_trainable(streams, lengths_s, config)
     require_space(uri, expected.bytes)
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
     info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
     _delete_removed_from_caches(parent, config, target.toolchain)
-    if difference.removed:
-        splits_kept += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
-    warnings = built_warnings(info, config, listing.unused)  # in no file: they may name what was withdrawn
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, splits_kept, warnings)
-
-
-def _planned_warnings(
-    streams: Sequence[Video], lengths_s: Mapping[str, float], listing: Listing, config: Config
-) -> tuple[str, ...]:
-    return (*split_warnings(streams, lengths_s, config), *source_warnings(streams, listing.unused))
+    still_there = f"{parent.info.uri} still holds what was removed: delete it when it is no longer used"
+    lines = (still_there,) if difference.removed else ()
+    warnings = (*splits_kept, *built_warnings(info, config, listing.unused))
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, lines, warnings)
 
 
 def _lengths_s(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> dict[str, float]:

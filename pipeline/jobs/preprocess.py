@@ -23,7 +23,7 @@ from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.runtime import job_process
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, emit_notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,12 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
     plans = plan_shards(videos, scans, config)
     expected = forecast(videos, scans, config)
     warnings = (*split_warnings(videos, lengths_s, config), *source_warnings(videos, listing.unused))
-    lines = plan_text(plans, listing.unused, expected, warnings)
-    print("\n".join(lines), flush=True)
+    lines = plan_text(plans, listing.unused, expected)
     if config.preprocess.dry_run:
         counts = {"videos": len(videos), "shards": len(plans), "mb": expected.bytes / 1e6}
-        return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
+        return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines, warnings)
+    print("\n".join(lines), flush=True)
+    emit_notices(warnings)  # now, as the closing summary may be hours away
     if config.preprocess.require_trainable:
         require_trainable(videos, lengths_s, config)
     require_space(target.uri, expected.bytes)

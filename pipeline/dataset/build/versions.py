@@ -73,14 +73,14 @@ def _streams_of(records: Sequence[ShardRecord]) -> dict[str, Video]:
     return {span.video.key: span.video for record in records for span in record.spans}
 
 
-def splits_kept_lines(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:
+def splits_kept_warnings(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:
     """A warning about groups that the source now has in another split; empty when there are none."""
     groups = [f"{group} in {split} (not {requested})" for group, (split, requested) in difference.splits_kept.items()]
     if not groups:
         return ()
     more = f", and {len(groups) - MAX_LISTED_GROUPS} more" if len(groups) > MAX_LISTED_GROUPS else ""
     return (
-        f"WARNING: {count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
+        f"{count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
         f"another: {', '.join(groups[:MAX_LISTED_GROUPS])}{more}; to move them, build a dataset anew, without --extend",
     )
 

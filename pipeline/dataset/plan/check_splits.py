@@ -59,7 +59,7 @@ def _built(rows: Iterable[VideoRow]) -> list[_Stream]:
 def _warnings(streams: Sequence[_Stream], config: Config) -> tuple[str, ...]:
     needs_labels = any(stream.is_labelled for stream in streams)  # without any, nobody means to train on them
     if problems := _problems(streams, SPLITS, needs_labels):
-        return (f"WARNING: {'; '.join(problems)}, which training or evaluation needs; {_ways_out(streams, config)}",)
+        return (f"{'; '.join(problems)}, which training or evaluation needs; {_ways_out(streams, config)}",)
     return ()
 
 

@@ -124,15 +124,15 @@ def test_warnings_are_printed_for_every_dataset(tmp_path, skipped):
     result = JobResult("preprocess", str(tmp_path), skipped, 2.0, {"videos": 1}, warnings=("4 label files [x]: a",))
     text = io.StringIO()
     print_summary([result], console=Console(file=text, width=200))
-    assert "\n  4 label files [x]: a\n" in text.getvalue()
+    assert "\n  warning: 4 label files [x]: a\n" in text.getvalue()
 
 
-def test_the_lines_of_a_plan_hold_its_warnings(tmp_path):
+def test_the_warnings_of_a_plan_stand_below_its_lines(tmp_path):
     warnings = ("4 label files [x]: a",)
-    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 1}, warnings, warnings)
+    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 1}, ("1 video in 1 shard",), warnings)
     text = io.StringIO()
     print_summary([plan], dry_run=True, console=Console(file=text, width=200))
-    assert text.getvalue().count("4 label files") == 1
+    assert text.getvalue().endswith("\n  1 video in 1 shard\n  warning: 4 label files [x]: a\n")
 
 
 def test_the_next_step_has_the_options_that_it_needs_too(tmp_path):

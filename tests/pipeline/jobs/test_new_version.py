@@ -121,7 +121,7 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     assert {row.group: row.split for row in rows.values()} == {g: s for g, s in before.items() if g != "person02"}
     stay = {group: [split, "val"] for group, split in before.items() if group in ("person00", "person01")}
     assert info.provenance["splits_kept"] == {group: pair for group, pair in stay.items() if pair[0] != "val"} != {}
-    (warning,) = (line for line in result.lines if line.startswith("WARNING"))
+    (warning,) = (line for line in result.warnings if "kept in the split" in line)
     card = storage.read_text(storage.join(info.uri, "README.md"))
     for group, (split, asked) in info.provenance["splits_kept"].items():
         assert f"{group} in {split} (not {asked})" in warning
@@ -191,8 +191,8 @@ def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_s
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
     result = preprocess.run(with_options(config, extend=parent.uri))
     assert result.skipped
-    assert "WARNING: 1 group kept in the split of talk, though" in result.lines[0]
-    assert f"person00 in {split} (not {other})" in result.lines[0]
+    assert result.warnings[0].startswith("1 group kept in the split of talk, though")
+    assert f"person00 in {split} (not {other})" in result.warnings[0]
 
 
 def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):

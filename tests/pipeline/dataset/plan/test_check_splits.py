@@ -43,7 +43,7 @@ def test_an_empty_split_is_refused_with_the_ways_out(splits, words):
     with pytest.raises(UsageError, match=f"{words}.*{WAYS}"):
         require_trainable(videos, lengths(videos), Config())
     (line,) = split_warnings(videos, lengths(videos), Config())
-    assert line.startswith("WARNING: the ")
+    assert line.startswith("the ")
 
 
 def test_what_is_whole_is_neither_refused_nor_warned_of():
