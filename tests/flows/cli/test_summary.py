@@ -87,11 +87,11 @@ LOST = [video("a", status="rejected", stage="probe", reason="no_video")]
         (
             ALL[:1],
             False,
-            ["the val split, which chooses", "nor in the test split", "--source.manifest", "same command"],
+            ["as the warning above says", "the val and test splits", "same command"],
         ),
-        ([*ALL[:1], *UNLABELLED[1:]], False, ["no labelled video is in the val split", "--splits.seed"]),
-        (ALL[1:], False, ["no labelled video is in the train split"]),
-        (ALL[:2], True, ["but no labelled video is in the test split", "--evaluate.split val"]),
+        ([*ALL[:1], *UNLABELLED[1:]], False, ["the val and test splits labelled"]),
+        (ALL[1:], False, ["give the train split labelled"]),
+        (ALL[:2], True, ["--evaluate.split val", "no labelled video is in the test split"]),
     ],
 )
 def test_training_is_proposed_only_where_it_is_not_refused(tmp_path, videos, proposed, steps):
@@ -100,6 +100,7 @@ def test_training_is_proposed_only_where_it_is_not_refused(tmp_path, videos, pro
     assert step.startswith(f"iaca train --dataset {uri}\n") == proposed
     assert [part for part in steps if part not in step] == []
     assert ("split" in step) == any("split" in part for part in steps)
+    assert [option for option in ("--source.manifest", "--splits.") if option in step] == [], "the warning has them"
 
 
 def test_a_plan_proposes_nothing_and_opens_nothing(tmp_path):
