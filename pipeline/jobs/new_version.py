@@ -23,7 +23,7 @@ from pipeline.dataset.format.dataset_info import (
     require_complete,
 )
 from pipeline.dataset.plan.assign_splits import assign_splits
-from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
+from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
@@ -63,11 +63,17 @@ def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | 
     """Compare `config.preprocess.extend` with the source as it is now; the result where its new version is complete.
 
     Raises:
-        UsageError: the settings are not the parent's, or the source has nothing in common with it.
+        UsageError: the settings are not the parent's, the source has nothing in common with it, or
+            `preprocess.require_trainable` is set and the new version could not be trained on.
     """
     begin = perf_counter()
     parent = _read_parent(config)
     difference = parent.difference
+    if config.preprocess.require_trainable and not config.preprocess.dry_run:
+        lengths_s = _lengths_s(parent, {}, config)
+        rejected = [key for key in difference.kept if not lengths_s[key]]  # of those that changed nothing is known
+        streams = [*difference.kept.values(), *difference.added]
+        require_trainable_if_readable(streams, parent.listing.unused, config, rejected)
     name = f"{config.name}-{difference.fingerprint(parent.info, config, toolchain)}"
     uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed

@@ -10,7 +10,7 @@ from pipeline.config import Config, UsageError, dataset_fingerprint, require_det
 from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.assign_splits import assign_splits
-from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
+from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.sources.listing import Listing, list_videos
@@ -51,7 +51,7 @@ def prepare(config: Config) -> JobResult | _Unfinished | Extension:
         return new_version.prepare_extension(config, toolchain)
     listing = list_videos(config)
     if config.preprocess.require_trainable and not config.preprocess.dry_run:
-        _require_trainable_if_readable(listing, config)
+        require_trainable_if_readable(listing.videos, listing.unused, config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
@@ -106,16 +106,6 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
     info = build_dataset(target, plans, pool, unused=listing.unused)
     warnings = built_warnings(info, config, listing.unused)
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
-
-
-def _require_trainable_if_readable(listing: Listing, config: Config) -> None:
-    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened."""
-    lengths_s = {video.key: 1.0 for video in listing.videos}
-    videos = assign_splits(listing.videos, lengths_s, config.splits)
-    try:
-        require_trainable(videos, lengths_s, config)
-    except UsageError as error:
-        raise UsageError("; ".join([str(error), *source_warnings(videos, listing.unused)])) from error
 
 
 def _check_exclusive_options(config: Config) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Config, UsageError
+from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.dataset.sources.splits import SPLITS
-from pipeline.records import Video, VideoRow
+from pipeline.records import UnusedInput, Video, VideoRow
 from pipeline.records.quantities import count_text
 
 MANIFEST = "--source.manifest FILE.csv: video,group,split"
@@ -42,6 +44,25 @@ def built_split_warnings(rows: Sequence[VideoRow], config: Config) -> tuple[str,
 def require_trainable(videos: Sequence[Video], lengths_s: Mapping[str, float], config: Config) -> None:
     """Raise UsageError when there would be nothing to train on, to choose a checkpoint by, or to evaluate."""
     _require(_planned(videos, lengths_s), config, "")
+
+
+def require_trainable_if_readable(
+    videos: Sequence[Video], unused: Sequence[UnusedInput], config: Config, rejected: Collection[str] = ()
+) -> None:
+    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened.
+
+    Args:
+        videos: all streams; those that have no split yet are given one.
+        unused: what the source names or holds without a video for it; the message tells of it.
+        config: the experiment.
+        rejected: keys of streams that are known to be unusable.
+    """
+    lengths_s = {video.key: 0.0 if video.key in rejected else 1.0 for video in videos}
+    assigned = assign_splits(videos, lengths_s, config.splits)
+    try:
+        require_trainable(assigned, lengths_s, config)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *source_warnings(assigned, unused)])) from error
 
 
 def require_built_trainable(rows: Sequence[VideoRow], config: Config, dataset_uri: str) -> None:

@@ -14,7 +14,7 @@ from pipeline.dataset.format import shards, tables
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.sources.listing import list_videos
-from pipeline.jobs import preprocess, verify
+from pipeline.jobs import new_version, preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from pipeline.media.faces.crop import encode_jpeg
 from pipeline.records import SampleRow, ShardRecord, Span, Video, VideoRow
@@ -210,6 +210,23 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
         path.rename(path.with_stem(f"other_{path.stem}"))
     with pytest.raises(UsageError, match=r"none of the videos of .* is under source\.videos"):
         preprocess.run(extend)
+
+
+def test_an_extension_that_nothing_can_be_trained_on_is_refused_before_ray(own_source, tmp_path):
+    """Videos that are kept and were rejected do not count; new and changed ones do, as they may be readable."""
+    for path in own_source.glob("videos/person0[12]*"):
+        path.rename(tmp_path / path.name)
+    config = config_of(own_source, tmp_path / "root")
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    (own_source / "labels/broken.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    parent = build_in_process(config)
+    asked = with_options(config, extend=parent.uri, require_trainable=True)
+    (own_source / "videos/blank.mp4").unlink()
+    with pytest.raises(UsageError, match=r"only 2 groups that can be used have labels, for 3 splits"):
+        preprocess.prepare(asked)
+    (own_source / "videos/broken.mp4").unlink()
+    (tmp_path / "person01_clip0.mp4").rename(own_source / "videos/broken.mp4")
+    assert isinstance(preprocess.prepare(asked), new_version.Extension)
 
 
 @pytest.mark.slow
