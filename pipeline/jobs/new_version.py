@@ -82,7 +82,7 @@ def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | 
             _delete_removed_from_caches(parent, config, toolchain)
         warnings = (
             *versions.splits_kept_warnings(difference, parent.info),
-            *built_warnings(committed, config, parent.listing.unused),
+            *built_warnings(committed, config, parent.listing),
         )
         seconds = perf_counter() - begin
         return JobResult("preprocess", committed.uri, True, seconds, committed.counts, warnings=warnings)
@@ -148,7 +148,7 @@ def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
     _delete_removed_from_caches(parent, config, target.toolchain)
     still_there = f"{parent.info.uri} still holds what was removed: delete it when it is no longer used"
     lines = (still_there,) if difference.removed else ()
-    warnings = (*splits_kept, *built_warnings(info, config, listing.unused))
+    warnings = (*splits_kept, *built_warnings(info, config, listing))
     return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, lines, warnings)
 
 
@@ -199,17 +199,24 @@ def newest(uri: str) -> str:
     return uri
 
 
-def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
+def retry_rejected(committed: BuildTarget, parent: DatasetInfo, listing: Listing, pool: WorkerPool) -> JobResult:
     """Build the shards that hold rejected videos once more, into a new version if the outcome differs.
 
     The other shards are linked or copied. From then on the new version is what the same configuration finds.
+
+    Args:
+        committed: how the dataset would be built.
+        parent: that dataset.
+        listing: of the source as it is now.
+        pool: builds the shards.
     """
     begin = perf_counter()
+    config, toolchain = committed.config, committed.toolchain
     records = versions.read_records(parent)
     retried = [record for record in records if _rejected(record)]
     if not retried:
         line = f"{parent.uri} has no rejected videos: nothing to do"
-        warnings = built_warnings(parent, config)
+        warnings = built_warnings(parent, config, listing)
         return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,), warnings)
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
@@ -223,12 +230,12 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
-        warnings = built_warnings(parent, config)
+        warnings = built_warnings(parent, config, listing)
         lines = (unchanged,)
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines, warnings)
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    warnings = built_warnings(info, config)
+    warnings = built_warnings(info, config, listing)
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
 
 

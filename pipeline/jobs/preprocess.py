@@ -56,7 +56,7 @@ def prepare(config: Config) -> JobResult | _Unfinished | Extension:
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
     if committed and not config.preprocess.retry_rejected:
-        warnings = built_warnings(committed, config, listing.unused)
+        warnings = built_warnings(committed, config, listing)
         return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, warnings=warnings)
     return _Unfinished(BuildTarget(uri, config, toolchain), listing, committed)
 
@@ -80,7 +80,7 @@ def run(config: Config) -> JobResult:
             return new_version.extend(prepared, pool, begin)
         target = prepared.target
         if prepared.committed:
-            return new_version.retry_rejected(target.config, prepared.committed, target.toolchain, pool)
+            return new_version.retry_rejected(target, prepared.committed, prepared.listing, pool)
         if config.preprocess.retry_rejected:
             new_version.retry_unfinished(target.uri)
         return _build(target, prepared.listing, pool, begin)
@@ -104,7 +104,7 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
         require_trainable(videos, lengths_s, config)
     require_space(target.uri, expected.bytes)
     info = build_dataset(target, plans, pool, unused=listing.unused)
-    warnings = built_warnings(info, config, listing.unused)
+    warnings = built_warnings(info, config, listing)
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
 
 

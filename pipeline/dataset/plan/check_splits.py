@@ -9,7 +9,7 @@ from pipeline.config import Config, UsageError
 from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.dataset.sources.splits import SPLITS
-from pipeline.records import UnusedInput, Video, VideoRow
+from pipeline.records import UnusedInput, Video, VideoOutcome, VideoRow
 from pipeline.records.quantities import count_text
 
 MANIFEST = "--source.manifest FILE.csv: video,group,split"
@@ -65,7 +65,7 @@ def require_trainable_if_readable(
         raise UsageError("; ".join([str(error), *source_warnings(assigned, unused)])) from error
 
 
-def require_built_trainable(rows: Sequence[VideoRow], config: Config, dataset_uri: str) -> None:
+def require_built_trainable(rows: Sequence[VideoOutcome | VideoRow], config: Config, dataset_uri: str) -> None:
     """Raise UsageError when the videos that could be used are not enough for training and evaluation."""
     _require(_built(rows), config, f"{dataset_uri} is built, but ")
 
@@ -74,7 +74,7 @@ def _planned(videos: Iterable[Video], lengths_s: Mapping[str, float]) -> list[_S
     return [_Stream(v.split, v.group, lengths_s[v.key] > 0, bool(v.labels_uri)) for v in videos]
 
 
-def _built(rows: Iterable[VideoRow]) -> list[_Stream]:
+def _built(rows: Iterable[VideoOutcome | VideoRow]) -> list[_Stream]:
     return [_Stream(row.split, row.group, row.status == "ok", row.labelled_frames > 0) for row in rows]
 
 

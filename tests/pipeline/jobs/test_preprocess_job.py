@@ -16,6 +16,7 @@ from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_unused, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.report import quality
+from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import build_dataset, build_missing, preprocess
 from pipeline.jobs.workers import shard_builder
 from pipeline.records import STAGE_SECONDS
@@ -257,9 +258,9 @@ def test_splits_that_rejections_emptied_stop_an_experiment_before_training(talke
     info = build_in_process(config)
     trained = with_options(config, require_trainable=True)
     with pytest.raises(UsageError, match=rf"^{info.uri} is built, but the val split is empty"):
-        build_dataset.built_warnings(info, trained)
-    (warning,) = build_dataset.built_warnings(info, config)
-    assert warning.startswith("the val split is empty; the test split is empty")
+        build_dataset.built_warnings(info, trained, list_videos(config))
+    warnings = build_dataset.built_warnings(info, config, list_videos(config))
+    assert warnings[0].startswith("the val split is empty; the test split is empty")
 
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):
