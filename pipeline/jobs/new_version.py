@@ -144,7 +144,10 @@ def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
         require_trainable(streams, lengths_s, config)
     require_space(uri, expected.bytes)
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
-    info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
+    provenance = _provenance(parent, reused)
+    listed = read_unused(parent.info.uri)
+    unused = versions.unused_to_keep(listing.unused, listed, _gone(parent), provenance["withdrawn"])
+    info = build_dataset(target, plans, pool, reused, provenance, unused)
     _delete_removed_from_caches(parent, config, target.toolchain)
     still_there = f"{parent.info.uri} still holds what was removed: delete it when it is no longer used"
     lines = (still_there,) if difference.removed else ()
@@ -166,19 +169,36 @@ def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any
         **_parent_provenance(parent.info),
         "added": len(difference.added),
         "removed": len(difference.removed),
+        "withdrawn": versions.withdrawn_before(parent.info) + len(_gone(parent)),
         "splits_kept": difference.splits_kept,
         "shards_kept": len(unchanged),
     }
 
 
-def _parent_provenance(parent: DatasetInfo) -> dict[str, str]:
-    return {"parent": parent.name, "parent_uri": parent.uri, "parent_digest": parent.digest}
+def _parent_provenance(parent: DatasetInfo) -> dict[str, Any]:
+    return {
+        "parent": parent.name,
+        "parent_uri": parent.uri,
+        "parent_digest": parent.digest,
+        "withdrawn": versions.withdrawn_before(parent),
+    }
+
+
+def _removed(parent: _Parent) -> list[Video]:
+    """The streams of the parent that were withdrawn or changed."""
+    videos = {span.video.key: span.video for record in parent.records for span in record.spans}
+    return [videos[key] for key in sorted(parent.difference.removed)]
+
+
+def _gone(parent: _Parent) -> list[Video]:
+    """The streams of the parent that the source no longer has."""
+    changed = {video.key for video in parent.difference.added}
+    return [video for video in _removed(parent) if video.key not in changed]
 
 
 def _delete_removed_from_caches(parent: _Parent, config: Config, toolchain: dict[str, str]) -> None:
     """Delete what the caches hold about videos that were withdrawn or changed."""
-    videos = {span.video.key: span.video for record in parent.records for span in record.spans}
-    removed = [videos[key] for key in sorted(parent.difference.removed)]
+    removed = _removed(parent)
     scans = ScanCache(config, toolchain)
     for video in removed:
         scans.delete(video.content_id)

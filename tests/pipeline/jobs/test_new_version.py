@@ -11,13 +11,13 @@ from pipeline.config import UsageError, dataset_fingerprint
 from pipeline.config.dataset_sections import SourceConfig
 from pipeline.dataset.build import attempts, versions
 from pipeline.dataset.format import shards, tables
-from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_unused, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import new_version, preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from pipeline.media.faces.crop import encode_jpeg
-from pipeline.records import SampleRow, ShardRecord, Span, Video, VideoRow
+from pipeline.records import SampleRow, ShardRecord, Span, UnusedInput, Video, VideoRow
 from tests.support.preprocessing import (
     build_in_process,
     config_of,
@@ -79,6 +79,44 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
         old = samples[row.key]
         before = storage.read_bytes(shards.shard_uri(parent.uri, old.shard[:-4]), old.offset, old.size)
         assert storage.read_bytes(shards.shard_uri(info.uri, row.shard[:-4]), row.offset, row.size) == before
+
+
+def test_a_new_version_names_what_is_not_used_but_nobody_who_withdrew(own_source, tmp_path):
+    """Labels and rows of the manifest stay behind: after the withdrawal, and in the versions that come later."""
+    (own_source / "labels/typo.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
+    parent = build_in_process(config)
+    typo = UnusedInput("labels", "typo.csv", "labels typo.csv: no such video")
+    storage.publish_bytes(tables.to_parquet([typo], UnusedInput), storage.join(parent.uri, "unused.parquet"))
+
+    def extended(uri):
+        info = read_dataset(preprocess.run(with_options(config, extend=uri)).output_uri)
+        assert info.uri != uri
+        page = storage.read_text(storage.join(info.uri, "quality.html"))
+        unused = read_unused(info.uri)
+        assert [each.text for each in unused if each.text not in page] == []
+        return info, {each.name for each in unused}
+
+    for path in own_source.glob("videos/person00*"):
+        path.unlink()
+    (own_source / "labels/other.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    first, unused = extended(parent.uri)
+    assert unused == {"typo.csv"}
+    (own_source / "videos/person01_clip0.mp4").unlink()
+    second, unused = extended(first.uri)
+    assert unused == {"typo.csv"}
+    assert second.provenance["withdrawn"] == 3
+    for info in (first, second):
+        assert not [e.uri for e in storage.list_files(info.uri) if b"person00" in storage.read_bytes(e.uri)]
+
+
+def test_a_file_that_bore_the_name_of_a_person_before_they_withdrew_is_not_named():
+    unused = [UnusedInput("labels", name, name) for name in ("Val/anna_left.txt", "x/anna.csv", "anna", "annabel.csv")]
+    gone = [Video("x__anna", "x/anna.mp4", "/x/anna.mp4", 1, "1")]
+    kept = versions.unused_to_keep(unused, unused, gone, num_withdrawn=1)
+    assert [each.name for each in kept] == ["annabel.csv"]
+    assert versions.unused_to_keep(unused, [], gone, num_withdrawn=1) == []
+    assert versions.unused_to_keep(unused, [], [], num_withdrawn=0) == unused
 
 
 def test_the_rebuilt_shard_is_what_a_build_without_the_video_gives(own_source, tmp_path):
