@@ -118,10 +118,10 @@ def _problems(streams: Sequence[_Stream], splits: Iterable[str], needs_labels: b
 def _ways_out(streams: Sequence[_Stream], needed: Sequence[str], lacking: Collection[str], config: Config) -> str:
     """What can be done about the splits that lack something: only what can change it."""
     needs_labels = any(stream.is_labelled for stream in streams)
-    wanted = [stream for stream in streams if stream.is_labelled or not needs_labels]
-    groups = {stream.group for stream in wanted if stream.is_usable}
+    relevant = [stream for stream in streams if stream.is_labelled or not needs_labels]
+    groups = {stream.group for stream in relevant if stream.is_usable}
     if len(groups) < len(needed):
-        are_lost = len(groups) < len({stream.group for stream in wanted})
+        are_lost = len(groups) < len({stream.group for stream in relevant})
         few = _few_groups_text(len(groups), len(needed), needs_labels, are_lost)
         return few + (_without_test(lacking) if len(groups) == 2 else "")
     val, test = config.splits.val, config.splits.test

@@ -81,7 +81,7 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
         assert storage.read_bytes(shards.shard_uri(info.uri, row.shard[:-4]), row.offset, row.size) == before
 
 
-def test_a_new_version_names_what_is_not_used_but_nobody_who_withdrew(own_source, tmp_path):
+def test_a_new_version_lists_what_is_not_used_without_names_of_withdrawn_videos(own_source, tmp_path):
     """Labels and rows of the manifest stay behind: after the withdrawal, and in the versions that come later."""
     (own_source / "labels/typo.csv").write_text("frame,valence,arousal\n0,0,0\n")
     config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
