@@ -71,7 +71,7 @@ def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | 
     difference = parent.difference
     if config.preprocess.require_trainable and not config.preprocess.dry_run:
         lengths_s = _lengths_s(parent, {}, config)
-        rejected = [key for key in difference.kept if not lengths_s[key]]  # of those that changed nothing is known
+        rejected = {key for key in difference.kept if not lengths_s[key]}  # of those that changed nothing is known
         streams = [*difference.kept.values(), *difference.added]
         require_trainable_if_readable(streams, parent.listing.unused, config, rejected)
     name = f"{config.name}-{difference.fingerprint(parent.info, config, toolchain)}"

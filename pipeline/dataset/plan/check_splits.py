@@ -123,7 +123,12 @@ def _ways_out(streams: Sequence[_Stream], needed: Sequence[str], lacking: Collec
     if len(groups) < len(needed):
         are_lost = len(groups) < len({stream.group for stream in relevant})
         few = _few_groups_text(len(groups), len(needed), needs_labels, are_lost)
-        return few + (_without_test(lacking) if len(groups) == 2 else "")
+        return few + (_without_test(lacking, config) if len(groups) == 2 else "")
+    if parent := config.preprocess.extend:
+        return (
+            f"the groups of {parent} keep their splits: add videos of other groups, or build a dataset anew, without "
+            "--extend"
+        )
     val, test = config.splits.val, config.splits.test
     ways = [f"change the shares --splits.val (now {val:g}) and --splits.test (now {test:g})"]
     has_share = {"train": val + test < 1, "val": val > 0, "test": test > 0}
@@ -144,10 +149,12 @@ def _few_groups_text(num_groups: int, num_splits: int, needs_labels: bool, are_l
     return f"there {verb} only {groups}, for {num_splits} splits: add videos"
 
 
-def _without_test(lacking: Collection[str]) -> str:
+def _without_test(lacking: Collection[str], config: Config) -> str:
     """How two groups are enough: train and val are needed, and val can be evaluated."""
     if set(lacking) == {"test"}:
         return ", or do without a test split: --evaluate.split val"
+    if config.preprocess.extend:  # there a manifest moves no group
+        return ""
     return (
         f", or do without a test split: name train and val in a manifest ({MANIFEST}) and evaluate with "
         "--evaluate.split val"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config, UsageError
-from pipeline.config.dataset_sections import SourceConfig, SplitConfig
+from pipeline.config.dataset_sections import PreprocessConfig, SourceConfig, SplitConfig
 from pipeline.config.job_sections import EvaluateConfig
 from pipeline.dataset.plan.check_splits import (
     built_split_warnings,
@@ -87,6 +87,13 @@ def test_a_seed_is_offered_only_where_it_can_change_something():
     named = Config(source=SourceConfig(videos="/v", manifest="/m.csv"))
     (line,) = split_warnings(videos, lengths(videos), named)
     assert "; name the splits in /m.csv, or, for groups that it leaves open, change the shares" in line
+    extended = Config(preprocess=PreprocessConfig(extend="/d"))
+    (line,) = split_warnings(videos, lengths(videos), extended)
+    assert line.endswith(
+        "; the groups of /d keep their splits: add videos of other groups, or build a dataset anew, without --extend"
+    )
+    (line,) = split_warnings(videos[:2], lengths(videos), extended)
+    assert line.endswith("; only 2 groups have labels, for 3 splits: label more videos"), "a manifest moves no group"
     unusable = lengths(videos) | {"train0": 0.0}
     assert "only 2 groups that can be used have labels" in split_warnings(videos, unusable, Config())[0]
 
