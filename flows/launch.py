@@ -18,7 +18,7 @@ from pipeline.config import Config, UsageError, fingerprint
 from pipeline.config.fields import Stage
 from pipeline.config.uris import absolute
 from pipeline.runtime import exit_codes
-from pipeline.runtime.progress import JobResult, parse, parse_notice, result_from_json
+from pipeline.runtime.progress import JobResult, parse, parse_notice, result_from_json, warning_text
 
 TAIL_LINES = 15  # of a failed job's output, shown when it printed no error of its own
 ERROR = "error: "  # begins the message of a job's failure, whose further lines are indented
@@ -135,8 +135,8 @@ class _JobOutput:
             self.screen.show_progress(progress)
             return
         if notice := parse_notice(line):
-            self.log.write(notice + "\n")
-            self.screen.show_notice(notice)
+            self.log.write(warning_text(notice) + "\n")
+            self.screen.show_notice(warning_text(notice))
             return
         self._take_error(line)
         self.tail.append(line)

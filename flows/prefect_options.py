@@ -15,7 +15,7 @@ from flows.job_errors import JobLostError
 from flows.launch import run_job
 from pipeline.config import Config
 from pipeline.config.fields import Stage
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, warning_text
 
 
 def is_worth_retrying(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -55,6 +55,6 @@ def publish_artifact(result: JobResult) -> None:
         f"Output: [{result.output_uri}]({result.output_uri}) ({state})",
         "\n".join(table),
         *result.lines,
-        *result.warnings,
+        *map(warning_text, result.warnings),
     ]
     create_markdown_artifact(key=result.kind, description=f"{result.kind}: {state}", markdown="\n\n".join(parts))

@@ -15,7 +15,7 @@ from rich.table import Table
 from flows.cli.commands import COMMANDS, JOBS, Job
 from pipeline import storage
 from pipeline.records.quantities import count_text, size_text
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, warning_text
 
 _JOBS: dict[str, Job] = {job.stage: job for job in JOBS}
 _NOUNS = {
@@ -32,7 +32,7 @@ _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _SIZES = {"mb": "", "mb_per_worker": " in each worker"}
 _UNNAMED = ("ok", "val_ccc_mean")  # counts that the table of outcomes or a line of the result gives
 _OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames"]
-_PURPOSES = {"train": "which is trained on", "val": "which chooses the checkpoint", "test": "which is evaluated"}
+_SPLITS = ("train", "val", "test")
 
 
 def print_summary(
@@ -77,8 +77,8 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
         _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
         out.print(_outcomes(_videos(result.output_uri)))
-    warnings = () if is_plan else result.warnings  # the lines of a plan hold them
-    for line in [*result.lines, *warnings, *(() if is_plan else _files_to_open(result))]:
+    files = () if is_plan else _files_to_open(result)
+    for line in [*result.lines, *map(warning_text, result.warnings), *files]:
         _print_line(out, f"  {line}")
 
 
@@ -160,16 +160,13 @@ def _step_to_training(videos: Sequence[dict[str, Any]], train_command: str) -> s
             "add labels, without which there is nothing to train on: run the same command with --source.labels FOLDER, "
             "which holds <relative path>.csv for each video, with the header frame,valence,arousal"
         )
-    empty = [f"the {split} split, {purpose}" for split, purpose in _PURPOSES.items() if not labelled[split]]
-    if not empty:
+    lacking = [split for split in _SPLITS if not labelled[split]]  # of each the dataset has a warning
+    if not lacking:
         return train_command
-    remedy = (
-        f"no labelled video is in {', nor in '.join(empty)}; assign videos to it with --source.manifest FILE.csv "
-        "(video,group,split), or change --splits.val, --splits.test or --splits.seed"
-    )
-    if labelled["train"] and labelled["val"]:
-        return f"{train_command}\n  but {remedy}, or evaluate with --evaluate.split val"
-    return f"{remedy}, and run the same command"
+    if lacking == ["test"]:
+        return f"{train_command}\n  then evaluate with --evaluate.split val, as no labelled video is in the test split"
+    splits = f"{' and '.join(lacking)} {'split' if len(lacking) == 1 else 'splits'}"
+    return f"give the {splits} labelled videos as the warning above says, and run the same command"
 
 
 def _scores(evaluations: Sequence[JobResult]) -> Table:

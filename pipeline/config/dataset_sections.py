@@ -157,8 +157,13 @@ class SplitConfig:
         "balanced: by duration, so that the shares are met and no split is empty; hash: by the group's name alone; "
         "auto: balanced below 200 groups",
     ] = "auto"
-    val: Annotated[float, "share of the groups in the val split, which chooses the checkpoint"] = 0.15
-    test: Annotated[float, "share of the groups in the test split, which is evaluated"] = 0.15
+    val: Annotated[
+        float,
+        "share of the val split, which chooses the checkpoint: of the duration with balanced, of the groups with hash",
+    ] = 0.15
+    test: Annotated[
+        float, "share of the test split, which is evaluated: of the duration with balanced, of the groups with hash"
+    ] = 0.15
     seed: Annotated[int, "seed of the method"] = 0
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ class Evaluation:
     def describe(self) -> list[tuple[str, str]]:
         """What was evaluated as pairs of a name and a text, for the page."""
         run, model, view = self.run, self.config.model, self.config.sequence
-        seen = f"one in {view.subclip_dilation} of which is seen"
+        seen = f"of which one in {view.subclip_dilation} is seen"
         steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, {seen}"
         pairs = [
             ("run", self.settings.run),

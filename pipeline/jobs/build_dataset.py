@@ -12,11 +12,11 @@ from pipeline.config import Config
 from pipeline.dataset.build.attempts import MAX_CRASHES
 from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.build.merge import merge_spans
-from pipeline.dataset.format.dataset_info import DatasetInfo, read_unused, read_videos
-from pipeline.dataset.plan.check_splits import built_split_warnings, require_built_trainable
+from pipeline.dataset.format.dataset_info import DatasetInfo, read_outcomes
+from pipeline.dataset.plan.check_splits import require_built_trainable
 from pipeline.dataset.plan.shard_plan import plan_digest
-from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
-from pipeline.dataset.sources.source_warnings import label_warnings, source_warnings
+from pipeline.dataset.sources.listing import Listing
+from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.jobs.build_missing import RejectionBudget, ShardTasks, build_missing, check_rejected
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.jobs.workers.shard_builder import ShardBuilder, load_detector
@@ -51,29 +51,20 @@ def build_dataset(
     return commit_dataset(target.uri, target.config, records, target.toolchain, provenance, unused=unused)
 
 
-def built_warnings(info: DatasetInfo, config: Config, unused: Sequence[UnusedInput] | None = None) -> tuple[str, ...]:
-    """What a person should know of a dataset that is built: splits that lack something, and what is to be mended.
+def built_warnings(info: DatasetInfo, config: Config, source: Listing) -> tuple[str, ...]:
+    """What a person should know of a dataset that is built: what it keeps itself, and what its source has as it is now.
 
     Args:
         info: the dataset.
         config: of the command.
-        unused: in the source as it is now; None: as it was when the dataset was built.
+        source: what the dataset was made of.
 
     Raises:
         UsageError: `preprocess.require_trainable` is set, and rejections have left a split without labelled videos.
     """
-    rows = read_videos(info.uri)
-    unused = read_unused(info.uri) if unused is None else unused
     if config.preprocess.require_trainable:
-        require_built_trainable(rows, config, info.uri)
-    about_faces = [f"{line}; see quality.html" for line in face_warnings(rows)]
-    return (
-        *built_split_warnings(rows, config),
-        *source_warnings(rows, unused),
-        *label_warnings(rows),
-        *about_faces,
-        *detector_advice(rows, config),
-    )
+        require_built_trainable(read_outcomes(info.uri), config, info.uri)
+    return (*info.warnings, *source_warnings(source.videos, source.unused))
 
 
 def build_shards(

@@ -23,7 +23,7 @@ from pipeline.dataset.format.dataset_info import (
     require_complete,
 )
 from pipeline.dataset.plan.assign_splits import assign_splits
-from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
+from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards, usable_s
@@ -37,7 +37,7 @@ from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.records import ShardPlan, ShardRecord, Video, VideoRow
 from pipeline.records.quantities import count_text
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, emit_notices
 
 SUPERSEDED = "superseded.json"  # beside a dataset whose rejected videos were tried again: where the result is
 
@@ -64,20 +64,29 @@ def prepare_extension(config: Config, toolchain: dict[str, str]) -> JobResult | 
     """Compare `config.preprocess.extend` with the source as it is now; the result where its new version is complete.
 
     Raises:
-        UsageError: the settings are not the parent's, or the source has nothing in common with it.
+        UsageError: the settings are not the parent's, the source has nothing in common with it, or
+            `preprocess.require_trainable` is set and the new version could not be trained on.
     """
     begin = perf_counter()
     parent = _read_parent(config)
     difference = parent.difference
+    if config.preprocess.require_trainable and not config.preprocess.dry_run:
+        lengths_s = _lengths_s(parent, {}, config)
+        rejected = {key for key in difference.kept if not lengths_s[key]}  # of those that changed nothing is known
+        streams = [*difference.kept.values(), *difference.added]
+        require_trainable_if_readable(streams, parent.listing.unused, config, rejected)
     name = f"{config.name}-{difference.fingerprint(parent.info, config, toolchain)}"
     uri = storage.join(config.storage.root, "datasets", name)
     unchanged = not difference.added and not difference.removed
     if committed := parent.info if unchanged else committed_at(uri):
         if not config.preprocess.dry_run:  # the run that committed it may have been killed before it came to this
             _delete_removed_from_caches(parent, config, toolchain)
-        lines = versions.splits_kept_lines(difference, parent.info)
-        warnings = built_warnings(committed, config, parent.listing.unused)
-        return JobResult("preprocess", committed.uri, True, perf_counter() - begin, committed.counts, lines, warnings)
+        warnings = (
+            *versions.splits_kept_warnings(difference, parent.info),
+            *built_warnings(committed, config, parent.listing),
+        )
+        seconds = perf_counter() - begin
+        return JobResult("preprocess", committed.uri, True, seconds, committed.counts, warnings=warnings)
     return Extension(BuildTarget(uri, config, toolchain), parent)
 
 
@@ -120,32 +129,31 @@ def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
     expected = forecast(added, scans, config)
     kept = count_text(len(difference.kept), "video")
     about = f"{kept} kept, {len(difference.added)} new or changed, {len(difference.removed)} gone"
-    splits_kept = versions.splits_kept_lines(difference, parent.info)
-    lines = (
-        f"a new version of {parent.info.name}: {about}",
+    lines = (f"a new version of {parent.info.name}: {about}", *plan_text(plans, listing.unused, expected))
+    splits_kept = versions.splits_kept_warnings(difference, parent.info)
+    warnings = (
         *splits_kept,
-        *plan_text(plans, listing.unused, expected, _planned_warnings(streams, lengths_s, listing, config)),
+        *split_warnings(streams, lengths_s, config),
+        *source_warnings(streams, listing.unused),
     )
-    print("\n".join(lines), flush=True)
     if config.preprocess.dry_run:
         counts = {"videos": len(listing.videos), "shards": len(plans), "mb": expected.bytes / 1e6}
-        return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines)
+        return JobResult("preprocess", uri, False, perf_counter() - begin, counts, lines, warnings)
+    print("\n".join(lines), flush=True)
+    emit_notices(warnings)
     if config.preprocess.require_trainable:
         require_trainable(streams, lengths_s, config)
     require_space(uri, expected.bytes)
     reused = versions.reuse_shards(parent.records, difference.removed, parent.info, uri)
-    info = build_dataset(target, plans, pool, reused, _provenance(parent, reused))
+    provenance = _provenance(parent, reused)
+    listed = read_unused(parent.info.uri)
+    unused = versions.unused_to_keep(listing.unused, listed, _gone(parent), provenance["withdrawn"])
+    info = build_dataset(target, plans, pool, reused, provenance, unused)
     _delete_removed_from_caches(parent, config, target.toolchain)
-    if difference.removed:
-        splits_kept += (f"{parent.info.uri} still holds what was removed: delete it when it is no longer used",)
-    warnings = built_warnings(info, config, listing.unused)  # in no file: they may name what was withdrawn
-    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, splits_kept, warnings)
-
-
-def _planned_warnings(
-    streams: Sequence[Video], lengths_s: Mapping[str, float], listing: Listing, config: Config
-) -> tuple[str, ...]:
-    return (*split_warnings(streams, lengths_s, config), *source_warnings(streams, listing.unused))
+    still_there = f"{parent.info.uri} still holds what was removed: delete it when it is no longer used"
+    lines = (still_there,) if difference.removed else ()
+    warnings = (*splits_kept, *built_warnings(info, config, listing))
+    return JobResult("preprocess", uri, False, perf_counter() - begin, info.counts, lines, warnings)
 
 
 def _lengths_s(parent: _Parent, scans: Mapping[str, ScanResult], config: Config) -> dict[str, float]:
@@ -162,19 +170,36 @@ def _provenance(parent: _Parent, reused: Sequence[ShardRecord]) -> dict[str, Any
         **_parent_provenance(parent.info),
         "added": len(difference.added),
         "removed": len(difference.removed),
+        "withdrawn": versions.withdrawn_before(parent.info) + len(_gone(parent)),
         "splits_kept": difference.splits_kept,
         "shards_kept": len(unchanged),
     }
 
 
-def _parent_provenance(parent: DatasetInfo) -> dict[str, str]:
-    return {"parent": parent.name, "parent_uri": parent.uri, "parent_digest": parent.digest}
+def _parent_provenance(parent: DatasetInfo) -> dict[str, Any]:
+    return {
+        "parent": parent.name,
+        "parent_uri": parent.uri,
+        "parent_digest": parent.digest,
+        "withdrawn": versions.withdrawn_before(parent),
+    }
+
+
+def _removed(parent: _Parent) -> list[Video]:
+    """The streams of the parent that were withdrawn or changed."""
+    videos = {span.video.key: span.video for record in parent.records for span in record.spans}
+    return [videos[key] for key in sorted(parent.difference.removed)]
+
+
+def _gone(parent: _Parent) -> list[Video]:
+    """The streams of the parent that the source no longer has."""
+    changed = {video.key for video in parent.difference.added}
+    return [video for video in _removed(parent) if video.key not in changed]
 
 
 def _delete_removed_from_caches(parent: _Parent, config: Config, toolchain: dict[str, str]) -> None:
     """Delete what the caches hold about videos that were withdrawn or changed."""
-    videos = {span.video.key: span.video for record in parent.records for span in record.spans}
-    removed = [videos[key] for key in sorted(parent.difference.removed)]
+    removed = _removed(parent)
     scans = ScanCache(config, toolchain)
     for video in removed:
         scans.delete(video.content_id)
@@ -195,17 +220,24 @@ def newest(uri: str) -> str:
     return uri
 
 
-def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str], pool: WorkerPool) -> JobResult:
+def retry_rejected(committed: BuildTarget, parent: DatasetInfo, listing: Listing, pool: WorkerPool) -> JobResult:
     """Build the shards that hold rejected videos once more, into a new version if the outcome differs.
 
     The other shards are linked or copied. From then on the new version is what the same configuration finds.
+
+    Args:
+        committed: how the dataset would be built.
+        parent: that dataset.
+        listing: of the source as it is now.
+        pool: builds the shards.
     """
     begin = perf_counter()
+    config, toolchain = committed.config, committed.toolchain
     records = versions.read_records(parent)
     retried = [record for record in records if _rejected(record)]
     if not retried:
         line = f"{parent.uri} has no rejected videos: nothing to do"
-        warnings = built_warnings(parent, config)
+        warnings = built_warnings(parent, config, listing)
         return JobResult("preprocess", parent.uri, True, perf_counter() - begin, parent.counts, (line,), warnings)
     others = [record for record in records if not _rejected(record)]
     num_rejected = sum(len(_rejected(record)) for record in retried)
@@ -219,12 +251,12 @@ def retry_rejected(config: Config, parent: DatasetInfo, toolchain: dict[str, str
         for entry in storage.list_files(target.uri):
             storage.delete(entry.uri)
         unchanged = f"nothing changed: {num_rejected} are rejected as before"
-        warnings = built_warnings(parent, config)
+        warnings = built_warnings(parent, config, listing)
         lines = (unchanged,)
         return JobResult("preprocess", parent.uri, False, perf_counter() - begin, parent.counts, lines, warnings)
     provenance = {**_parent_provenance(parent), "retried": num_rejected}
     info = _commit_retried(target, parent, built, others, provenance)
-    warnings = built_warnings(info, config)
+    warnings = built_warnings(info, config, listing)
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
 
 

@@ -10,7 +10,7 @@ from pipeline.config import Config, UsageError, dataset_fingerprint, require_det
 from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.plan.assign_splits import assign_splits
-from pipeline.dataset.plan.check_splits import require_trainable, split_warnings
+from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
 from pipeline.dataset.sources.listing import Listing
@@ -24,7 +24,7 @@ from pipeline.jobs.scan_videos import scan_videos
 from pipeline.jobs.workers.pool import WorkerPool
 from pipeline.jobs.workers.shard_builder import find_toolchain
 from pipeline.runtime import job_process
-from pipeline.runtime.progress import JobResult
+from pipeline.runtime.progress import JobResult, emit_notices
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ def prepare(config: Config) -> JobResult | _Unfinished | Extension:
         return new_version.prepare_extension(config, toolchain)
     listing = list_source_videos(config)
     if config.preprocess.require_trainable and not config.preprocess.dry_run:
-        _require_trainable_if_readable(listing, config)
+        require_trainable_if_readable(listing.videos, listing.unused, config)
     name = f"{config.name}-{dataset_fingerprint(config, listing.content_ids, toolchain)}"
     uri = new_version.newest(storage.join(config.storage.root, "datasets", name))
     committed = committed_at(uri)
     if committed and not config.preprocess.retry_rejected:
-        warnings = built_warnings(committed, config, listing.unused)
+        warnings = built_warnings(committed, config, listing)
         return JobResult("preprocess", uri, True, perf_counter() - begin, committed.counts, warnings=warnings)
     return _Unfinished(BuildTarget(uri, config, toolchain), listing, committed)
 
@@ -81,7 +81,7 @@ def run(config: Config) -> JobResult:
             return new_version.extend(prepared, pool, begin)
         target = prepared.target
         if prepared.committed:
-            return new_version.retry_rejected(target.config, prepared.committed, target.toolchain, pool)
+            return new_version.retry_rejected(target, prepared.committed, prepared.listing, pool)
         if config.preprocess.retry_rejected:
             new_version.retry_unfinished(target.uri)
         return _build(target, prepared.listing, pool, begin)
@@ -95,27 +95,18 @@ def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float
     plans = plan_shards(videos, scans, config)
     expected = forecast(videos, scans, config)
     warnings = (*split_warnings(videos, lengths_s, config), *source_warnings(videos, listing.unused))
-    lines = plan_text(plans, listing.unused, expected, warnings)
-    print("\n".join(lines), flush=True)
+    lines = plan_text(plans, listing.unused, expected)
     if config.preprocess.dry_run:
         counts = {"videos": len(videos), "shards": len(plans), "mb": expected.bytes / 1e6}
-        return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines)
+        return JobResult("preprocess", target.uri, False, perf_counter() - begin, counts, lines, warnings)
+    print("\n".join(lines), flush=True)
+    emit_notices(warnings)  # now, as the closing summary may be hours away
     if config.preprocess.require_trainable:
         require_trainable(videos, lengths_s, config)
     require_space(target.uri, expected.bytes)
     info = build_dataset(target, plans, pool, unused=listing.unused)
-    warnings = built_warnings(info, config, listing.unused)
+    warnings = built_warnings(info, config, listing)
     return JobResult("preprocess", target.uri, False, perf_counter() - begin, info.counts, warnings=warnings)
-
-
-def _require_trainable_if_readable(listing: Listing, config: Config) -> None:
-    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened."""
-    lengths_s = {video.key: 1.0 for video in listing.videos}
-    videos = assign_splits(listing.videos, lengths_s, config.splits)
-    try:
-        require_trainable(videos, lengths_s, config)
-    except UsageError as error:
-        raise UsageError("; ".join([str(error), *source_warnings(videos, listing.unused)])) from error
 
 
 def _check_exclusive_options(config: Config) -> None:

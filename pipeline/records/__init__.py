@@ -3,7 +3,7 @@
 from pipeline.records.features import FeatureOrigin, SegmentFeatures
 from pipeline.records.findings import Gap, VisibleFace
 from pipeline.records.rejection import Reason, Rejection
-from pipeline.records.rows import STAGE_SECONDS, SampleRow, VideoRow
+from pipeline.records.rows import STAGE_SECONDS, SampleRow, VideoOutcome, VideoRow
 from pipeline.records.shard_record import NUM_LABEL_BINS, AnchorPoint, ShardPlan, ShardRecord, Span
 from pipeline.records.signals import (
     ANNOTATION_DTYPE,
@@ -39,6 +39,7 @@ __all__ = [
     "UnusedInput",
     "Video",
     "VideoOnClock",
+    "VideoOutcome",
     "VideoRow",
     "VisibleFace",
     "stream_key",

@@ -84,4 +84,14 @@ class VideoRow:
     seconds_publish: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class VideoOutcome:
+    """The columns of a VideoRow that tell whether its split has it to train on or to evaluate."""
+
+    group: str
+    split: str
+    status: str
+    labelled_frames: int
+
+
 STAGE_SECONDS = tuple(each.name for each in fields(VideoRow) if each.name.startswith("seconds_"))

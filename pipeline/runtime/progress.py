@@ -50,7 +50,7 @@ def parse(line: str) -> Progress | None:
 
 
 def emit_notices(notices: Iterable[str]) -> None:
-    """Print sentences that people should read at once, not in the closing summary; `parse_notice` reads them back."""
+    """Print warnings that people should read at once, not only in the closing summary; `parse_notice` reads them."""
     for notice in notices:
         print(NOTICE_PREFIX + notice, flush=True)
 
@@ -58,6 +58,11 @@ def emit_notices(notices: Iterable[str]) -> None:
 def parse_notice(line: str) -> str:
     """The sentence in a line of a job's output; "" when the line is another."""
     return line.removeprefix(NOTICE_PREFIX) if line.startswith(NOTICE_PREFIX) else ""
+
+
+def warning_text(warning: str) -> str:
+    """A warning as people see it, at once and in the closing summary."""
+    return f"warning: {warning}"
 
 
 def result_to_json(result: JobResult) -> bytes:

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.config import DATASET_MARKER, Config
 from pipeline.dataset.build import attempts
+from pipeline.dataset.build.dataset_warnings import dataset_warnings
 from pipeline.dataset.build.merge import merge_spans
 from pipeline.dataset.format import tables
 from pipeline.dataset.format.dataset_info import (
@@ -66,6 +67,7 @@ def commit_dataset(
         toolchain=toolchain,
         provenance=provenance or {},
         features=features,
+        warnings=() if features else dataset_warnings(videos, config),
     )
     marker_uri = storage.join(dataset_uri, DATASET_MARKER)
     if not storage.exists(marker_uri):  # what lies beside a marker must stay

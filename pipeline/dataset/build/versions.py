@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +15,7 @@ from pipeline.dataset.format.dataset_info import DatasetError, DatasetInfo
 from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.dataset.sources.identical import KnownGroups
-from pipeline.records import SampleRow, ShardPlan, ShardRecord, Video, VideoRow, stream_key
+from pipeline.records import SampleRow, ShardPlan, ShardRecord, UnusedInput, Video, VideoRow, stream_key
 from pipeline.records.quantities import count_text
 from pipeline.storage.scratch import scratch_folder
 
@@ -73,16 +74,49 @@ def _streams_of(records: Sequence[ShardRecord]) -> dict[str, Video]:
     return {span.video.key: span.video for record in records for span in record.spans}
 
 
-def splits_kept_lines(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:
+def splits_kept_warnings(difference: SourceDifference, parent: DatasetInfo) -> tuple[str, ...]:
     """A warning about groups that the source now has in another split; empty when there are none."""
     groups = [f"{group} in {split} (not {requested})" for group, (split, requested) in difference.splits_kept.items()]
     if not groups:
         return ()
     more = f", and {len(groups) - MAX_LISTED_GROUPS} more" if len(groups) > MAX_LISTED_GROUPS else ""
     return (
-        f"WARNING: {count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
+        f"{count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
         f"another: {', '.join(groups[:MAX_LISTED_GROUPS])}{more}; to move them, build a dataset anew, without --extend",
     )
+
+
+def withdrawn_before(parent: DatasetInfo) -> int:
+    """How many streams have left a dataset since its first version."""
+    return int(parent.provenance.get("withdrawn", 0))
+
+
+def unused_to_keep(
+    unused: Sequence[UnusedInput], of_parent: Sequence[UnusedInput], gone: Iterable[Video], num_withdrawn: int
+) -> list[UnusedInput]:
+    """What a new version may list of what its source does not use: no name of anybody who withdrew.
+
+    Labels, lists and manifests often go on naming somebody whose videos are gone. So once any stream has left, only
+    what the parent lists is kept, which had no video even then, and of that nothing that bears the name of one that
+    leaves now.
+
+    Args:
+        unused: what the source does not use as it is now.
+        of_parent: what the parent lists.
+        gone: the streams that leave with this version.
+        num_withdrawn: streams that left with this version or an earlier one.
+    """
+    if not num_withdrawn:
+        return list(unused)
+    known = {(each.kind, each.name) for each in of_parent}
+    names = {name for video in gone for text in (video.relative_path, video.video_id) for name in _names_in(text)}
+    return [each for each in unused if (each.kind, each.name) in known and names.isdisjoint(_names_in(each.name))]
+
+
+def _names_in(path: str) -> set[str]:
+    """What the path of a file may call a video: with and without folder, extension and person."""
+    names = {name for text in (path, os.path.basename(path)) for name in (text, os.path.splitext(text)[0])}
+    return names | {name.removesuffix("_left").removesuffix("_right") for name in names}
 
 
 def _content_of(video: Video) -> tuple[str, ...]:

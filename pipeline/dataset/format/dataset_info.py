@@ -10,11 +10,11 @@ from pipeline import storage
 from pipeline.config import DATASET_MARKER, FORMAT_VERSION, Config, UsageError
 from pipeline.dataset.format import tables
 from pipeline.dataset.format.shards import shard_uri
-from pipeline.records import SampleRow, UnusedInput, VideoRow
+from pipeline.records import SampleRow, UnusedInput, VideoOutcome, VideoRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.records.serialize import from_json, to_json
 
-_Row = TypeVar("_Row", SampleRow, VideoRow, UnusedInput)
+_Row = TypeVar("_Row", SampleRow, VideoRow, VideoOutcome, UnusedInput)
 
 
 class DatasetError(ValueError):
@@ -44,6 +44,7 @@ class DatasetInfo:
     toolchain: dict[str, str]
     provenance: dict[str, Any] = field(default_factory=dict)  # parent of a new version, and how many videos changed
     features: FeatureOrigin | None = None  # where samples hold features instead of crops and sound
+    warnings: tuple[str, ...] = ()  # what a person should know of its videos, so that no command reads them all again
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class DatasetMarker:
     shards: tuple[ShardEntry, ...]
     provenance: dict[str, Any]
     features: FeatureOrigin | None
+    warnings: tuple[str, ...] = ()
 
 
 def info_to_json(info: DatasetInfo) -> str:
@@ -75,6 +77,7 @@ def info_to_json(info: DatasetInfo) -> str:
         shards=info.shards,
         provenance=info.provenance,
         features=info.features,
+        warnings=info.warnings,
     )
     return to_json(marker, indent=1)
 
@@ -120,6 +123,7 @@ def _info_from_json(uri: str, text: str) -> DatasetInfo:
         toolchain=marker.toolchain,
         provenance=marker.provenance,
         features=marker.features,
+        warnings=marker.warnings,
     )
 
 
@@ -150,15 +154,20 @@ def read_videos(dataset_uri: str) -> list[VideoRow]:
     return _read_table(storage.join(dataset_uri, "videos.parquet"), VideoRow)
 
 
+def read_outcomes(dataset_uri: str) -> list[VideoOutcome]:
+    """Read of `videos.parquet` only the columns that tell which videos of a split can be used."""
+    return _read_table(storage.join(dataset_uri, "videos.parquet"), VideoOutcome, is_part=True)
+
+
 def read_unused(dataset_uri: str) -> list[UnusedInput]:
     """Read the rows of `unused.parquet`: what the source named or held without a video for it."""
     return _read_table(storage.join(dataset_uri, "unused.parquet"), UnusedInput)
 
 
-def _read_table(uri: str, kind: type[_Row]) -> list[_Row]:
+def _read_table(uri: str, kind: type[_Row], is_part: bool = False) -> list[_Row]:
     data = storage.read_bytes(uri)
     try:
-        return tables.from_parquet(data, kind)
+        return tables.from_parquet(data, kind, is_part)
     except ValueError as error:
         raise DatasetError(f"{uri} is damaged or of another program: {error}") from error
 

@@ -32,8 +32,13 @@ def columns_to_parquet(columns: Mapping[str, NDArray | Sequence[Any]]) -> bytes:
     return _write(pa.table(columns))
 
 
-def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
+def from_parquet(data: bytes, kind: type[Row], is_part: bool = False) -> list[Row]:
     """Inverse of `to_parquet`; columns that an older program did not know have their defaults.
+
+    Args:
+        data: the file.
+        kind: of the rows.
+        is_part: whether the file has columns besides those of `kind`, which are then not read.
 
     Raises:
         ValueError: the bytes are no such table, in one line.
@@ -41,11 +46,12 @@ def from_parquet(data: bytes, kind: type[Row]) -> list[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    columns = list(get_type_hints(kind)) if is_part else None
     try:
         # Not read_table, nor a Python file: Arrow's own threads would hold it for a moment after the table is there.
         # A process that ends in that moment (a job that refuses a dataset) is ended by SIGABRT instead, as the thread
         # waits for an interpreter that is gone.
-        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
         return [from_dict(kind, values) for values in table.to_pylist()]
     except (pa.ArrowException, OSError) as error:
         raise ValueError(" ".join(str(error).split())) from error

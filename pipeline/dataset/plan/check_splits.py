@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Config, UsageError
+from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.sources.source_warnings import source_warnings
 from pipeline.dataset.sources.splits import SPLITS
-from pipeline.records import Video, VideoRow
+from pipeline.records import UnusedInput, Video, VideoOutcome, VideoRow
+from pipeline.records.quantities import count_text
 
-MIN_GROUPS = 3  # one for each split
+MANIFEST = "--source.manifest FILE.csv: video,group,split"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,26 @@ def require_trainable(videos: Sequence[Video], lengths_s: Mapping[str, float], c
     _require(_planned(videos, lengths_s), config, "")
 
 
-def require_built_trainable(rows: Sequence[VideoRow], config: Config, dataset_uri: str) -> None:
+def require_trainable_if_readable(
+    videos: Sequence[Video], unused: Sequence[UnusedInput], config: Config, rejected: Collection[str] = ()
+) -> None:
+    """Raise UsageError when the splits would lack something even if every file could be read; nothing is opened.
+
+    Args:
+        videos: all streams; those that have no split yet are given one.
+        unused: what the source names or holds without a video for it; the message tells of it.
+        config: the experiment.
+        rejected: keys of streams that are known to be unusable.
+    """
+    lengths_s = {video.key: 0.0 if video.key in rejected else 1.0 for video in videos}
+    assigned = assign_splits(videos, lengths_s, config.splits)
+    try:
+        require_trainable(assigned, lengths_s, config)
+    except UsageError as error:
+        raise UsageError("; ".join([str(error), *source_warnings(assigned, unused)])) from error
+
+
+def require_built_trainable(rows: Sequence[VideoOutcome | VideoRow], config: Config, dataset_uri: str) -> None:
     """Raise UsageError when the videos that could be used are not enough for training and evaluation."""
     _require(_built(rows), config, f"{dataset_uri} is built, but ")
 
@@ -52,14 +74,15 @@ def _planned(videos: Iterable[Video], lengths_s: Mapping[str, float]) -> list[_S
     return [_Stream(v.split, v.group, lengths_s[v.key] > 0, bool(v.labels_uri)) for v in videos]
 
 
-def _built(rows: Iterable[VideoRow]) -> list[_Stream]:
+def _built(rows: Iterable[VideoOutcome | VideoRow]) -> list[_Stream]:
     return [_Stream(row.split, row.group, row.status == "ok", row.labelled_frames > 0) for row in rows]
 
 
 def _warnings(streams: Sequence[_Stream], config: Config) -> tuple[str, ...]:
     needs_labels = any(stream.is_labelled for stream in streams)  # without any, nobody means to train on them
     if problems := _problems(streams, SPLITS, needs_labels):
-        return (f"WARNING: {'; '.join(problems)}, which training or evaluation needs; {_ways_out(streams, config)}",)
+        ways_out = _ways_out(streams, SPLITS, problems, config)
+        return (f"{'; '.join(problems.values())}, which training or evaluation needs; {ways_out}",)
     return ()
 
 
@@ -70,31 +93,69 @@ def _require(streams: Sequence[_Stream], config: Config, prefix: str) -> None:
             f"{config.source.labels or 'empty'}: it should be a folder that mirrors the videos (x/a.mp4 has its labels "
             "in x/a.csv); iaca preprocess works without labels"
         )
-    needed = [split for split in SPLITS if split in ("train", "val", config.evaluate.split)]
+    evaluated = "" if config.evaluate.dataset else config.evaluate.split  # of this dataset
+    needed = [split for split in SPLITS if split in ("train", "val", evaluated)]
     if problems := _problems(streams, needed, needs_labels=True):
-        raise UsageError(f"{prefix}{'; '.join(problems)}; {_ways_out(streams, config)}")
+        ways_out = _ways_out(streams, needed, problems, config)
+        raise UsageError(f"{prefix}{'; '.join(problems.values())}; {ways_out}")
 
 
-def _problems(streams: Sequence[_Stream], splits: Iterable[str], needs_labels: bool) -> list[str]:
-    problems = []
+def _problems(streams: Sequence[_Stream], splits: Iterable[str], needs_labels: bool) -> dict[str, str]:
+    """What is wrong with each split that cannot be used as it is."""
+    problems = {}
     for split in splits:
         of_split = [stream for stream in streams if stream.split == split]
         usable = [stream for stream in of_split if stream.is_usable]
         if not of_split:
-            problems.append(f"the {split} split is empty")
+            problems[split] = f"the {split} split is empty"
         elif not usable:
-            problems.append(f"the {split} split has no video that can be used ({len(of_split)} cannot)")
+            problems[split] = f"the {split} split has no video that can be used ({len(of_split)} cannot)"
         elif needs_labels and not any(stream.is_labelled for stream in usable):
-            problems.append(f"the {split} split has no labels")
+            problems[split] = f"the {split} split has no labels"
     return problems
 
 
-def _ways_out(streams: Sequence[_Stream], config: Config) -> str:
-    num_groups = len({stream.group for stream in streams if stream.is_usable})
-    groups = "there is one group" if num_groups == 1 else f"there are {num_groups} groups"
-    few = f"{groups} for {MIN_GROUPS} splits: add videos, or " if num_groups < MIN_GROUPS else ""
-    shares = f"--splits.val (now {config.splits.val:g}) and --splits.test (now {config.splits.test:g})"
+def _ways_out(streams: Sequence[_Stream], needed: Sequence[str], lacking: Collection[str], config: Config) -> str:
+    """What can be done about the splits that lack something: only what can change it."""
+    needs_labels = any(stream.is_labelled for stream in streams)
+    relevant = [stream for stream in streams if stream.is_labelled or not needs_labels]
+    groups = {stream.group for stream in relevant if stream.is_usable}
+    if len(groups) < len(needed):
+        are_lost = len(groups) < len({stream.group for stream in relevant})
+        few = _few_groups_text(len(groups), len(needed), needs_labels, are_lost)
+        return few + (_without_test(lacking, config) if len(groups) == 2 else "")
+    if parent := config.preprocess.extend:
+        return (
+            f"the groups of {parent} keep their splits: add videos of other groups, or build a dataset anew, without "
+            "--extend"
+        )
+    val, test = config.splits.val, config.splits.test
+    ways = [f"change the shares --splits.val (now {val:g}) and --splits.test (now {test:g})"]
+    has_share = {"train": val + test < 1, "val": val > 0, "test": test > 0}
+    if all(has_share[split] for split in lacking):  # a split without a share stays empty, whatever the seed
+        ways.append(f"try another --splits.seed (now {config.splits.seed})")
+    if config.source.manifest:
+        return f"name the splits in {config.source.manifest}, or, for groups that it leaves open, {' or '.join(ways)}"
+    *others, last = [f"name the splits in a manifest ({MANIFEST})", *ways]
+    return f"{', '.join(others)}, or {last}"
+
+
+def _few_groups_text(num_groups: int, num_splits: int, needs_labels: bool, are_lost: bool) -> str:
+    groups = count_text(num_groups, "group") + (" that can be used" if are_lost else "")
+    if needs_labels:
+        verb = "has" if num_groups == 1 else "have"
+        return f"only {groups} {verb} labels, for {num_splits} splits: label more videos"
+    verb = "is" if num_groups == 1 else "are"
+    return f"there {verb} only {groups}, for {num_splits} splits: add videos"
+
+
+def _without_test(lacking: Collection[str], config: Config) -> str:
+    """How two groups are enough: train and val are needed, and val can be evaluated."""
+    if set(lacking) == {"test"}:
+        return ", or do without a test split: --evaluate.split val"
+    if config.preprocess.extend:  # there a manifest moves no group
+        return ""
     return (
-        f"{few}name the splits in a manifest (--source.manifest FILE.csv: video,group,split), change the shares "
-        f"{shares}, or try another --splits.seed (now {config.splits.seed})"
+        f", or do without a test split: name train and val in a manifest ({MANIFEST}) and evaluate with "
+        "--evaluate.split val"
     )

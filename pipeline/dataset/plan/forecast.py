@@ -12,6 +12,7 @@ from pipeline.config import Config
 from pipeline.dataset.plan.shard_plan import MB, ScanResult, bytes_per_s
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import ShardPlan, UnusedInput, Video
+from pipeline.records.quantities import count_text, duration_text
 
 CORE_S_PER_VIDEO_S = {"haar": 0.4, "yunet": 0.15}  # decoding and tracking a face on one core, measured up to 640x360
 MAX_IGNORED_LINES = 20
@@ -35,14 +36,12 @@ def forecast(videos: Sequence[Video], scans: Mapping[str, ScanResult], config: C
     return Forecast(total_s * bytes_per_s(config), minutes, total_s, durations.count(0.0))
 
 
-def plan_text(
-    plans: Sequence[ShardPlan], unused: Sequence[UnusedInput], expected: Forecast, warnings: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """The plan as lines of text; `warnings` are lines on what to look at, which come before what is ignored."""
+def plan_text(plans: Sequence[ShardPlan], unused: Sequence[UnusedInput], expected: Forecast) -> tuple[str, ...]:
+    """The plan as lines of text, the last of which name what is ignored."""
     videos = list({span.video.key: span.video for plan in plans for span in plan.spans}.values())
     num_spans = sum(len(plan.spans) for plan in plans)
     num_labelled = sum(bool(video.labels_uri) for video in videos)
-    lines = [f"{counted(len(videos), 'video')}, {num_labelled} with labels, in {counted(len(plans), 'shard')}"]
+    lines = [f"{count_text(len(videos), 'video')}, {num_labelled} with labels, in {count_text(len(plans), 'shard')}"]
     if num_spans > len(videos):
         lines.append(f"long videos are cut: {num_spans} spans in all")
     if sizes := [video.size_bytes for video in videos if not storage.is_local(video.uri)]:
@@ -51,28 +50,15 @@ def plan_text(
     num_shards = Counter(plan.split for plan in plans)
     for split in SPLITS:
         in_split = [video for video in videos if video.split == split]
-        groups = counted(len({video.group for video in in_split}), "group")
-        shards = counted(num_shards[split], "shard")
-        lines.append(f"{split:5s} {counted(len(in_split), 'video')} of {groups} in {shards}")
+        groups = count_text(len({video.group for video in in_split}), "group")
+        shards = count_text(num_shards[split], "shard")
+        lines.append(f"{split:5s} {count_text(len(in_split), 'video')} of {groups} in {shards}")
     work = duration_text(expected.core_minutes * 60)
     size = f"about {expected.bytes / MB:.{0 if expected.bytes >= 10 * MB else 1}f} MB and {work} of one core"
     lines.append(f"{size}, from {duration_text(expected.duration_s)} of video")
     if expected.num_unreadable:
         rows = "will be a row with its reason" if expected.num_unreadable == 1 else "will be rows with their reasons"
-        lines.append(f"{counted(expected.num_unreadable, 'file')} cannot be read as video and {rows}")
-    lines += warnings
+        lines.append(f"{count_text(expected.num_unreadable, 'file')} cannot be read as video and {rows}")
     lines += [f"ignored: {each.text}" for each in unused[:MAX_IGNORED_LINES]]
     num_unlisted = len(unused) - MAX_IGNORED_LINES
     return (*lines, f"ignored: {num_unlisted} more") if num_unlisted > 0 else tuple(lines)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration for people, in the unit that suits it: seconds, minutes or hours."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"

@@ -158,7 +158,7 @@ def test_a_job_without_a_flow_shows_progress_lines_and_a_summary(fake_jobs, tmp_
     result = iaca("synthesize", "--storage.root", str(tmp_path))
     assert (result.returncode, result.stderr) == (0, "")
     assert "synthesize: 4/4 things" in result.stdout
-    assert "\na notice of synthesize\n" in result.stdout
+    assert "\nwarning: a notice of synthesize\n" in result.stdout
     assert "Synthetic talkers: done in" in result.stdout
     assert f"Next: iaca experiment --source.videos {tmp_path}/synthesize/videos" in result.stdout
     assert "ordinary output" not in result.stdout
@@ -170,7 +170,7 @@ def test_a_terminal_gets_bars(fake_jobs, tmp_path):
     assert code == 0
     assert "4/4" in output
     assert "━" in output
-    assert "a notice of synthesize" in output
+    assert "warning: a notice of synthesize" in output
     assert "synthesize: 4/4" not in output
 
 

@@ -87,11 +87,11 @@ LOST = [video("a", status="rejected", stage="probe", reason="no_video")]
         (
             ALL[:1],
             False,
-            ["the val split, which chooses", "nor in the test split", "--source.manifest", "same command"],
+            ["as the warning above says", "the val and test splits", "same command"],
         ),
-        ([*ALL[:1], *UNLABELLED[1:]], False, ["no labelled video is in the val split", "--splits.seed"]),
-        (ALL[1:], False, ["no labelled video is in the train split"]),
-        (ALL[:2], True, ["but no labelled video is in the test split", "--evaluate.split val"]),
+        ([*ALL[:1], *UNLABELLED[1:]], False, ["the val and test splits labelled"]),
+        (ALL[1:], False, ["give the train split labelled"]),
+        (ALL[:2], True, ["--evaluate.split val", "no labelled video is in the test split"]),
     ],
 )
 def test_training_is_proposed_only_where_it_is_not_refused(tmp_path, videos, proposed, steps):
@@ -100,6 +100,7 @@ def test_training_is_proposed_only_where_it_is_not_refused(tmp_path, videos, pro
     assert step.startswith(f"iaca train --dataset {uri}\n") == proposed
     assert [part for part in steps if part not in step] == []
     assert ("split" in step) == any("split" in part for part in steps)
+    assert [option for option in ("--source.manifest", "--splits.") if option in step] == [], "the warning has them"
 
 
 def test_a_plan_proposes_nothing_and_opens_nothing(tmp_path):
@@ -153,12 +154,12 @@ def test_warnings_are_printed_for_every_dataset(tmp_path, skipped):
     result = JobResult("preprocess", str(tmp_path), skipped, 2.0, {"videos": 1}, warnings=("4 label files [x]: a",))
     text = io.StringIO()
     print_summary([result], console=Console(file=text, width=200))
-    assert "\n  4 label files [x]: a\n" in text.getvalue()
+    assert "\n  warning: 4 label files [x]: a\n" in text.getvalue()
 
 
-def test_the_lines_of_a_plan_hold_its_warnings(tmp_path):
+def test_the_warnings_of_a_plan_stand_below_its_lines(tmp_path):
     warnings = ("4 label files [x]: a",)
-    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 1}, warnings, warnings)
+    plan = JobResult("preprocess", str(tmp_path), False, 2.0, {"videos": 1}, ("1 video in 1 shard",), warnings)
     text = io.StringIO()
     print_summary([plan], dry_run=True, console=Console(file=text, width=200))
-    assert text.getvalue().count("4 label files") == 1
+    assert text.getvalue().endswith("\n  1 video in 1 shard\n  warning: 4 label files [x]: a\n")

@@ -11,13 +11,13 @@ from pipeline.config import UsageError, dataset_fingerprint
 from pipeline.config.dataset_sections import SourceConfig
 from pipeline.dataset.build import attempts, versions
 from pipeline.dataset.format import shards, tables
-from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_videos
+from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_unused, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.sources.listing import list_videos
-from pipeline.jobs import preprocess, verify
+from pipeline.jobs import new_version, preprocess, verify
 from pipeline.jobs.workers import shard_builder
 from pipeline.media.faces.crop import encode_jpeg
-from pipeline.records import SampleRow, ShardRecord, Span, Video, VideoRow
+from pipeline.records import SampleRow, ShardRecord, Span, UnusedInput, Video, VideoRow
 from tests.support.preprocessing import (
     build_in_process,
     config_of,
@@ -81,6 +81,44 @@ def test_nothing_of_a_removed_person_remains(own_source, tmp_path):
         assert storage.read_bytes(shards.shard_uri(info.uri, row.shard[:-4]), row.offset, row.size) == before
 
 
+def test_a_new_version_lists_what_is_not_used_without_names_of_withdrawn_videos(own_source, tmp_path):
+    """Labels and rows of the manifest stay behind: after the withdrawal, and in the versions that come later."""
+    (own_source / "labels/typo.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    config = config_of(own_source, tmp_path / "root", shards={"max_videos": 4})
+    parent = build_in_process(config)
+    typo = UnusedInput("labels", "typo.csv", "labels typo.csv: no such video")
+    storage.publish_bytes(tables.to_parquet([typo], UnusedInput), storage.join(parent.uri, "unused.parquet"))
+
+    def extended(uri):
+        info = read_dataset(preprocess.run(with_options(config, extend=uri)).output_uri)
+        assert info.uri != uri
+        page = storage.read_text(storage.join(info.uri, "quality.html"))
+        unused = read_unused(info.uri)
+        assert [each.text for each in unused if each.text not in page] == []
+        return info, {each.name for each in unused}
+
+    for path in own_source.glob("videos/person00*"):
+        path.unlink()
+    (own_source / "labels/other.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    first, unused = extended(parent.uri)
+    assert unused == {"typo.csv"}
+    (own_source / "videos/person01_clip0.mp4").unlink()
+    second, unused = extended(first.uri)
+    assert unused == {"typo.csv"}
+    assert second.provenance["withdrawn"] == 3
+    for info in (first, second):
+        assert not [e.uri for e in storage.list_files(info.uri) if b"person00" in storage.read_bytes(e.uri)]
+
+
+def test_a_file_that_bore_the_name_of_a_person_before_they_withdrew_is_not_named():
+    unused = [UnusedInput("labels", name, name) for name in ("Val/anna_left.txt", "x/anna.csv", "anna", "annabel.csv")]
+    gone = [Video("x__anna", "x/anna.mp4", "/x/anna.mp4", 1, "1")]
+    kept = versions.unused_to_keep(unused, unused, gone, num_withdrawn=1)
+    assert [each.name for each in kept] == ["annabel.csv"]
+    assert versions.unused_to_keep(unused, [], gone, num_withdrawn=1) == []
+    assert versions.unused_to_keep(unused, [], [], num_withdrawn=0) == unused
+
+
 def test_the_rebuilt_shard_is_what_a_build_without_the_video_gives(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root", shards={"max_videos": 9})
     parent = build_in_process(config)
@@ -121,7 +159,7 @@ def test_new_and_changed_videos_get_new_shards(own_source, tmp_path):
     assert {row.group: row.split for row in rows.values()} == {g: s for g, s in before.items() if g != "person02"}
     stay = {group: [split, "val"] for group, split in before.items() if group in ("person00", "person01")}
     assert info.provenance["splits_kept"] == {group: pair for group, pair in stay.items() if pair[0] != "val"} != {}
-    (warning,) = (line for line in result.lines if line.startswith("WARNING"))
+    (warning,) = (line for line in result.warnings if "kept in the split" in line)
     card = storage.read_text(storage.join(info.uri, "README.md"))
     for group, (split, asked) in info.provenance["splits_kept"].items():
         assert f"{group} in {split} (not {asked})" in warning
@@ -191,8 +229,8 @@ def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_s
     manifest.write_text(f"video,group,split\nperson00_clip0,person00,{other}\nperson00_clip1,person00,{other}\n")
     result = preprocess.run(with_options(config, extend=parent.uri))
     assert result.skipped
-    assert "WARNING: 1 group kept in the split of talk, though" in result.lines[0]
-    assert f"person00 in {split} (not {other})" in result.lines[0]
+    assert result.warnings[0].startswith("1 group kept in the split of talk, though")
+    assert f"person00 in {split} (not {other})" in result.warnings[0]
 
 
 def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, tmp_path):
@@ -210,6 +248,23 @@ def test_an_extension_needs_the_same_settings_and_the_whole_source(own_source, t
         path.rename(path.with_stem(f"other_{path.stem}"))
     with pytest.raises(UsageError, match=r"none of the videos of .* is under source\.videos"):
         preprocess.run(extend)
+
+
+def test_an_extension_that_nothing_can_be_trained_on_is_refused_before_ray(own_source, tmp_path):
+    """Videos that are kept and were rejected do not count; new and changed ones do, as they may be readable."""
+    for path in own_source.glob("videos/person0[12]*"):
+        path.rename(tmp_path / path.name)
+    config = config_of(own_source, tmp_path / "root")
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    (own_source / "labels/broken.csv").write_text("frame,valence,arousal\n0,0,0\n")
+    parent = build_in_process(config)
+    asked = with_options(config, extend=parent.uri, require_trainable=True)
+    (own_source / "videos/blank.mp4").unlink()
+    with pytest.raises(UsageError, match=r"only 2 groups that can be used have labels, for 3 splits"):
+        preprocess.prepare(asked)
+    (own_source / "videos/broken.mp4").unlink()
+    (tmp_path / "person01_clip0.mp4").rename(own_source / "videos/broken.mp4")
+    assert isinstance(preprocess.prepare(asked), new_version.Extension)
 
 
 @pytest.mark.slow

@@ -16,9 +16,11 @@ from pipeline.dataset.format import shards
 from pipeline.dataset.format.dataset_info import DatasetError, read_dataset, read_index, read_unused, read_videos
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.report import quality
+from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import build_dataset, build_missing, preprocess
 from pipeline.jobs.workers import shard_builder
 from pipeline.records import STAGE_SECONDS
+from pipeline.runtime.progress import parse_notice
 from tests.support.preprocessing import (
     build_in_process,
     builder_of,
@@ -176,10 +178,16 @@ def test_the_job_builds_once_and_then_finds_it_there(talkers, undisturbed, tmp_p
 
 def test_a_dry_run_builds_nothing(talkers, tmp_path):
     config = config_of(talkers, tmp_path / "root", preprocess={"dry_run": True, "limit": 4})
+    config = config.model_copy(update={"splits": replace(config.splits, val=0.0, test=0.0)})
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
     result = result_of(start_job(config, tmp_path / "a"), tmp_path / "a")
     assert (result.counts["videos"], result.skipped) == (4, False)
     assert "4 videos" in result.lines[0]
     assert any(" s of one core" in line for line in result.lines)
+    (warning,) = result.warnings
+    assert warning.startswith("the val split is empty")
+    assert warning not in result.lines
+    assert "@notice" not in (tmp_path / "a/output.txt").read_text(), "the summary of a plan comes at once"
     assert not (tmp_path / "root").exists()
 
 
@@ -211,7 +219,11 @@ def test_warnings_are_printed_and_listed_on_the_page(talkers, tmp_path):
         "person01_clip0",
     }
     assert set(result.warnings) == known | measured
-    assert known <= set((tmp_path / "a/output.txt").read_text().splitlines()), "also with the plan, before the work"
+    output = (tmp_path / "a/output.txt").read_text().splitlines()
+    notices = [line for line in map(parse_notice, output) if line]
+    assert set(notices) == known
+    first_shard = next(n for n, line in enumerate(output) if '"stage": "shards"' in line)
+    assert max(n for n, line in enumerate(output) if parse_notice(line)) < first_shard, "before the work"
     page = storage.read_text(storage.join(result.output_uri, "quality.html"))
     for text in (
         "labels d.csv: no such video",
@@ -248,10 +260,9 @@ def test_splits_that_rejections_emptied_stop_an_experiment_before_training(talke
     info = build_in_process(config)
     trained = with_options(config, require_trainable=True)
     with pytest.raises(UsageError, match=rf"^{info.uri} is built, but the val split is empty"):
-        build_dataset.built_warnings(info, trained)
-    warning, *others = build_dataset.built_warnings(info, config)
-    assert not [line for line in others if "split" in line]
-    assert warning.startswith("WARNING: the val split is empty; the test split is empty")
+        build_dataset.built_warnings(info, trained, list_videos(config))
+    warnings = build_dataset.built_warnings(info, config, list_videos(config))
+    assert warnings[0].startswith("the val split is empty; the test split is empty")
 
 
 def test_too_many_rejections_fail_with_the_table(talkers, tmp_path):

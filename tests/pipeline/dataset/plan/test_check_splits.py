@@ -1,10 +1,12 @@
 """Splits that training or evaluation could not use: said before any work, with the ways out."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from pipeline.config import Config, UsageError
+from pipeline.config.dataset_sections import PreprocessConfig, SourceConfig, SplitConfig
 from pipeline.config.job_sections import EvaluateConfig
 from pipeline.dataset.plan.check_splits import (
     built_split_warnings,
@@ -35,7 +37,7 @@ def row(split, status="ok", labelled_frames=9, name=""):
     [
         (("train", "test", "test"), "the val split is empty"),
         (("train", "train", "val"), "the test split is empty"),
-        (("train", "train"), "the val split is empty; the test split is empty.*there are 2 groups for 3 splits"),
+        (("train", "train", "train"), "the val split is empty; the test split is empty"),
     ],
 )
 def test_an_empty_split_is_refused_with_the_ways_out(splits, words):
@@ -43,7 +45,57 @@ def test_an_empty_split_is_refused_with_the_ways_out(splits, words):
     with pytest.raises(UsageError, match=f"{words}.*{WAYS}"):
         require_trainable(videos, lengths(videos), Config())
     (line,) = split_warnings(videos, lengths(videos), Config())
-    assert line.startswith("WARNING: the ")
+    assert line.startswith("the ")
+
+
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled", "words"),
+    [
+        (
+            ("train", "val"),
+            (*["train"] * 6, "val", "test"),
+            "the test split has no labels, .*; only 2 groups have labels, for 3 splits: label more videos, or do "
+            "without a test split: --evaluate.split val",
+        ),
+        (
+            ("train", "train"),
+            (),
+            "the val split is empty; .*; only 2 groups have labels, for 3 splits: label more videos, or do without a "
+            "test split: name train and val in a manifest (--source.manifest FILE.csv: video,group,split) and evaluate "
+            "with --evaluate.split val",
+        ),
+        (("train",), ("train", "val", "test"), "; only 1 group has labels, for 3 splits: label more videos"),
+        ((), ("train", "val"), "the test split is empty, .*; there are only 2 groups, for 3 splits: add videos, or do"),
+        ((), ("train",), "; there is only 1 group, for 3 splits: add videos"),
+    ],
+)
+def test_where_groups_are_too_few_no_seed_is_offered(labelled, unlabelled, words):
+    videos = [
+        *streams(*labelled),
+        *(replace(v, video_id=f"u{v.key}", group=f"u{v.key}") for v in streams(*unlabelled, labelled=False)),
+    ]
+    (line,) = split_warnings(videos, lengths(videos), Config())
+    pattern = re.escape(words).replace(r"\.\*", ".*")
+    assert re.search(pattern if "or do" in words else pattern + "$", line), line
+    assert "--splits" not in line
+
+
+def test_a_seed_is_offered_only_where_it_can_change_something():
+    videos = streams("train", "train", "test")
+    (line,) = split_warnings(videos, lengths(videos), Config(splits=SplitConfig(val=0.0)))
+    assert line.endswith("or change the shares --splits.val (now 0) and --splits.test (now 0.15)")
+    named = Config(source=SourceConfig(videos="/v", manifest="/m.csv"))
+    (line,) = split_warnings(videos, lengths(videos), named)
+    assert "; name the splits in /m.csv, or, for groups that it leaves open, change the shares" in line
+    extended = Config(preprocess=PreprocessConfig(extend="/d"))
+    (line,) = split_warnings(videos, lengths(videos), extended)
+    assert line.endswith(
+        "; the groups of /d keep their splits: add videos of other groups, or build a dataset anew, without --extend"
+    )
+    (line,) = split_warnings(videos[:2], lengths(videos), extended)
+    assert line.endswith("; only 2 groups have labels, for 3 splits: label more videos"), "a manifest moves no group"
+    unusable = lengths(videos) | {"train0": 0.0}
+    assert "only 2 groups that can be used have labels" in split_warnings(videos, unusable, Config())[0]
 
 
 def test_what_is_whole_is_neither_refused_nor_warned_of():
@@ -57,6 +109,9 @@ def test_what_is_whole_is_neither_refused_nor_warned_of():
 def test_the_test_split_may_be_empty_when_val_is_evaluated():
     videos = streams("train", "val")
     require_trainable(videos, lengths(videos), Config(evaluate=EvaluateConfig(split="val")))
+    require_trainable(videos, lengths(videos), Config(evaluate=EvaluateConfig(dataset="/other")))
+    with pytest.raises(UsageError, match="the test split is empty"):
+        require_trainable(videos, lengths(videos), Config())
 
 
 def test_a_split_without_labels_is_as_bad_as_an_empty_one():
@@ -81,7 +136,7 @@ def test_videos_that_cannot_be_read_do_not_fill_a_split():
 
 
 def test_rejections_may_empty_a_split():
-    rows = [row("train"), row("val", "rejected"), row("test"), row("test", "rejected", name="other")]
+    rows = [row("train"), row("val", "rejected"), row("test"), row("test", name="other")]
     with pytest.raises(UsageError, match=rf"/d is built, but the val split has no video that can be used.*{WAYS}"):
         require_built_trainable(rows, Config(), "/d")
     assert "the val split has no video that can be used" in built_split_warnings(rows, Config())[0]

@@ -1,0 +1,26 @@
+"""What a person should know of a dataset whose videos are all built, in lines that it keeps from its commit on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.config import Config
+from pipeline.dataset.plan.check_splits import built_split_warnings
+from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
+from pipeline.dataset.sources.source_warnings import label_warnings
+from pipeline.records import VideoRow
+
+
+def dataset_warnings(rows: Sequence[VideoRow], config: Config) -> tuple[str, ...]:
+    """Lines on splits that lack something, labels that do not fit, and faces.
+
+    They depend on the rows and the settings that the dataset was built with, and name none but its own videos: what
+    the source holds besides may change, and may be of somebody who withdrew.
+    """
+    about_faces = [f"{line}; see quality.html" for line in face_warnings(rows)]
+    return (
+        *built_split_warnings(rows, config),
+        *label_warnings(rows),
+        *about_faces,
+        *detector_advice(rows, config),
+    )
