@@ -89,6 +89,40 @@ def test_two_people_in_one_file_are_no_copies(source):
     assert copies_of(listing.videos) == []
 
 
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("a_left,anna,\na_right,ben,\n", r"in the groups 'anna' and 'ben'"),
+        ("a_left,anna,train\na_right,ben,val\n", r"in the groups 'anna' and 'ben'"),
+        ("a_left,,train\na_right,ben,val\n", r"in the splits 'train' and 'val'"),
+    ],
+)
+def test_two_people_of_one_recording_in_two_groups_are_refused_with_both_keys(source, rows, words):
+    """Each stream holds the sound of both, and their faces may be visible in the same picture."""
+    source.add("videos/a.mp4", b"one")
+    for person in ("left", "right"):
+        source.add(f"labels/Train_Set/a_{person}.txt")
+    source.add("manifest.csv", b"video,group,split\n" + rows.encode())
+    kind = {"kind": "affwild2", "labels": str(source.folder / "labels")}
+    with pytest.raises(
+        UsageError, match=rf"'a_left' and 'a_right' are two people in one recording, .*{words}"
+    ) as error:
+        source.list(**kind, manifest=str(source.folder / "manifest.csv"))
+    assert "remove one of the files" not in str(error.value)
+    assert "content is identical" not in str(error.value)
+
+
+def test_two_people_of_one_recording_may_share_a_named_group(source):
+    source.add("videos/a.mp4", b"one")
+    source.add("videos/b.mp4", b"two")
+    for name in ("a_left", "a_right", "b"):
+        source.add(f"labels/Train_Set/{name}.txt")
+    source.add("manifest.csv", b"video,group,split\na_left,pair,\nb,pair,\n")
+    kind = {"kind": "affwild2", "labels": str(source.folder / "labels")}
+    listing = source.list(**kind, manifest=str(source.folder / "manifest.csv"))
+    assert {video.key: video.group for video in listing.videos} == {"a_left": "pair", "a_right": "pair", "b": "pair"}
+
+
 def test_an_earlier_datasets_name_of_a_group_is_kept(source):
     """Otherwise a copy that comes first by name would move its original."""
     source.add("videos/talk.mp4", b"one")

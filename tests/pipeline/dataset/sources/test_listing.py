@@ -222,7 +222,7 @@ def test_recola_has_a_file_of_gold_per_dimension(source):
 def test_affwild2_persons_of_one_video_in_two_splits_are_refused(source):
     for path in ("videos/v1.mp4", "labels/Train_Set/v1_left.txt", "labels/Validation_Set/v1_right.txt"):
         source.add(path)
-    with pytest.raises(UsageError, match="group 'v1' is in two splits"):
+    with pytest.raises(UsageError, match="group 'v1' is in two splits: v1_left in train, v1_right in val"):
         source.list(kind="affwild2", labels=str(source.folder / "labels"))
 
 
