@@ -32,7 +32,8 @@ def join_identical(videos: Sequence[Video], known_groups: KnownGroups) -> list[V
     Two people in one file count like copies of it: each stream has the sound of both, so both belong to one group.
 
     A joined group has the name that was given to one of its groups, else the one that an earlier dataset has it
-    under, else that of its first video.
+    under, else that of its first video. Of the streams that the earlier dataset has, those with the same content decide
+    before those whose file was replaced since.
 
     Args:
         videos: streams in the order of their keys, with content_ids; the group is empty where none was named.
@@ -44,8 +45,9 @@ def join_identical(videos: Sequence[Video], known_groups: KnownGroups) -> list[V
     named = {video.group for video in videos if video.group}
     joined = _join(videos, named)
     names: dict[str, str] = {}
-    for video in videos:
-        if known := known_groups.get((video.key, video.content_id)):
+    groups_by_key = {key: group for (key, _), group in known_groups.items()}
+    for video in sorted(videos, key=lambda video: (video.key, video.content_id) not in known_groups):
+        if known := groups_by_key.get(video.key):
             names.setdefault(_root(joined, group_of(video)), known)
     for video in videos:
         names.setdefault(_root(joined, group_of(video)), video.video_id)

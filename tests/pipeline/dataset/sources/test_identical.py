@@ -131,4 +131,22 @@ def test_an_earlier_datasets_name_of_a_group_is_kept(source):
     unnamed = [replace(video, group="") for video in source.list().videos]
     assert {video.group for video in join_identical(unnamed, {})} == {"again"}
     assert {video.group for video in join_identical(unnamed, {("talk", before.content_id): "talk"})} == {"talk"}
-    assert {v.group for v in join_identical(unnamed, {("talk", "another content"): "talk"})} == {"again"}
+
+
+def test_a_changed_file_keeps_the_group_of_its_name(source):
+    """A video that was encoded anew shows the same person, who has other videos in the group."""
+    source.add("videos/talk.mp4", b"encoded anew")
+    source.add("videos/other.mp4", b"two")
+    unnamed = [replace(video, group="") for video in source.list().videos]
+    (other,) = (video for video in unnamed if video.key == "other")
+    known = {("talk", "4-before"): "anna", ("other", other.content_id): "anna"}
+    assert {video.key: video.group for video in join_identical(unnamed, known)} == {"talk": "anna", "other": "anna"}
+
+
+def test_an_unchanged_file_decides_before_a_changed_one_of_its_group(source):
+    """`again` was another person's and is a copy of `talk` now: the person of `talk` must not move."""
+    source.add("videos/again.mp4", b"one")
+    source.add("videos/talk.mp4", b"one")
+    unnamed = [replace(video, group="") for video in source.list().videos]
+    known = {("again", "5-before"): "ben", ("talk", unnamed[0].content_id): "anna"}
+    assert {video.group for video in join_identical(unnamed, known)} == {"anna"}
