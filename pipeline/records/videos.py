@@ -16,7 +16,7 @@ class Video:
     relative_path: str  # below the source, with "/" and extension
     uri: str
     size_bytes: int
-    content_id: str  # size and sha256 of the first and last MiB
+    content_id: str  # size and sha256 of the first and last MiB; and of all bytes if another file has the same ends
     person: str = ""  # "", "left" or "right"
     group: str = ""  # of people who must not be in two splits
     split: str = ""  # train, val or test

@@ -8,13 +8,12 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import PurePosixPath
 
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.sources.affwild2 import affwild2_streams
-from pipeline.dataset.sources.content_id import content_ids
+from pipeline.dataset.sources.content_id import content_ids, media_content_ids
 from pipeline.dataset.sources.crop_folders import with_crops
 from pipeline.dataset.sources.identical import KnownGroups, join_identical
 from pipeline.dataset.sources.lists import read_lists
@@ -165,10 +164,11 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
 def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], config: Config) -> list[Video]:
     """The streams with the content_ids of their media and label files, which are all among `files`."""
     entries = {file.entry.uri: file.entry for file in files}
-    find_ids = partial(content_ids, root=config.storage.root, write_cache=not config.preprocess.dry_run)
-    of_media = find_ids([entries[uri] for uri in dict.fromkeys(video.uri for video in videos)])
+    root, write_cache = config.storage.root, not config.preprocess.dry_run
+    media_uris = dict.fromkeys(video.uri for video in videos)
+    of_media = media_content_ids([entries[uri] for uri in media_uris], root, write_cache=write_cache)
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
-    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True)
+    of_labels = content_ids([entries[uri] for uri in label_uris], root, whole=True, write_cache=write_cache)
     return [
         replace(
             video,

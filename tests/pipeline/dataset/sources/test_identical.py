@@ -1,12 +1,18 @@
 """Files of one content under several names: one group in one split, whatever else the source says."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pipeline.config import UsageError
+from pipeline.config.dataset_sections import PreprocessConfig
+from pipeline.dataset.sources.content_id import content_id_of_file, delete_cached
 from pipeline.dataset.sources.identical import copies_of, join_identical
+from pipeline.dataset.sources.listing import list_videos
 from tests.pipeline.dataset.sources.test_listing import Source
+
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -150,3 +156,50 @@ def test_an_unchanged_file_decides_before_a_changed_one_of_its_group(source):
     unnamed = [replace(video, group="") for video in source.list().videos]
     known = {("again", "5-before"): "ben", ("talk", unnamed[0].content_id): "anna"}
     assert {video.group for video in join_identical(unnamed, known)} == {"anna"}
+
+
+def add_recordings(source, **middles):
+    """Files of 3 MiB that differ at most in the middle, as raw recordings with silent ends do."""
+    for name, middle in middles.items():
+        source.add(f"videos/{name}.avi", bytes(MIB) + middle.ljust(MIB, b"\0") + bytes(MIB))
+
+
+def test_files_that_differ_in_the_middle_alone_are_no_copies(source):
+    add_recordings(source, a=b"one", b=b"two", c=b"one")
+    source.add("manifest.csv", b"video,group,split\na,,train\nb,,val\n")
+    listing = source.list(manifest=str(source.folder / "manifest.csv"))
+    assert [(v.video_id, v.group, v.split) for v in listing.videos] == [
+        ("a", "a", "train"),
+        ("b", "b", "val"),
+        ("c", "a", "train"),
+    ]
+    assert copies_of(listing.videos) == [("a", "c")]
+    for video in listing.videos:
+        assert content_id_of_file(Path(video.uri), planned=video.content_id) == video.content_id
+
+
+def test_whole_files_are_compared_once(source):
+    add_recordings(source, a=b"one", b=b"two")
+    first = source.list()
+    cache = source.folder / "out/cache/content_ids.json"
+    whole = first.videos[0].content_id.rpartition("-")[2]
+    cache.write_text(cache.read_text().replace(whole, "remembered"))
+    assert source.list().videos[0].content_id.endswith("-remembered")
+    delete_cached([video.uri for video in first.videos], str(source.folder / "out"))
+    assert "videos" not in cache.read_text()
+
+
+def test_a_plan_compares_without_a_trace(source):
+    add_recordings(source, a=b"one", b=b"two")
+    source.config = source.config.model_copy(update={"preprocess": PreprocessConfig(dry_run=True)})
+    listing = list_videos(source.config)
+    assert copies_of(listing.videos) == []
+    assert not (source.folder / "out").exists()
+
+
+def test_true_copies_have_the_id_that_one_of_them_has_alone(source):
+    """So a copy that is added changes nothing of its original."""
+    add_recordings(source, a=b"one")
+    (alone,) = source.list().videos
+    add_recordings(source, b=b"one")
+    assert {video.content_id for video in source.list().videos} == {alone.content_id}
