@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pipeline.dataset.sources.identical import copies_of
 from pipeline.dataset.sources.label_fit import LABEL_PROBLEMS
 from pipeline.records import UnusedInput, Video, VideoRow, stream_key
-from pipeline.records.quantities import MAX_NAMES, names_text
+from pipeline.records.quantities import names_text
 
 _UNUSED = {  # kind -> of one, of several
     "labels": ("label file belongs to no video", "label files belong to no video"),
@@ -26,7 +26,7 @@ def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[Unused
     if copies := copies_of(streams):
         number = sum(len(ids) - 1 for ids in copies)
         verb = "video is a copy" if number == 1 else "videos are copies"
-        named = names_text([" = ".join(_shortened(ids)) for ids in copies])
+        named = names_text([names_text(ids, separator=" = ") for ids in copies])
         lines.append(f"{number} {verb} of another and in the same group: {named}")
     names: dict[str, list[str]] = {}
     for each in unused:
@@ -45,8 +45,3 @@ def label_warnings(rows: Sequence[VideoRow]) -> tuple[str, ...]:
             what = f"1 label file {of_one}" if len(names) == 1 else f"{len(names)} label files {of_several}"
             lines.append(f"{what}: {names_text(names)}")
     return tuple(lines)
-
-
-def _shortened(ids: Sequence[str]) -> list[str]:
-    more = [f"{len(ids) - MAX_NAMES} more"] if len(ids) > MAX_NAMES else []
-    return [*ids[:MAX_NAMES], *more]

@@ -180,6 +180,14 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     assert versions.compare_with_source(records, list_videos(config).videos).kept == {}
 
 
+def test_ten_groups_that_did_not_move_are_named(undisturbed):
+    kept = {f"g{n:02d}": ("train", "val") for n in range(12)}
+    (line,) = versions.splits_kept_lines(versions.SourceDifference([], set(), {}, kept), undisturbed)
+    assert "12 groups kept in the split of talk, though" in line
+    assert "g09 in train (not val) and 2 more; to move them" in line
+    assert "g10" not in line
+
+
 def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_source, tmp_path):
     config = config_of(own_source, tmp_path / "root")
     for path in own_source.glob("videos/person0[12]*"):

@@ -59,6 +59,6 @@ def test_lines_have_a_number_and_three_names():
 def test_many_copies_are_one_short_line():
     rows = [row(f"v{n:03d}", "9-same") for n in range(100)] + [row("a", "9-x"), row("b", "9-x")]
     assert source_warnings(rows, []) == (
-        "100 videos are copies of another and in the same group: a = b, v000 = v001 = v002 = 97 more",
+        "100 videos are copies of another and in the same group: a = b, v000 = v001 = v002 and 97 more",
     )
     assert "v000 = v001 = v002 = v003" in page_of(rows, [])
