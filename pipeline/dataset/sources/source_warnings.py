@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pipeline.dataset.sources.finding_texts import FindingText, label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
-from pipeline.dataset.sources.label_fit import LABEL_PROBLEMS
 from pipeline.records import UnusedInput, Video, VideoRow, stream_key
 from pipeline.records.quantities import names_text
-
-_UNUSED = {  # kind -> of one, of several
-    "labels": ("label file belongs to no video", "label files belong to no video"),
-    "list": ("name in the lists is no video's", "names in the lists are no video's"),
-    "manifest": ("row of the manifest names no video", "rows of the manifest name no video"),
-    "sound": (
-        "sound file beside a video is not used (the sound in the video is)",
-        "sound files beside videos are not used (the sound in the videos is)",
-    ),
-}
 
 
 def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
@@ -28,20 +18,16 @@ def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[Unused
         verb = "video is a copy" if number == 1 else "videos are copies"
         named = names_text([names_text(ids, separator=" = ") for ids in copies])
         lines.append(f"{number} {verb} of another and in the same group: {named}")
-    names: dict[str, list[str]] = {}
-    for each in unused:
-        names.setdefault(each.kind, []).append(each.name)
-    for kind, texts in _UNUSED.items():
-        if found := names.get(kind):
-            lines.append(f"{len(found)} {texts[len(found) > 1]}: {names_text(found)}")
+    lines += [_line(text, [each.name for each in found]) for text, found in unused_findings(unused)]
     return tuple(lines)
 
 
 def label_warnings(rows: Sequence[VideoRow]) -> tuple[str, ...]:
     """A line for each kind of label file that does not fit its video, with three names."""
-    lines = []
-    for kind, (of_one, of_several) in LABEL_PROBLEMS.items():
-        if names := [stream_key(row.video_id, row.person) for row in rows if row.label_problem == kind]:
-            what = f"1 label file {of_one}" if len(names) == 1 else f"{len(names)} label files {of_several}"
-            lines.append(f"{what}: {names_text(names)}")
-    return tuple(lines)
+    return tuple(
+        _line(text, [stream_key(row.video_id, row.person) for row in found]) for text, found in label_findings(rows)
+    )
+
+
+def _line(text: FindingText, names: Sequence[str]) -> str:
+    return f"{len(names)} {text.of_one if len(names) == 1 else text.of_several}: {names_text(names)}"
