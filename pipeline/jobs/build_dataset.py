@@ -16,7 +16,7 @@ from pipeline.dataset.format.dataset_info import DatasetInfo, read_unused, read_
 from pipeline.dataset.plan.check_splits import built_split_warnings, require_built_trainable
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
-from pipeline.dataset.sources.source_warnings import label_warnings, source_warnings
+from pipeline.dataset.sources.source_warnings import label_warnings, sound_warnings, source_warnings
 from pipeline.jobs.build_missing import RejectionBudget, ShardTasks, build_missing, check_rejected
 from pipeline.jobs.workers.pool import ActorOptions, WorkerPool
 from pipeline.jobs.workers.shard_builder import ShardBuilder, load_detector
@@ -71,6 +71,7 @@ def built_warnings(info: DatasetInfo, config: Config, unused: Sequence[UnusedInp
         *built_split_warnings(rows, config),
         *source_warnings(rows, unused),
         *label_warnings(rows),
+        *sound_warnings(rows, unused),
         *about_faces,
         *detector_advice(rows, config),
     )

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from pipeline.dataset.sources.finding_texts import label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
+from pipeline.dataset.sources.source_warnings import soundless_videos
 from pipeline.records import UnusedInput, VideoRow, stream_key
 
 MAX_ENTRIES = 1000  # of one list; the tables of the dataset have all
+SOUND_ADVICE = "Put the sound into the video: ffmpeg -i VIDEO -i SOUND -map 0:v:0 -map 1:a:0 -c copy NEW.mkv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def source_report(videos: Sequence[VideoRow], unused: Sequence[UnusedInput]) -> 
     findings += [_finding(text.title, text.advice, map(_fit_text, found)) for text, found in label_findings(videos)]
     for text, found in unused_findings(unused):
         findings.append(_finding(text.title, text.advice, [each.text for each in found]))
+    soundless = [f"{video}, beside it {sound}" for video, sound in soundless_videos(videos, unused)]
+    findings.append(_finding("Videos without sound, with a sound file beside them", SOUND_ADVICE, soundless))
     return SourceReport(tuple(finding for finding in findings if finding.number))
 
 

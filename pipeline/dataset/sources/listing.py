@@ -128,7 +128,7 @@ def _media_files(files: Sequence[_File]) -> tuple[list[_File], list[tuple[str, U
     for file in files:
         video = videos.get(str(PurePosixPath(file.path).with_suffix("")))
         if extensions[file.path] in AUDIO_EXTENSIONS and video:
-            text = f"{file.path}: sound beside {video}, whose own sound is used"
+            text = f"{file.path}: sound beside {video}; only the sound inside the video is used"
             beside.append((file.entry.uri, UnusedInput("sound", file.path, text)))
         elif extensions[file.path] in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS:
             media.append(file)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
 from pipeline.dataset.sources.finding_texts import FindingText, label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
+from pipeline.dataset.sources.listing import key_safe
 from pipeline.records import UnusedInput, Video, VideoRow, stream_key
 from pipeline.records.quantities import names_text
 
@@ -27,6 +30,34 @@ def label_warnings(rows: Sequence[VideoRow]) -> tuple[str, ...]:
     return tuple(
         _line(text, [stream_key(row.video_id, row.person) for row in found]) for text, found in label_findings(rows)
     )
+
+
+def sound_warnings(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
+    """A line with the videos that have no sound, but a sound file beside them, and the command that joins the two."""
+    soundless = soundless_videos(rows, unused)
+    if not soundless:
+        return ()
+    (video, sound), number = soundless[0], len(soundless)
+    if number == 1:
+        what = f"{video} has no sound of its own, and {sound} beside it is not used: put it into the video"
+    else:
+        names = names_text([video for video, _ in soundless])
+        what = f"{number} videos have no sound of their own, and the sound files beside them are not used: {names}; "
+        what += "put each into its video"
+    inputs = f"-i {shlex.quote(video)} -i {shlex.quote(sound)}"
+    command = f"ffmpeg {inputs} -map 0:v:0 -map 1:a:0 -c copy new.mkv"
+    return (f"{what}, {command}, and replace both by new.mkv as {PurePosixPath(video).with_suffix('.mkv')}",)
+
+
+def soundless_videos(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) -> list[tuple[str, str]]:
+    """Each video without a sound stream that has a sound file beside it, sorted: the paths of both."""
+    extensions = {row.video_id: PurePosixPath(row.uri).suffix for row in rows if row.container and not row.audio_codec}
+    sounds: dict[str, str] = {}
+    for each in unused:
+        video_id = key_safe(each.name)
+        if each.kind == "sound" and video_id in extensions:
+            sounds.setdefault(str(PurePosixPath(each.name).with_suffix(extensions[video_id])), each.name)
+    return sorted(sounds.items())
 
 
 def _line(text: FindingText, names: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pipeline.dataset.format.dataset_info import DatasetInfo
 from pipeline.dataset.report.quality import quality_page
 from pipeline.dataset.report.source_report import MAX_ENTRIES, source_report
 from pipeline.dataset.sources.finding_texts import LABEL_TEXTS, UNUSED_TEXTS
-from pipeline.dataset.sources.source_warnings import label_warnings, source_warnings
+from pipeline.dataset.sources.source_warnings import label_warnings, sound_warnings, source_warnings
 from pipeline.records import LabelProblem, UnusedInput, UnusedKind, VideoRow
 
 INFO = DatasetInfo("d", "/d", "0" * 64, Config(), {}, (), {})
@@ -89,3 +89,26 @@ def test_an_unknown_kind_is_a_mistake_of_ours():
             report([row("a")], unused("subtitles", "a.srt"))
     with pytest.raises(KeyError):
         label_warnings([row("a", label_problem="upside_down")])
+
+
+def test_sound_beside_a_video_without_any_is_told_with_the_command_that_helps():
+    soundless = {"container": "mp4", "status": "ok"}
+    rows = [
+        replace(row("x__a_b", **soundless), uri="/videos/x/a b.MP4"),
+        row("c", audio_codec="aac", container="mp4"),
+        row("d", container=""),  # its container could not be read: nothing is known about its sound
+        row("e", **soundless),
+    ]
+    entries = unused("sound", "x/a b.wav", "x/a b.flac", "c.wav", "d.wav")
+    (line,) = sound_warnings(rows, entries)
+    assert line == (
+        "x/a b.MP4 has no sound of its own, and x/a b.wav beside it is not used: put it into the video, ffmpeg -i "
+        "'x/a b.MP4' -i 'x/a b.wav' -map 0:v:0 -map 1:a:0 -c copy new.mkv, and replace both by new.mkv as x/a b.mkv"
+    )
+    assert "x/a b.MP4, beside it x/a b.wav" in page_of(rows, entries)
+    (line,) = sound_warnings(rows, [*entries, *unused("sound", "e.m4a")])
+    assert line.startswith(
+        "2 videos have no sound of their own, and the sound files beside them are not used: e.mp4, x/"
+    )
+    assert line.endswith("and replace both by new.mkv as e.mkv")
+    assert sound_warnings(rows[1:3], entries) == ()

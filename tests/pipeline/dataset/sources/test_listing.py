@@ -61,8 +61,8 @@ def test_sound_beside_a_video_is_no_input(source):
     assert [video.video_id for video in listing.videos] == ["b", "x__a", "x__b"]
     assert {video.uri.rpartition(".")[2] for video in listing.videos} == {"mp4", "wav"}
     assert texts(listing.unused) == [
-        "x/a.FLAC: sound beside x/a.mp4, whose own sound is used",
-        "x/a.wav: sound beside x/a.mp4, whose own sound is used",
+        "x/a.FLAC: sound beside x/a.mp4; only the sound inside the video is used",
+        "x/a.wav: sound beside x/a.mp4; only the sound inside the video is used",
     ]
     source.add("videos/x/a.mkv")
     with pytest.raises(UsageError, match=r"'x/a\.mkv' and 'x/a\.mp4' would both be called 'x__a'"):
