@@ -50,8 +50,8 @@ def plan_shards(videos: Sequence[Video], scans: Mapping[str, ScanResult], config
         scans: of each stream by its key.
         config: the experiment.
     """
-    if unknown := {video.split for video in videos} - set(SPLITS):
-        raise ValueError(f"streams of splits {sorted(unknown)} would be in no shard; splits are {', '.join(SPLITS)}")
+    unknown = {video.split for video in videos} - set(SPLITS)
+    assert not unknown, f"streams of splits {sorted(unknown)} would be in no shard"
     plans = []
     for split in SPLITS:
         streams = sorted((v for v in videos if v.split == split), key=lambda v: (v.video_id, v.person))
