@@ -43,14 +43,14 @@ def test_a_scan_that_fails_is_reported_and_left_to_its_build(talkers, tmp_path, 
     assert not list(tmp_path.glob("cache/durations*"))
 
 
-def test_a_file_that_is_gone_for_now_is_told_from_one_that_cannot_be_read(talkers, tmp_path, local_ray, capsys):
+def test_a_missing_file_is_distinguished_from_one_that_cannot_be_read(talkers, tmp_path, local_ray, capsys):
     config = config_of(talkers, tmp_path)
     videos = {video.video_id: video for video in list_videos(config).videos}
-    away = replace(videos["person00_clip0"], uri=str(tmp_path / "away.mp4"))
-    scans = scan_videos([away, videos["broken"]], config, {"ffmpeg": "9"}, WorkerPool(config))
-    assert {key: scan.is_known for key, scan in scans.items()} == {away.key: False, "broken": True}
+    gone = replace(videos["person00_clip0"], uri=str(tmp_path / "gone.mp4"))
+    scans = scan_videos([gone, videos["broken"]], config, {"ffmpeg": "9"}, WorkerPool(config))
+    assert {key: scan.is_known for key, scan in scans.items()} == {gone.key: False, "broken": True}
     output = capsys.readouterr().out
-    assert "away.mp4: it could not be scanned now" in output
+    assert "gone.mp4: it could not be scanned now" in output
     assert "broken.mp4" not in output
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_kills_its_scanner_each_time_cannot_be_read(talkers, tmp_pat
     assert scan_videos([video], config, {"ffmpeg": "9"}, WorkerPool(config)) == {video.key: ScanResult()}
 
 
-def test_a_scan_that_ran_out_of_memory_says_nothing_about_its_file(talkers, tmp_path):
+def test_a_scan_that_ran_out_of_memory_leaves_the_length_unknown(talkers, tmp_path):
     """Other processes may have taken it."""
     config = config_of(talkers, tmp_path)
     video = list_videos(config).videos[0]
@@ -74,7 +74,7 @@ def test_a_scan_that_ran_out_of_memory_says_nothing_about_its_file(talkers, tmp_
     assert not scan_videos([video], config, {"ffmpeg": "9"}, pool)[video.key].is_known
 
 
-def test_balanced_splits_wait_for_files_that_are_gone_for_now(talkers, tmp_path, local_ray, monkeypatch):
+def test_balanced_splits_need_files_that_are_missing_for_now(talkers, tmp_path, local_ray, monkeypatch):
     """Counted as 0 s, such a file would give the other groups other splits than the next run gives them."""
     shutil.copytree(talkers, tmp_path / "source")
     config = config_of(tmp_path / "source", tmp_path / "root")

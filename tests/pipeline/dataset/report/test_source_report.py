@@ -91,7 +91,7 @@ def test_an_unknown_kind_is_a_mistake_of_ours():
         label_warnings([row("a", label_problem="upside_down")])
 
 
-def test_sound_beside_a_video_without_any_is_told_with_the_command_that_helps():
+def test_sound_beside_a_video_without_any_is_named_with_the_command_that_helps():
     soundless = {"container": "mp4", "status": "ok"}
     rows = [
         replace(row("x__a_b", **soundless), uri="/videos/x/a b.MP4"),

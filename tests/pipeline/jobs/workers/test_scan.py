@@ -21,11 +21,11 @@ def test_a_file_that_was_missing_for_a_moment_is_scanned_again(talkers, tmp_path
     config = config_of(talkers, tmp_path)
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
-    away = replace(video, uri=str(tmp_path / "away.mp4"))
-    found = scan_video(away, config, **tools)
+    gone = replace(video, uri=str(tmp_path / "gone.mp4"))
+    found = scan_video(gone, config, **tools)
     assert not found.is_known
     memory = ScanCache(config, {})
-    memory.put(away, found)
+    memory.put(gone, found)
     assert memory.get(video) is None
     assert scan_video(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
 
@@ -39,7 +39,7 @@ def test_a_link_to_nothing_is_a_file_that_cannot_be_read(talkers, tmp_path):
     assert scan_video(link, config, **tools) == ScanResult()
 
 
-def test_a_probe_that_was_not_done_in_time_says_nothing_about_its_file(talkers, tmp_path, monkeypatch):
+def test_a_probe_that_was_not_done_in_time_leaves_the_length_unknown(talkers, tmp_path, monkeypatch):
     config = config_of(talkers, tmp_path)
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     monkeypatch.setattr(scan, "probe", functools.partial(probe, timeout_s=0.0))
