@@ -22,7 +22,7 @@ from pipeline.dataset.format.dataset_info import (
     read_videos,
     require_complete,
 )
-from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.assign_splits import assign_splits, require_scanned
 from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.scan_cache import ScanCache
@@ -122,8 +122,10 @@ def extend(extension: Extension, pool: WorkerPool, begin: float) -> JobResult:
     target, parent = extension.target, extension.parent
     config, uri, difference, listing = target.config, target.uri, parent.difference, parent.listing
     scans = scan_videos(difference.added, config, target.toolchain, pool)
+    streams = [*difference.kept.values(), *difference.added]
+    require_scanned(streams, scans, config.splits)
     lengths_s = _lengths_s(parent, scans, config)
-    streams = assign_splits([*difference.kept.values(), *difference.added], lengths_s, config.splits)
+    streams = assign_splits(streams, lengths_s, config.splits)
     added = [video for video in streams if video.key in scans]
     plans = versions.renumber_after(plan_shards(added, scans, config), parent.records)
     expected = forecast(added, scans, config)

@@ -9,7 +9,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, dataset_fingerprint, require_detector
 from pipeline.config.uris import absolute
 from pipeline.dataset.format.dataset_info import DatasetInfo
-from pipeline.dataset.plan.assign_splits import assign_splits
+from pipeline.dataset.plan.assign_splits import assign_splits, require_scanned
 from pipeline.dataset.plan.check_splits import require_trainable, require_trainable_if_readable, split_warnings
 from pipeline.dataset.plan.forecast import forecast, plan_text
 from pipeline.dataset.plan.shard_plan import plan_shards, usable_s
@@ -71,6 +71,7 @@ def run(config: Config) -> JobResult:
     Raises:
         UsageError: see `prepare`; or the detector's model cannot be used, or there is too little space.
         DatasetError: more videos were rejected than `shards.max_rejected_fraction` allows.
+        RuntimeError: balanced splits depend on a file that could not be scanned now.
     """
     begin = perf_counter()
     prepared = prepare(config)
@@ -90,6 +91,7 @@ def run(config: Config) -> JobResult:
 def _build(target: BuildTarget, listing: Listing, pool: WorkerPool, begin: float) -> JobResult:
     config = target.config
     scans = scan_videos(listing.videos, config, target.toolchain, pool)
+    require_scanned(listing.videos, scans, config.splits)
     lengths_s = {key: usable_s(scan, config) for key, scan in scans.items()}
     videos = assign_splits(listing.videos, lengths_s, config.splits)
     plans = plan_shards(videos, scans, config)

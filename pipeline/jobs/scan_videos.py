@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pipeline.config import Config
 from pipeline.dataset.build.attempts import MAX_CRASHES
@@ -21,7 +21,9 @@ def scan_videos(
 ) -> dict[str, ScanResult]:
     """Scan all streams, in parallel, except those whose result is in the cache.
 
-    A file whose scan fails has an empty result: building it gives the reason, as a row of `videos.parquet`.
+    A file whose scan fails has an empty result: building it gives the reason, as a row of `videos.parquet`. That
+    includes one whose scan has killed `MAX_CRASHES` workers, as its build would. One that could not be scanned now has
+    a result that is not known.
 
     Returns:
         The results by the keys of the streams.
@@ -32,19 +34,18 @@ def scan_videos(
     files = _group_by_file([video for video in videos if video.key not in scans])
     try:
         for streams, results in pool.map_files(scan_file, files, config, num_retries=MAX_CRASHES - 1):
+            num_before = len(scans)
             if isinstance(results, CallFailure):
-                print(
-                    f"{streams[0].uri}: the scan failed ({results.reason}); it is planned as if it had no length",
-                    flush=True,
-                )
-                results = [None] * len(streams)
-            for video, result in zip(streams, results, strict=True):
-                scans[video.key] = result or ScanResult()
-                if result:
-                    cache.put(video, result)
-                    _report_incomplete(video, result)
-                if len(scans) % PROGRESS_EVERY == 0 or len(scans) == len(videos):
-                    emit(Progress("scan", len(scans), len(videos), "videos"))
+                scans |= {video.key: ScanResult(complete=not results.is_transient) for video in streams}
+                text = f"the scan failed ({results.reason}); it is planned as if it had no length"
+                print(f"{streams[0].uri}: {text}", flush=True)
+            else:
+                scans |= {video.key: result for video, result in zip(streams, results, strict=True)}
+                for video in streams:
+                    cache.put(video, scans[video.key])
+                _report_incomplete(streams, scans)
+            if num_before // PROGRESS_EVERY < len(scans) // PROGRESS_EVERY or len(scans) == len(videos):
+                emit(Progress("scan", len(scans), len(videos), "videos"))
     finally:
         cache.save()
     return scans
@@ -58,10 +59,14 @@ def _group_by_file(videos: Sequence[Video]) -> list[list[Video]]:
     return list(files.values())
 
 
-def _report_incomplete(video: Video, result: ScanResult) -> None:
-    if not result.complete:
+def _report_incomplete(streams: Sequence[Video], scans: Mapping[str, ScanResult]) -> None:
+    """Print what another scan of a file may mend."""
+    results = [scans[video.key] for video in streams]
+    if not all(result.is_known for result in results):
+        print(f"{streams[0].uri}: it could not be scanned now: it is missing, or was not read in time", flush=True)
+    elif not all(result.complete for result in results):
         print(
-            f"{video.uri}: its keyframes were not decoded within media.timeout_s, so that each of its spans may follow "
-            "another person; raise it and run again",
+            f"{streams[0].uri}: its keyframes were not decoded within media.timeout_s, so that each of its spans may "
+            "follow another person; raise it and run again",
             flush=True,
         )

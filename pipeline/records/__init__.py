@@ -3,7 +3,7 @@
 from pipeline.records.features import FeatureOrigin, SegmentFeatures
 from pipeline.records.findings import Gap, VisibleFace
 from pipeline.records.rejection import Reason, Rejection
-from pipeline.records.rows import STAGE_SECONDS, SampleRow, VideoOutcome, VideoRow
+from pipeline.records.rows import STAGE_SECONDS, LabelProblem, SampleRow, VideoOutcome, VideoRow
 from pipeline.records.shard_record import NUM_LABEL_BINS, AnchorPoint, ShardPlan, ShardRecord, Span
 from pipeline.records.signals import (
     ANNOTATION_DTYPE,
@@ -14,7 +14,7 @@ from pipeline.records.signals import (
     SoundOnClock,
     VideoOnClock,
 )
-from pipeline.records.videos import Probe, UnusedInput, Video, stream_key
+from pipeline.records.videos import Probe, UnusedInput, UnusedKind, Video, stream_key
 
 __all__ = [
     "ANNOTATION_DTYPE",
@@ -26,6 +26,7 @@ __all__ = [
     "Annotations",
     "FeatureOrigin",
     "Gap",
+    "LabelProblem",
     "Probe",
     "Reason",
     "Rejection",
@@ -37,6 +38,7 @@ __all__ = [
     "SoundOnClock",
     "Span",
     "UnusedInput",
+    "UnusedKind",
     "Video",
     "VideoOnClock",
     "VideoOutcome",

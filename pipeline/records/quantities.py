@@ -48,7 +48,7 @@ def size_text(num_bytes: float) -> str:
     return f"{size:,.1f} {_UNITS[-1]}"
 
 
-def names_text(names: Sequence[str]) -> str:
-    """The first three names and the number of the others, e.g. "a, b, c and 9 more"."""
-    rest = len(names) - MAX_NAMES
-    return ", ".join(names[:MAX_NAMES]) + (f" and {rest:,} more" if rest > 0 else "")
+def names_text(names: Sequence[str], *, separator: str = ", ", max_names: int = MAX_NAMES) -> str:
+    """The first names and the number of the others, e.g. "a, b, c and 9 more"."""
+    rest = len(names) - max_names
+    return separator.join(names[:max_names]) + (f" and {rest:,} more" if rest > 0 else "")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from pipeline.records.findings import Gap, VisibleFace
+
+LabelProblem = Literal["", "ends_early", "ends_late", "counts_from_1"]  # "" where the labels fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class VideoRow:
     num_cuts: int = 0  # scenes that end before the video does; in the context of a span it counts for both spans
     num_label_rows: int = 0  # of the label file; fewer frames are labelled where rows are invalid or beyond the frames
     num_invalid_labels: int = 0  # rows with a sentinel or NaN
-    label_problem: str = ""  # "" | ends_early, ends_late, counts_from_1: how the rows do not fit the frames
+    label_problem: LabelProblem = ""  # how the rows do not fit the frames
     labelled_frames: int = 0
     valence_sum: float = 0.0  # over the labelled frames, so that an evaluation can count those that were lost
     valence_squares: float = 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ class Video:
     relative_path: str  # below the source, with "/" and extension
     uri: str
     size_bytes: int
-    content_id: str  # size and sha256 of the first and last MiB
+    content_id: str  # size and sha256 of the first and last MiB; and of all bytes if another file has the same ends
     person: str = ""  # "", "left" or "right"
     group: str = ""  # of people who must not be in two splits
     split: str = ""  # train, val or test
@@ -37,11 +38,20 @@ def stream_key(video_id: str, person: str) -> str:
     return f"{video_id}_{person}" if person else video_id
 
 
+UnusedKind = Literal[
+    "labels",  # a label file without a video
+    "list",  # a name in a list without a video
+    "manifest",  # a row of it without a video
+    "sound",  # a sound file beside a video of the same name
+    "file",  # any other file below the source
+]
+
+
 @dataclass(frozen=True, slots=True)
 class UnusedInput:
     """What a source names or holds and nothing uses: a row of unused.parquet."""
 
-    kind: str  # labels, list (a name in one), manifest (a row), sound (beside a video), or file (any other)
+    kind: UnusedKind
     name: str  # of the file or the video
     text: str  # the whole message for people
 

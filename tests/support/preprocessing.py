@@ -13,7 +13,7 @@ from pipeline.dataset.build.commit import commit_dataset
 from pipeline.dataset.format.dataset_info import read_dataset, read_index, read_videos
 from pipeline.dataset.plan.assign_splits import assign_splits
 from pipeline.dataset.plan.scan import scan_video
-from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
+from pipeline.dataset.plan.shard_plan import plan_shards
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import verify
 from pipeline.jobs.workers import shard_builder
@@ -45,7 +45,7 @@ def with_options(config, **options):
 def plans_of(config, *video_ids):
     """The plan of the source, or the part of it that some of its videos would have alone."""
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
-    scans = {v.key: scan_video(v, config, **tools) or ScanResult() for v in list_videos(config).videos}
+    scans = {v.key: scan_video(v, config, **tools) for v in list_videos(config).videos}
     videos = videos_of(config, scans)
     return plan_shards([v for v in videos if not video_ids or v.video_id in video_ids], scans, config)
 

@@ -67,11 +67,11 @@ def commit_dataset(
         toolchain=toolchain,
         provenance=provenance or {},
         features=features,
-        warnings=() if features else dataset_warnings(videos, config),
+        warnings=() if features else dataset_warnings(videos, unused, config),
     )
     marker_uri = storage.join(dataset_uri, DATASET_MARKER)
     if not storage.exists(marker_uri):  # what lies beside a marker must stay
-        _publish_tables(info, records, (samples, videos, [each for each in unused if each.kind != "file"]))
+        _publish_tables(info, records, samples, videos, [each for each in unused if each.kind != "file"])
         committed = storage.create_if_absent(info_to_json(info).encode(), marker_uri)
     else:
         committed = False
@@ -81,12 +81,14 @@ def commit_dataset(
     return info
 
 
-_Rows = tuple[Sequence[SampleRow], Sequence[VideoRow], Sequence[UnusedInput]]
-
-
-def _publish_tables(info: DatasetInfo, records: Sequence[ShardRecord], rows: _Rows) -> None:
+def _publish_tables(
+    info: DatasetInfo,
+    records: Sequence[ShardRecord],
+    samples: Sequence[SampleRow],
+    videos: Sequence[VideoRow],
+    unused: Sequence[UnusedInput],
+) -> None:
     """Publish the index, the rows of all videos, what is not used, the card and the data-quality page."""
-    samples, videos, unused = rows
     storage.publish_bytes(tables.to_parquet(samples, SampleRow), storage.join(info.uri, "index.parquet"))
     storage.publish_bytes(tables.to_parquet(videos, VideoRow), storage.join(info.uri, "videos.parquet"))
     storage.publish_bytes(tables.to_parquet(unused, UnusedInput), storage.join(info.uri, "unused.parquet"))

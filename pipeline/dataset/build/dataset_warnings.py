@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pipeline.config import Config
 from pipeline.dataset.plan.check_splits import built_split_warnings
 from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
-from pipeline.dataset.sources.source_warnings import label_warnings
-from pipeline.records import VideoRow
+from pipeline.dataset.sources.source_warnings import label_warnings, sound_warnings
+from pipeline.records import UnusedInput, VideoRow
 
 
-def dataset_warnings(rows: Sequence[VideoRow], config: Config) -> tuple[str, ...]:
-    """Lines on splits that lack something, labels that do not fit, and faces.
+def dataset_warnings(rows: Sequence[VideoRow], unused: Sequence[UnusedInput], config: Config) -> tuple[str, ...]:
+    """Lines on splits that lack something, labels that do not fit, sound and faces.
 
     They depend on the rows and the settings that the dataset was built with, and name none but its own videos: what
     the source holds besides may change, and may be of somebody who withdrew.
@@ -21,6 +21,7 @@ def dataset_warnings(rows: Sequence[VideoRow], config: Config) -> tuple[str, ...
     return (
         *built_split_warnings(rows, config),
         *label_warnings(rows),
+        *sound_warnings(rows, unused),
         *about_faces,
         *detector_advice(rows, config),
     )

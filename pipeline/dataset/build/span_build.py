@@ -164,7 +164,7 @@ class SpanBuild:
             except FileNotFoundError as error:
                 raise Rejection("source", "missing", _missing_detail(self.video, error)) from error
             try:
-                content_id, version = content_id_of_file(path), _version(path)
+                content_id, version = content_id_of_file(path, planned=self.video.content_id), _version(path)
             except OSError as error:
                 raise StorageError(error.errno, f"{path} cannot be read: {error.strerror}") from error
             if content_id != self.video.content_id:

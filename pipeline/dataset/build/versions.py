@@ -16,7 +16,7 @@ from pipeline.dataset.format.shard_file import ShardFile
 from pipeline.dataset.plan.shard_plan import plan_digest
 from pipeline.dataset.sources.identical import KnownGroups
 from pipeline.records import SampleRow, ShardPlan, ShardRecord, UnusedInput, Video, VideoRow, stream_key
-from pipeline.records.quantities import count_text
+from pipeline.records.quantities import count_text, names_text
 from pipeline.storage.scratch import scratch_folder
 
 NUM_COPIERS = 8
@@ -79,10 +79,10 @@ def splits_kept_warnings(difference: SourceDifference, parent: DatasetInfo) -> t
     groups = [f"{group} in {split} (not {requested})" for group, (split, requested) in difference.splits_kept.items()]
     if not groups:
         return ()
-    more = f", and {len(groups) - MAX_LISTED_GROUPS} more" if len(groups) > MAX_LISTED_GROUPS else ""
     return (
         f"{count_text(len(groups), 'group')} kept in the split of {parent.name}, though the source says "
-        f"another: {', '.join(groups[:MAX_LISTED_GROUPS])}{more}; to move them, build a dataset anew, without --extend",
+        f"another: {names_text(groups, max_names=MAX_LISTED_GROUPS)}; to move them, build a dataset anew, without "
+        "--extend",
     )
 
 

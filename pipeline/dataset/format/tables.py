@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from numpy.typing import NDArray
 
@@ -17,7 +17,7 @@ Row = TypeVar("Row")
 
 
 def to_parquet(rows: Sequence[Row], kind: type[Row]) -> bytes:
-    """The file of all rows, a column for each field of `kind`: text, whole numbers, numbers, or tuples of records."""
+    """The file of all rows, a column for each field of `kind`: text, numbers, or tuples of records."""
     import pyarrow as pa
 
     schema = pa.schema(_fields(kind))
@@ -79,7 +79,8 @@ def _fields(kind: type) -> list[tuple[str, Any]]:
 
     types: dict[Any, Any] = {str: pa.string(), int: pa.int64(), float: pa.float64()}
     types |= {name: pa.list_(pa.struct(_fields(inner))) for name, inner in _nested(kind)}
-    return [(name, types[name] if name in types else types[hint]) for name, hint in get_type_hints(kind).items()]
+    hints = {name: str if get_origin(hint) is Literal else hint for name, hint in get_type_hints(kind).items()}
+    return [(name, types[name] if name in types else types[hint]) for name, hint in hints.items()]
 
 
 def _write(table: pa.Table) -> bytes:

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.config.dataset_sections import SplitConfig
+from pipeline.dataset.plan.shard_plan import ScanResult
 from pipeline.dataset.sources.splits import SPLITS
 from pipeline.records import Video
+from pipeline.records.quantities import count_text, names_text
 
 MIN_HASHED_GROUPS = 200  # with "auto": from here on a hash meets the shares well enough
 
@@ -40,6 +42,28 @@ def assign_splits(videos: Sequence[Video], durations_s: Mapping[str, float], con
     assign = balanced_splits if is_balanced(len(groups), config) else _hashed_splits
     splits = assign(groups, config)
     return [replace(video, split=splits[video.group]) for video in videos]
+
+
+def require_scanned(videos: Sequence[Video], scans: Mapping[str, ScanResult], config: SplitConfig) -> None:
+    """Raise RuntimeError where balanced splits depend on the length of a file that could not be scanned now.
+
+    Counted as 0 s, it would give other groups other splits than the same command gives them when the file is there.
+
+    Args:
+        videos: all streams, before their splits are assigned.
+        scans: by the keys of the streams; those of an earlier dataset need none.
+        config: the method.
+    """
+    unknown = [v.relative_path for v in videos if v.key in scans and not scans[v.key].is_known]
+    are_all_named = all(video.split for video in videos)
+    if not unknown or are_all_named or not is_balanced(len({video.group for video in videos}), config):
+        return
+    names = sorted(set(unknown))
+    raise RuntimeError(
+        f"{count_text(len(names), 'file')} could not be scanned now ({names_text(names)}), and balanced splits depend "
+        "on the lengths of all files; run the same command again, or name all splits in a manifest, or choose "
+        "--splits.method hash"
+    )
 
 
 def is_balanced(num_groups: int, config: SplitConfig) -> bool:

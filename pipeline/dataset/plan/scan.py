@@ -31,7 +31,7 @@ def scan_video(
     ffmpeg: str,
     load_detector: Callable[[], Detector],
     copies: DownloadCache | None = None,
-) -> ScanResult | None:
+) -> ScanResult:
     """Probe the file of a stream and, if it is long enough to be cut, find the person to follow on its keyframes.
 
     Args:
@@ -42,9 +42,10 @@ def scan_video(
         copies: keeps the download of a video from a bucket for the next stream of the same file.
 
     Returns:
-        An empty result for a file that cannot be read; building it gives the reason. None for one that is missing or
-        was not read in time: another scan may give more. A result that is not complete where only the search for the
-        person was not done in time.
+        An empty result for a file that cannot be read; building it gives the reason. A result that is not complete
+        where another scan may give more: without a length if the file was missing or not read in time (its content
+        does not decide that, but the load of this machine does), with one if only the search for the person was not
+        done in time.
 
     Raises:
         OSError: the storage does not answer.
@@ -54,9 +55,9 @@ def scan_video(
         path = copies.local_path(video.uri)
         container = probe(path, max_duration_s=math.inf)
     except FileNotFoundError:
-        return None
+        return ScanResult(complete=video.size_bytes == 0)  # a link that leads nowhere is listed as an empty file
     except Rejection as rejection:
-        return None if rejection.reason == "timeout" else ScanResult()
+        return ScanResult(complete=rejection.reason != "timeout")
     if not needs_cutting(container.duration_s, config):
         return ScanResult(container.duration_s)
     try:

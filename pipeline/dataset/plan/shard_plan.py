@@ -22,7 +22,12 @@ class ScanResult:
 
     duration_s: float = 0.0
     anchor: tuple[AnchorPoint, ...] = ()  # where the person to be followed is, if the video will be cut
-    complete: bool = True  # False: a timeout cut the scan short, and another one may give more
+    complete: bool = True  # False: the scan was cut short, and another one may give more
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the length is known, be it 0; that of a file that could not be scanned now is not."""
+        return self.complete or self.duration_s > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +50,8 @@ def plan_shards(videos: Sequence[Video], scans: Mapping[str, ScanResult], config
         scans: of each stream by its key.
         config: the experiment.
     """
-    if unknown := {video.split for video in videos} - set(SPLITS):
-        raise ValueError(f"streams of splits {sorted(unknown)} would be in no shard; splits are {', '.join(SPLITS)}")
+    unknown = {video.split for video in videos} - set(SPLITS)
+    assert not unknown, f"streams of splits {sorted(unknown)} would be in no shard"
     plans = []
     for split in SPLITS:
         streams = sorted((v for v in videos if v.split == split), key=lambda v: (v.video_id, v.person))

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pipeline.dataset.sources.finding_texts import label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
-from pipeline.dataset.sources.label_fit import LABEL_PROBLEMS
+from pipeline.dataset.sources.source_warnings import soundless_videos
 from pipeline.records import UnusedInput, VideoRow, stream_key
 
 MAX_ENTRIES = 1000  # of one list; the tables of the dataset have all
-_UNUSED_TITLES = {
-    "labels": "Label files without a video",
-    "list": "Names in the lists without a video",
-    "manifest": "Rows of the manifest without a video",
-    "sound": "Sound files beside a video, not used",
-}
-_LABEL_TITLES = {
-    "ends_early": "Labels that end too early",
-    "ends_late": "Labels that end too late",
-    "counts_from_1": "Labels that number the frames from 1",
-}
+SOUND_ADVICE = "Put the sound into the video: ffmpeg -i VIDEO -i SOUND -map 0:v:0 -map 1:a:0 -c copy NEW.mkv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +32,6 @@ class SourceReport:
 
 
 NO_REPORT = SourceReport(())
-_UNUSED_ADVICE = {
-    "labels": "A label file has the path of its video, without regard to extensions.",
-    "list": "A list has the path below the source, without the extension.",
-    "manifest": "A row names the path below the source, with or without the extension, or the video's id.",
-    "sound": "The sound within the video is used.",
-}
 
 
 def source_report(videos: Sequence[VideoRow], unused: Sequence[UnusedInput]) -> SourceReport:
@@ -63,16 +48,17 @@ def source_report(videos: Sequence[VideoRow], unused: Sequence[UnusedInput]) -> 
             [" = ".join(ids) for ids in copies_of(videos)],
         )
     ]
-    for kind, title in _LABEL_TITLES.items():
-        advice = f"Each {LABEL_PROBLEMS[kind][0]}."
-        findings.append(_finding(title, advice, [_fit_text(row) for row in videos if row.label_problem == kind]))
-    for kind, title in _UNUSED_TITLES.items():
-        findings.append(_finding(title, _UNUSED_ADVICE[kind], [each.text for each in unused if each.kind == kind]))
+    findings += [_finding(text.title, text.advice, map(_fit_text, found)) for text, found in label_findings(videos)]
+    for text, found in unused_findings(unused):
+        findings.append(_finding(text.title, text.advice, [each.text for each in found]))
+    soundless = [f"{video}, beside it {sound}" for video, sound in soundless_videos(videos, unused)]
+    findings.append(_finding("Videos without sound, with a sound file beside them", SOUND_ADVICE, soundless))
     return SourceReport(tuple(finding for finding in findings if finding.number))
 
 
-def _finding(title: str, advice: str, entries: Sequence[str]) -> SourceFinding:
-    return SourceFinding(title, advice, len(entries), tuple(entries[:MAX_ENTRIES]))
+def _finding(title: str, advice: str, entries: Iterable[str]) -> SourceFinding:
+    entries = tuple(entries)
+    return SourceFinding(title, advice, len(entries), entries[:MAX_ENTRIES])
 
 
 def _fit_text(row: VideoRow) -> str:

@@ -1,4 +1,4 @@
-"""Files of identical content under several names: their streams are one group, so that none is in two splits."""
+"""Streams of one recording, be they of one file or of copies of it: one group, so that none of it is in two splits."""
 
 from __future__ import annotations
 
@@ -29,21 +29,25 @@ def copies_of(streams: Iterable[Video | VideoRow]) -> list[tuple[str, ...]]:
 def join_identical(videos: Sequence[Video], known_groups: KnownGroups) -> list[Video]:
     """Give every stream its group; groups that hold copies of one file are joined.
 
+    Two people in one file count like copies of it: each stream has the sound of both, so both belong to one group.
+
     A joined group has the name that was given to one of its groups, else the one that an earlier dataset has it
-    under, else that of its first video.
+    under, else that of its first video. Of the streams that the earlier dataset has, those with the same content decide
+    before those whose file was replaced since.
 
     Args:
         videos: streams in the order of their keys, with content_ids; the group is empty where none was named.
         known_groups: of the earlier dataset that is extended.
 
     Raises:
-        UsageError: two copies were put into two groups or splits.
+        UsageError: two copies, or two people in one file, were put into two groups or splits.
     """
     named = {video.group for video in videos if video.group}
     joined = _join(videos, named)
     names: dict[str, str] = {}
-    for video in videos:
-        if known := known_groups.get((video.key, video.content_id)):
+    groups_by_key = {key: group for (key, _), group in known_groups.items()}
+    for video in sorted(videos, key=lambda video: (video.key, video.content_id) not in known_groups):
+        if known := groups_by_key.get(video.key):
             names.setdefault(_root(joined, group_of(video)), known)
     for video in videos:
         names.setdefault(_root(joined, group_of(video)), video.video_id)
@@ -71,15 +75,24 @@ def _root(joined: Mapping[str, str], group: str) -> str:
     return group
 
 
-def _require_together(copies: Sequence[Video], named: set[str]) -> None:
-    """Raise UsageError when copies of one file were put into different groups or splits."""
-    groups = [(video, group_of(video)) for video in copies if group_of(video) in named]
-    splits = [(video, video.split) for video in copies if video.split]
+def _require_together(streams: Sequence[Video], named: set[str]) -> None:
+    """Raise UsageError when streams of one recording were put into different groups or splits."""
+    groups = [(video, group_of(video)) for video in streams if group_of(video) in named]
+    splits = [(video, video.split) for video in streams if video.split]
     for what, assigned in (("groups", groups), ("splits", splits)):
         for (first, name), (other, other_name) in itertools.pairwise(assigned):
             if name != other_name:
-                raise UsageError(
-                    f"{first.relative_path!r} and {other.relative_path!r} are the same recording (their content is "
-                    f"identical), but they are in the {what} {name!r} and {other_name!r}; say the same of both, or "
-                    "remove one of the files"
-                )
+                raise UsageError(_separated_text(first, other, f"in the {what} {name!r} and {other_name!r}"))
+
+
+def _separated_text(first: Video, other: Video, where: str) -> str:
+    """What is wrong with two streams of one recording that are in different groups or splits, and how to mend it."""
+    if first.uri == other.uri:
+        return (
+            f"{first.key!r} and {other.key!r} are two people in one recording, {first.relative_path!r}, but they are "
+            f"{where}; give both the same group and split: the sound and often the picture of one is in both"
+        )
+    return (
+        f"{first.relative_path!r} and {other.relative_path!r} are the same recording (their content is identical), but "
+        f"they are {where}; say the same of both, or remove one of the files"
+    )

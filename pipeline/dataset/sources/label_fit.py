@@ -8,26 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.dataset.sources.label_formats import LabelRows
+from pipeline.records import LabelProblem
 
 TOLERANCE_S = 1.0  # by which the last row may miss the end of the video, besides the usual distance of two rows
-LABEL_PROBLEMS = {  # kind -> what one such file does, and what several do
-    "ends_early": (
-        f"ends more than {TOLERANCE_S:g} s before its video",
-        f"end more than {TOLERANCE_S:g} s before their video",
-    ),
-    "ends_late": (
-        f"ends more than {TOLERANCE_S:g} s after its video",
-        f"end more than {TOLERANCE_S:g} s after their video",
-    ),
-    "counts_from_1": (
-        "numbers the frames from 1, but the first frame is 0: its labels are one frame late",
-        "number the frames from 1, but the first frame is 0: their labels are one frame late",
-    ),
-}
 
 
-def label_problem(rows: LabelRows, frame_times_s: NDArray[np.float64], delay_s: float = 0.0) -> str:
-    """The kind of mistake that a label file shows, one of `LABEL_PROBLEMS`; "" where it fits or has no rows.
+def label_problem(rows: LabelRows, frame_times_s: NDArray[np.float64], delay_s: float = 0.0) -> LabelProblem:
+    """The kind of mistake that a label file shows; "" where it fits or has no rows.
 
     Args:
         rows: all rows of the file, those without a valid label too.

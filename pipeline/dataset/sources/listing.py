@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.dataset.sources.affwild2 import affwild2_streams
-from pipeline.dataset.sources.content_id import content_ids
+from pipeline.dataset.sources.content_id import content_ids, media_content_ids
 from pipeline.dataset.sources.crop_folders import with_crops
 from pipeline.dataset.sources.identical import KnownGroups, join_identical
 from pipeline.dataset.sources.lists import read_lists
@@ -131,7 +131,7 @@ def _media_files(files: Sequence[_File]) -> tuple[list[_File], list[tuple[str, U
     for file in files:
         video = videos.get(str(PurePosixPath(file.path).with_suffix("")))
         if extensions[file.path] in AUDIO_EXTENSIONS and video:
-            text = f"{file.path}: sound beside {video}, whose own sound is used"
+            text = f"{file.path}: sound beside {video}; only the sound inside the video is used"
             beside.append((file.entry.uri, UnusedInput("sound", file.path, text)))
         elif extensions[file.path] in VIDEO_EXTENSIONS | AUDIO_EXTENSIONS:
             media.append(file)
@@ -167,11 +167,12 @@ def _require_unique_keys(videos: Sequence[Video]) -> None:
 def _with_content_ids(videos: Sequence[Video], files: Sequence[_File], config: Config, on_read: OnRead) -> list[Video]:
     """The streams with the content_ids of their media and label files, which are all among `files`."""
     entries = {file.entry.uri: file.entry for file in files}
-    find_ids = partial(content_ids, root=config.storage.root, write_cache=not config.preprocess.dry_run)
-    media_uris = dict.fromkeys(video.uri for video in videos)
-    of_media = find_ids([entries[uri] for uri in media_uris], on_read=partial(on_read, "new videos"))
+    root, write_cache = config.storage.root, not config.preprocess.dry_run
+    media = [entries[uri] for uri in dict.fromkeys(video.uri for video in videos)]
+    of_media = media_content_ids(media, root, write_cache=write_cache, on_read=partial(on_read, "new videos"))
     label_uris = dict.fromkeys(uri for video in videos for uri in (video.labels_uri, video.arousal_uri) if uri)
-    of_labels = find_ids([entries[uri] for uri in label_uris], whole=True, on_read=partial(on_read, "new label files"))
+    labels, on_label = [entries[uri] for uri in label_uris], partial(on_read, "new label files")
+    of_labels = content_ids(labels, root, whole=True, write_cache=write_cache, on_read=on_label)
     return [
         replace(
             video,

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 
+from pipeline.dataset.sources.finding_texts import FindingText, label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
-from pipeline.dataset.sources.label_fit import LABEL_PROBLEMS
+from pipeline.dataset.sources.listing import key_safe
 from pipeline.records import UnusedInput, Video, VideoRow, stream_key
-from pipeline.records.quantities import MAX_NAMES, names_text
-
-_UNUSED = {  # kind -> of one, of several
-    "labels": ("label file belongs to no video", "label files belong to no video"),
-    "list": ("name in the lists is no video's", "names in the lists are no video's"),
-    "manifest": ("row of the manifest names no video", "rows of the manifest name no video"),
-    "sound": (
-        "sound file beside a video is not used (the sound in the video is)",
-        "sound files beside videos are not used (the sound in the videos is)",
-    ),
-}
+from pipeline.records.quantities import names_text
 
 
 def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
@@ -26,27 +19,46 @@ def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[Unused
     if copies := copies_of(streams):
         number = sum(len(ids) - 1 for ids in copies)
         verb = "video is a copy" if number == 1 else "videos are copies"
-        named = names_text([" = ".join(_shortened(ids)) for ids in copies])
+        named = names_text([names_text(ids, separator=" = ") for ids in copies])
         lines.append(f"{number} {verb} of another and in the same group: {named}")
-    names: dict[str, list[str]] = {}
-    for each in unused:
-        names.setdefault(each.kind, []).append(each.name)
-    for kind, texts in _UNUSED.items():
-        if found := names.get(kind):
-            lines.append(f"{len(found)} {texts[len(found) > 1]}: {names_text(found)}")
+    lines += [_line(text, [each.name for each in found]) for text, found in unused_findings(unused)]
     return tuple(lines)
 
 
 def label_warnings(rows: Sequence[VideoRow]) -> tuple[str, ...]:
     """A line for each kind of label file that does not fit its video, with three names."""
-    lines = []
-    for kind, (of_one, of_several) in LABEL_PROBLEMS.items():
-        if names := [stream_key(row.video_id, row.person) for row in rows if row.label_problem == kind]:
-            what = f"1 label file {of_one}" if len(names) == 1 else f"{len(names)} label files {of_several}"
-            lines.append(f"{what}: {names_text(names)}")
-    return tuple(lines)
+    return tuple(
+        _line(text, [stream_key(row.video_id, row.person) for row in found]) for text, found in label_findings(rows)
+    )
 
 
-def _shortened(ids: Sequence[str]) -> list[str]:
-    more = [f"{len(ids) - MAX_NAMES} more"] if len(ids) > MAX_NAMES else []
-    return [*ids[:MAX_NAMES], *more]
+def sound_warnings(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
+    """A line with the videos that have no sound, but a sound file beside them, and the command that joins the two."""
+    soundless = soundless_videos(rows, unused)
+    if not soundless:
+        return ()
+    (video, sound), number = soundless[0], len(soundless)
+    if number == 1:
+        what = f"{video} has no sound of its own, and {sound} beside it is not used: put it into the video"
+    else:
+        names = names_text([video for video, _ in soundless])
+        what = f"{number} videos have no sound of their own, and the sound files beside them are not used: {names}; "
+        what += "put each into its video"
+    inputs = f"-i {shlex.quote(video)} -i {shlex.quote(sound)}"
+    command = f"ffmpeg {inputs} -map 0:v:0 -map 1:a:0 -c copy new.mkv"
+    return (f"{what}, {command}, and replace both by new.mkv as {PurePosixPath(video).with_suffix('.mkv')}",)
+
+
+def soundless_videos(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) -> list[tuple[str, str]]:
+    """Each video without a sound stream that has a sound file beside it, sorted: the paths of both."""
+    extensions = {row.video_id: PurePosixPath(row.uri).suffix for row in rows if row.container and not row.audio_codec}
+    sounds: dict[str, str] = {}
+    for each in unused:
+        video_id = key_safe(each.name)
+        if each.kind == "sound" and video_id in extensions:
+            sounds.setdefault(str(PurePosixPath(each.name).with_suffix(extensions[video_id])), each.name)
+    return sorted(sounds.items())
+
+
+def _line(text: FindingText, names: Sequence[str]) -> str:
+    return f"{len(names)} {text.of_one if len(names) == 1 else text.of_several}: {names_text(names)}"

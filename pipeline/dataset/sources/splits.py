@@ -109,8 +109,13 @@ def spread_splits(videos: Sequence[Video]) -> list[Video]:
         first = first_videos.setdefault(group, video)
         if first.split != video.split:
             raise UsageError(
-                f"group {group!r} is in two splits: {first.relative_path} in {first.split}, "
-                f"{video.relative_path} in {video.split}; all videos of a group must be in one"
+                f"group {group!r} is in two splits: {_name(first)} in {first.split}, "
+                f"{_name(video)} in {video.split}; all videos of a group must be in one"
             )
     splits = {group: video.split for group, video in first_videos.items()}
     return [dataclasses.replace(video, split=splits.get(group_of(video), "")) for video in videos]
+
+
+def _name(video: Video) -> str:
+    """The path of a stream's file, or where that has several people the key of the stream."""
+    return video.key if video.person else video.relative_path

@@ -14,8 +14,8 @@ from pipeline.records import Video
 from pipeline.storage.download_cache import DownloadCache
 
 
-def scan_file(streams: Sequence[Video], config: Config) -> list[ScanResult | None]:
-    """Scan the streams of one file, which is downloaded only once; None for those that `scan_video` cannot scan."""
+def scan_file(streams: Sequence[Video], config: Config) -> list[ScanResult]:
+    """Scan the streams of one file, which is downloaded only once."""
     ffmpeg, copies = require_ffmpeg(config), DownloadCache()
     load = functools.partial(load_detector, config)
     return [scan_video(video, config, ffmpeg=ffmpeg, load_detector=load, copies=copies) for video in streams]

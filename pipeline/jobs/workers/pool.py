@@ -57,6 +57,7 @@ class CallFailure:
     """A call that gave no result, because it raised an error or killed its process."""
 
     reason: str
+    is_transient: bool = False  # nothing of the input made it fail, and another call may give a result
 
 
 class WorkerPool:
@@ -231,7 +232,8 @@ def _result_of(reference: Any) -> Any:
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError, ray.exceptions.RayTaskError) as error:
         if isinstance(error, OSError | UsageError):  # not the file's fault: the storage's, or a setting's
             raise
-        return CallFailure(message_of(error).splitlines()[0])
+        reason = message_of(error).splitlines()[0]
+        return CallFailure(reason, is_transient=isinstance(error, ray.exceptions.OutOfMemoryError))
 
 
 def _lost_worker_errors() -> tuple[type[Exception], ...]:

@@ -16,8 +16,10 @@ from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs import new_version, preprocess, verify
 from pipeline.jobs.workers import shard_builder
+from pipeline.jobs.workers.file_scanner import scan_file
 from pipeline.media.faces.crop import encode_jpeg
 from pipeline.records import SampleRow, ShardRecord, Span, UnusedInput, Video, VideoRow
+from tests.support.fake_pool import FakePool
 from tests.support.preprocessing import (
     build_in_process,
     config_of,
@@ -216,6 +218,32 @@ def test_changed_crops_and_changed_labels_are_noticed(own_source, tmp_path):
     assert (changed.removed, set(changed.kept)) == ({"person00_clip0", "person00_clip1"}, {"person01_clip0"})
     (own_source / "labels/person01_clip0.csv").write_text("frame,valence,arousal\n0,0.5,0.5\n")
     assert versions.compare_with_source(records, list_videos(config).videos).kept == {}
+
+
+def test_an_extension_stops_where_a_new_file_is_missing_for_now(own_source, tmp_path):
+    config = config_of(own_source, tmp_path / "root")
+    config = config.model_copy(update={"source": replace(config.source, manifest="")})
+    new = [own_source / f"videos/person02_clip{n}.mp4" for n in range(2)]
+    data = [path.read_bytes() for path in new]
+    for path in new:
+        path.unlink()
+    parent = build_in_process(config)
+    for path, content in zip(new, data, strict=True):
+        path.write_bytes(content)
+    extension = preprocess.prepare(with_options(config, extend=parent.uri))
+    new[1].unlink()
+    pool = FakePool(lambda streams: scan_file(streams, config))
+    with pytest.raises(RuntimeError, match=r"^1 file could not be scanned now \(person02_clip1\.mp4\)"):
+        new_version.extend(extension, pool, 0.0)
+    assert not storage.exists(extension.target.uri)
+
+
+def test_ten_groups_that_did_not_move_are_named(undisturbed):
+    kept = {f"g{n:02d}": ("train", "val") for n in range(12)}
+    (line,) = versions.splits_kept_lines(versions.SourceDifference([], set(), {}, kept), undisturbed)
+    assert "12 groups kept in the split of talk, though" in line
+    assert "g09 in train (not val) and 2 more; to move them" in line
+    assert "g10" not in line
 
 
 def test_a_group_that_only_moved_is_reported_though_there_is_nothing_to_do(own_source, tmp_path):

@@ -211,7 +211,7 @@ def test_warnings_are_printed_and_listed_on_the_page(talkers, tmp_path):
         "1 video is a copy of another and in the same group: again = person00_clip0",
         "4 label files belong to no video: a.csv, b.csv, c.csv and 1 more",
         "1 row of the manifest names no video: nobody",
-        "1 sound file beside a video is not used (the sound in the video is): person01_clip0.wav",
+        "1 sound file beside a video is not used (only the sound inside the video is): person01_clip0.wav",
     }
     measured = {
         "1 label file ends more than 1 s before its video: person02_clip0",

@@ -62,3 +62,5 @@ def test_a_duration_has_the_unit_that_suits_it(seconds, text):
 
 def test_three_names_and_the_number_of_the_others():
     assert [names_text("abcde"[:number]) for number in (1, 3, 5)] == ["a", "a, b, c", "a, b, c and 2 more"]
+    assert names_text("abcde", separator=" = ") == "a = b = c and 2 more"
+    assert names_text("abcde", max_names=4) == "a, b, c, d and 1 more"

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.dataset_sections import SplitConfig
-from pipeline.dataset.plan.assign_splits import assign_splits, hashed_split, is_balanced
+from pipeline.dataset.plan.assign_splits import assign_splits, hashed_split, is_balanced, require_scanned
+from pipeline.dataset.plan.shard_plan import ScanResult
 from pipeline.records import Video
 
 HASH = SplitConfig(method="hash", val=0.2, test=0.2)
@@ -135,3 +136,33 @@ def test_a_group_stays_together():
     splits = splits_of(videos, BALANCED)
     assert len({(v.group, splits[v.key]) for v in videos}) == 5
     assert set(splits.values()) == {"train", "val", "test"}
+
+
+def unknown_of(videos, *names):
+    return {v.key: ScanResult(0.0 if v.key in names else 1.0, complete=v.key not in names) for v in videos}
+
+
+def test_balanced_splits_need_the_lengths_of_all_files():
+    videos = [video(f"v{n}") for n in range(5)]
+    words = (
+        r"^2 files could not be scanned now \(v1\.mp4, v3\.mp4\), .*run the same command again.*manifest.*"
+        r"--splits\.method hash$"
+    )
+    with pytest.raises(RuntimeError, match=words):
+        require_scanned(videos, unknown_of(videos, "v1", "v3"), SplitConfig())
+    require_scanned(videos, unknown_of(videos), SplitConfig())
+    unreadable = unknown_of(videos) | {"v1": ScanResult(), "v2": ScanResult(9.0, complete=False)}
+    require_scanned(videos, unreadable, SplitConfig())
+
+
+def test_other_splits_do_not_wait_for_a_file():
+    videos = [video(f"v{n}") for n in range(5)]
+    require_scanned(videos, unknown_of(videos, "v1"), SplitConfig(method="hash"))
+    named = [replace(each, split="train") for each in videos]
+    require_scanned(named, unknown_of(named, "v1"), SplitConfig())
+
+
+def test_one_file_with_two_people_is_named_once():
+    videos = [replace(video("v1"), person=person) for person in ("left", "right")]
+    with pytest.raises(RuntimeError, match=r"^1 file could not be scanned now \(v1\.mp4\)"):
+        require_scanned(videos, unknown_of(videos, "v1_left", "v1_right"), SplitConfig())

@@ -181,7 +181,7 @@ def test_many_clips_fill_their_shards_as_before():
 
 def test_streams_without_a_split_are_not_lost():
     lost = video("a", split="")
-    with pytest.raises(ValueError, match="would be in no shard"):
+    with pytest.raises(AssertionError, match="would be in no shard"):
         plan_shards([lost], {"a": ScanResult(1.0)}, Config())
 
 

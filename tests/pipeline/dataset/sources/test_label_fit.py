@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.dataset.sources.label_fit import LABEL_PROBLEMS, label_problem
+from pipeline.dataset.sources.finding_texts import LABEL_TEXTS
+from pipeline.dataset.sources.label_fit import label_problem
 from pipeline.dataset.sources.label_formats import parse
 
 FRAMES_S = np.arange(250) / 25  # ten seconds
@@ -42,7 +43,7 @@ def times(start, stop, step_s):
 )
 def test_the_kinds_of_mistakes(rows, kind):
     assert label_problem(rows, FRAMES_S) == kind
-    assert not kind or kind in LABEL_PROBLEMS
+    assert not kind or kind in LABEL_TEXTS
 
 
 def test_rows_without_a_valid_label_reach_as_far_as_the_others():

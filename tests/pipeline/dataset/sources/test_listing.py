@@ -61,8 +61,8 @@ def test_sound_beside_a_video_is_no_input(source):
     assert [video.video_id for video in listing.videos] == ["b", "x__a", "x__b"]
     assert {video.uri.rpartition(".")[2] for video in listing.videos} == {"mp4", "wav"}
     assert texts(listing.unused) == [
-        "x/a.FLAC: sound beside x/a.mp4, whose own sound is used",
-        "x/a.wav: sound beside x/a.mp4, whose own sound is used",
+        "x/a.FLAC: sound beside x/a.mp4; only the sound inside the video is used",
+        "x/a.wav: sound beside x/a.mp4; only the sound inside the video is used",
     ]
     source.add("videos/x/a.mkv")
     with pytest.raises(UsageError, match=r"'x/a\.mkv' and 'x/a\.mp4' would both be called 'x__a'"):
@@ -222,7 +222,7 @@ def test_recola_has_a_file_of_gold_per_dimension(source):
 def test_affwild2_persons_of_one_video_in_two_splits_are_refused(source):
     for path in ("videos/v1.mp4", "labels/Train_Set/v1_left.txt", "labels/Validation_Set/v1_right.txt"):
         source.add(path)
-    with pytest.raises(UsageError, match="group 'v1' is in two splits"):
+    with pytest.raises(UsageError, match="group 'v1' is in two splits: v1_left in train, v1_right in val"):
         source.list(kind="affwild2", labels=str(source.folder / "labels"))
 
 

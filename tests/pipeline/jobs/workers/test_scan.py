@@ -6,11 +6,13 @@ from dataclasses import replace
 import pytest
 
 from pipeline import storage
+from pipeline.dataset.plan import scan
 from pipeline.dataset.plan.scan import scan_video
 from pipeline.dataset.plan.scan_cache import ScanCache
 from pipeline.dataset.plan.shard_plan import ScanResult
 from pipeline.dataset.sources.listing import list_videos
 from pipeline.jobs.workers import shard_builder
+from pipeline.media.container.probe import probe
 from pipeline.media.ffmpeg_command import find_ffmpeg
 from tests.support.preprocessing import anchor_of, config_of
 
@@ -19,8 +21,30 @@ def test_a_file_that_was_missing_for_a_moment_is_scanned_again(talkers, tmp_path
     config = config_of(talkers, tmp_path)
     video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
     tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
-    assert scan_video(replace(video, uri=str(tmp_path / "away.mp4")), config, **tools) is None
+    gone = replace(video, uri=str(tmp_path / "gone.mp4"))
+    found = scan_video(gone, config, **tools)
+    assert not found.is_known
+    memory = ScanCache(config, {})
+    memory.put(gone, found)
+    assert memory.get(video) is None
     assert scan_video(video, config, **tools).duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_link_to_nothing_is_a_file_that_cannot_be_read(talkers, tmp_path):
+    """Its listing has no bytes: that is what its outcome is kept by, and waiting would not help."""
+    config = config_of(talkers, tmp_path)
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "nothing.mp4")
+    link = replace(list_videos(config).videos[0], uri=str(tmp_path / "link.mp4"), size_bytes=0)
+    tools = {"ffmpeg": find_ffmpeg(), "load_detector": lambda: shard_builder.load_detector(config)}
+    assert scan_video(link, config, **tools) == ScanResult()
+
+
+def test_a_probe_that_was_not_done_in_time_leaves_the_length_unknown(talkers, tmp_path, monkeypatch):
+    config = config_of(talkers, tmp_path)
+    video = next(v for v in list_videos(config).videos if v.video_id == "person00_clip0")
+    monkeypatch.setattr(scan, "probe", functools.partial(probe, timeout_s=0.0))
+    found = scan_video(video, config, ffmpeg=find_ffmpeg(), load_detector=lambda: pytest.fail("nothing to detect"))
+    assert (found.duration_s, found.is_known) == (0.0, False)
 
 
 def test_a_scan_that_timed_out_is_repeated_and_one_that_found_no_face_is_not(talkers, tmp_path):

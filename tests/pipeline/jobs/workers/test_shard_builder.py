@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pipeline.dataset.build import attempts
 from pipeline.dataset.format import shards
 from pipeline.dataset.format.samples import decode_slice
 from pipeline.dataset.plan.shard_plan import ScanResult, plan_shards
-from pipeline.dataset.sources.content_id import content_id_of_bytes
+from pipeline.dataset.sources.content_id import content_id_of_bytes, content_id_of_file
 from pipeline.jobs.workers import shard_builder
 from tests.support.preprocessing import anchor_of, builder_of, config_of, plans_of
 
@@ -51,6 +52,17 @@ def test_a_file_that_changed_since_the_plan_is_a_row(talkers, tmp_path):
     gone = replace(plan, spans=(span_with(plan.spans[0], uri=str(tmp_path / "gone.mp4")),))
     record = builder_of(config, str(tmp_path / "d")).build(gone)
     assert (record.videos[0].reason, record.samples) == ("missing", ())
+
+
+def test_a_file_planned_with_all_of_its_bytes_is_recognised_by_them(talkers, tmp_path):
+    config = config_of(talkers, tmp_path)
+    plan = plans_of(config, "person00_clip0")[0]
+    path = Path(plan.spans[0].video.uri)
+    whole_id = content_id_of_file(path, planned="size-ends-whole")
+    planned = replace(plan, spans=(span_with(plan.spans[0], content_id=whole_id),))
+    assert builder_of(config, str(tmp_path / "d")).build(planned).videos[0].status == "ok"
+    other = replace(plan, spans=(span_with(plan.spans[0], content_id=f"{whole_id}0"),))
+    assert builder_of(config, str(tmp_path / "e")).build(other).videos[0].reason == "changed"
 
 
 def test_an_error_of_one_video_leaves_its_neighbours(talkers, tmp_path):
