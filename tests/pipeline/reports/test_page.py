@@ -46,7 +46,7 @@ def test_all_pages_use_the_frame():
         assert "<style" not in template.read_text()
 
 
-def test_only_the_frame_says_what_scrolls():
+def test_only_the_frame_lets_tables_scroll():
     templates = [path for path in FRAME.parents[1].rglob("*.html") if path != FRAME]
     assert len(templates) >= 3
     assert [path.name for path in templates if "overflow-x" in path.read_text()] == []
