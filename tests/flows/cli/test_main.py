@@ -160,7 +160,8 @@ def test_a_job_without_a_flow_shows_progress_lines_and_a_summary(fake_jobs, tmp_
     assert "synthesize: 4/4 things" in result.stdout
     assert "\nwarning: a notice of synthesize\n" in result.stdout
     assert "Synthetic talkers: done in" in result.stdout
-    assert f"Next: iaca experiment --source.videos {tmp_path}/synthesize/videos" in result.stdout
+    next_step = f"Next: iaca experiment --storage.root {tmp_path} --source.videos {tmp_path}/synthesize/videos"
+    assert next_step in result.stdout
     assert "ordinary output" not in result.stdout
     assert "found complete" in iaca("synthesize", "--storage.root", str(tmp_path)).stdout
 
