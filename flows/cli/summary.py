@@ -6,6 +6,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from flows.cli.commands import COMMANDS, JOBS, Job
 from pipeline import storage
+from pipeline.records import stream_key
 from pipeline.records.quantities import count_text, size_text
 from pipeline.runtime.progress import JobResult, warning_text
 
@@ -31,7 +33,9 @@ _NOUNS = {
 _NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
 _SIZES = {"mb": "", "mb_per_worker": " in each worker"}
 _UNNAMED = ("ok", "val_ccc_mean")  # counts that the table of outcomes or a line of the result gives
-_OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames"]
+_OUTCOME_COLUMNS = ["status", "stage", "reason", "split", "labelled_frames", "video_id", "person", "detail"]
+MAX_REJECTED = 5  # that are named; all are on the quality page
+MAX_DETAIL_CHARS = 120
 _SPLITS = ("train", "val", "test")
 
 
@@ -76,7 +80,10 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     if result.counts and result.kind != "evaluate" and not is_plan:  # a plan's lines have its counts
         _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
-        out.print(_outcomes(_videos(result.output_uri)))
+        videos = _videos(result.output_uri)
+        out.print(_outcomes(videos))
+        for line in _rejected(videos):
+            _print_line(out, f"  {line}")
     files = () if is_plan else _files_to_open(result)
     for line in [*result.lines, *map(warning_text, result.warnings), *files]:
         _print_line(out, f"  {line}")
@@ -130,6 +137,16 @@ def _outcomes(videos: Sequence[dict[str, Any]]) -> Table:
     for (status, stage, reason), number in sorted(outcomes.items()):
         table.add_row(f"  {number}", status, stage or "-", reason or "-")
     return table
+
+
+def _rejected(videos: Sequence[dict[str, Any]]) -> list[str]:
+    """The first rejected videos, a line each: their names, and what is wrong with them."""
+    rejected = [row for row in videos if row["status"] == "rejected"]
+    lines = []
+    for row in rejected[:MAX_REJECTED]:
+        detail = shorten(row["detail"], MAX_DETAIL_CHARS, placeholder=" ...")
+        lines.append(f"rejected: {stream_key(row['video_id'], row['person'])}: {detail}")
+    return [*lines, f"rejected: {len(rejected) - MAX_REJECTED} more"] if len(rejected) > MAX_REJECTED else lines
 
 
 def _next_step(result: JobResult, options: Mapping[str, str]) -> str:

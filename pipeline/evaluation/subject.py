@@ -8,6 +8,7 @@ from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
 from pipeline.config.job_sections import EvaluateConfig
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset
+from pipeline.records.quantities import count_text
 from pipeline.training import run_record
 from pipeline.training.compatibility import run_config_for_dataset
 from pipeline.training.run_record import RunRecord, folder_name
@@ -50,12 +51,12 @@ class Evaluation:
     def describe(self) -> list[tuple[str, str]]:
         """What was evaluated as pairs of a name and a text, for the page."""
         run, model, view = self.run, self.config.model, self.config.sequence
-        seen = f"of which one in {view.subclip_dilation} is seen"
-        steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, {seen}"
+        every = f"of which one in {view.subclip_dilation} is seen"
+        steps = f"{view.num_subclips} steps of {view.subclip_frames} frames, {every}"
         pairs = [
             ("run", self.settings.run),
             ("checkpoint", f"step {run.best_step}, weights {run.weights_sha256[:12]}"),
-            ("validation CCC", f"{run.best_ccc:.3f}, after {run.num_epochs} epochs"),
+            ("validation CCC", f"{run.best_ccc:.3f}, the best of {count_text(run.num_epochs, 'epoch')}"),
             ("model", f"{model.base} with gate {model.gate}, {run.counts.get('parameters', 0):,} parameters"),
             ("sequence", steps),
             ("dataset", f"{self.dataset.uri}, digest {self.dataset.digest[:12]}"),

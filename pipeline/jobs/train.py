@@ -255,7 +255,7 @@ def _result(run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -
         "attempts": record.attempts,
     }
     epochs = count_text(record.num_epochs, "epoch")
-    lines = [f"validation CCC {record.best_ccc:.3f} at step {record.best_step}, after {epochs}"]
+    lines = [f"best validation CCC {record.best_ccc:.3f} at step {record.best_step} of {record.num_steps}, {epochs}"]
     if num_unreadable := record.counts.get("unreadable_samples"):
         lines.append(f"{num_unreadable} reads of samples failed; the workers' log names them")
     if record.attempts > 1:

@@ -143,6 +143,8 @@ def require_writable(path: str) -> None:
     Only this tells whether one can: a superuser has permission for everything, but not on a read-only disk.
     """
     folder = _nearest_existing(path)
+    if not folder.is_dir():
+        raise AccessDeniedError(f"{folder} is a file, not a folder")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass

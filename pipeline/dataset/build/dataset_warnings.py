@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipeline.config import Config
 from pipeline.dataset.plan.check_splits import built_split_warnings
 from pipeline.dataset.report.face_warnings import detector_advice, face_warnings
+from pipeline.dataset.report.silence_warnings import silence_warnings
 from pipeline.dataset.sources.source_warnings import label_warnings, sound_warnings
 from pipeline.records import UnusedInput, VideoRow
 
@@ -22,6 +23,7 @@ def dataset_warnings(rows: Sequence[VideoRow], unused: Sequence[UnusedInput], co
         *built_split_warnings(rows, config),
         *label_warnings(rows),
         *sound_warnings(rows, unused),
+        *silence_warnings(rows),
         *about_faces,
         *detector_advice(rows, config),
     )

@@ -33,6 +33,9 @@ def split_warnings(videos: Sequence[Video], lengths_s: Mapping[str, float], conf
         lengths_s: by the key of each stream; 0 for one that cannot be read.
         config: the experiment.
     """
+    unlabelled = not any(video.labels_uri for video in videos)
+    if unlabelled and (config.source.labels or config.preprocess.require_trainable):
+        return (f"no video has labels, which training needs; {_labels_remedy(config)}",)
     return _warnings(_planned(videos, lengths_s), config)
 
 
@@ -70,6 +73,13 @@ def require_built_trainable(rows: Sequence[VideoOutcome | VideoRow], config: Con
     _require(_built(rows), config, f"{dataset_uri} is built, but ")
 
 
+def _labels_remedy(config: Config) -> str:
+    return (
+        f"--source.labels is {config.source.labels or 'empty'}: it should be a folder that mirrors the videos (x/a.mp4 "
+        "has its labels in x/a.csv)"
+    )
+
+
 def _planned(videos: Iterable[Video], lengths_s: Mapping[str, float]) -> list[_Stream]:
     return [_Stream(v.split, v.group, lengths_s[v.key] > 0, bool(v.labels_uri)) for v in videos]
 
@@ -89,9 +99,8 @@ def _warnings(streams: Sequence[_Stream], config: Config) -> tuple[str, ...]:
 def _require(streams: Sequence[_Stream], config: Config, prefix: str) -> None:
     if not any(stream.is_labelled and stream.is_usable for stream in streams):
         raise UsageError(
-            f"{prefix}no video that can be used has labels, which training needs; --source.labels is "
-            f"{config.source.labels or 'empty'}: it should be a folder that mirrors the videos (x/a.mp4 has its labels "
-            "in x/a.csv); iaca preprocess works without labels"
+            f"{prefix}no video that can be used has labels, which training needs; {_labels_remedy(config)}; iaca "
+            "preprocess works without labels"
         )
     evaluated = "" if config.evaluate.dataset else config.evaluate.split  # of this dataset
     needed = [split for split in SPLITS if split in ("train", "val", evaluated)]

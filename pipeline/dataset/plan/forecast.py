@@ -25,6 +25,7 @@ class Forecast:
     bytes: float  # of the shards
     core_minutes: float
     duration_s: float  # of all streams that can be read
+    split_durations_s: Mapping[str, float]  # of these, by split
     num_unreadable: int
 
 
@@ -33,7 +34,10 @@ def forecast(videos: Sequence[Video], scans: Mapping[str, ScanResult], config: C
     durations = [scans[video.key].duration_s for video in videos]
     total_s = sum(durations)
     minutes = total_s * CORE_S_PER_VIDEO_S[config.faces.detector] / 60
-    return Forecast(total_s * bytes_per_s(config), minutes, total_s, durations.count(0.0))
+    of_splits = dict.fromkeys(SPLITS, 0.0)
+    for video, duration_s in zip(videos, durations, strict=True):
+        of_splits[video.split] += duration_s
+    return Forecast(total_s * bytes_per_s(config), minutes, total_s, of_splits, durations.count(0.0))
 
 
 def plan_text(plans: Sequence[ShardPlan], unused: Sequence[UnusedInput], expected: Forecast) -> tuple[str, ...]:
@@ -52,7 +56,8 @@ def plan_text(plans: Sequence[ShardPlan], unused: Sequence[UnusedInput], expecte
         in_split = [video for video in videos if video.split == split]
         groups = count_text(len({video.group for video in in_split}), "group")
         shards = count_text(num_shards[split], "shard")
-        lines.append(f"{split:5s} {count_text(len(in_split), 'video')} of {groups} in {shards}")
+        duration = duration_text(expected.split_durations_s[split])
+        lines.append(f"{split:5s} {count_text(len(in_split), 'video')} of {groups} in {shards}, {duration}")
     work = duration_text(expected.core_minutes * 60)
     size = f"about {expected.bytes / MB:.{0 if expected.bytes >= 10 * MB else 1}f} MB and {work} of one core"
     lines.append(f"{size}, from {duration_text(expected.duration_s)} of video")

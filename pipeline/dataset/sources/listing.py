@@ -140,6 +140,8 @@ def _media_files(files: Sequence[_File]) -> tuple[list[_File], list[tuple[str, U
 
 def _label_files(uri: str) -> list[_File]:
     files = _files_below(uri, "source.labels") if uri else []
+    if uri and [file.entry.uri for file in files] == [storage.normalise(uri)]:
+        raise UsageError(f"source.labels {uri} is a file; give the folder that holds the label files")
     return [file for file in files if PurePosixPath(file.path).suffix.lower() in LABEL_EXTENSIONS]
 
 

@@ -14,7 +14,7 @@ from pipeline.records.quantities import names_text
 
 
 def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
-    """A line for the copies of files, and one for each kind of file, name or row that is not used, with three names."""
+    """Lines on copies of files, on each kind of file, name or row that is not used, and on videos without labels."""
     lines = []
     if copies := copies_of(streams):
         number = sum(len(ids) - 1 for ids in copies)
@@ -22,6 +22,10 @@ def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[Unused
         named = names_text([names_text(ids, separator=" = ") for ids in copies])
         lines.append(f"{number} {verb} of another and in the same group: {named}")
     lines += [_line(text, [each.name for each in found]) for text, found in unused_findings(unused)]
+    unlabelled = [stream.key for stream in streams if isinstance(stream, Video) and not stream.labels_uri]
+    if unlabelled and len(unlabelled) < len(streams):
+        has = "1 video has" if len(unlabelled) == 1 else f"{len(unlabelled)} videos have"
+        lines.append(f"{has} no label file: {names_text(unlabelled)}")
     return tuple(lines)
 
 

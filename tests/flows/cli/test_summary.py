@@ -50,11 +50,13 @@ def test_a_job_that_is_not_described_is_called_by_its_name():
 
 
 def test_the_lines_of_a_dataset_stand_once_below_the_table_of_outcomes(tmp_path):
-    uri = dataset_of(tmp_path, video("a"), video("b", status="rejected", stage="probe", reason="no_video"))
+    uri = dataset_of(
+        tmp_path, video("a"), video("b", status="rejected", stage="probe", reason="no_video", detail="only sound")
+    )
     text = summary_of("preprocess", output_uri=uri, counts={"videos": 2}, lines=("a.csv is too short", "and b.csv"))
     table, _, below = text.partition("no_video")
     assert "ok" in table
-    assert below.startswith(" \n  a.csv is too short\n  and b.csv\n")
+    assert below.startswith(" \n  rejected: b: only sound\n  a.csv is too short\n  and b.csv\n")
     assert text.count("a.csv is") == text.count("2 videos") == 1
 
 
@@ -163,3 +165,13 @@ def test_the_warnings_of_a_plan_stand_below_its_lines(tmp_path):
     text = io.StringIO()
     print_summary([plan], dry_run=True, console=Console(file=text, width=200))
     assert text.getvalue().endswith("\n  1 video in 1 shard\n  warning: 4 label files [x]: a\n")
+
+
+def test_the_first_rejected_videos_are_named_with_what_is_wrong(tmp_path):
+    rejected = [video(f"v{i}", status="rejected", stage="probe", reason="unreadable", detail="x" * 5) for i in range(7)]
+    rejected[0] = video("v0", status="rejected", stage="labels", reason="bad_labels", detail="word " * 50)
+    text = summary_of("preprocess", output_uri=dataset_of(tmp_path, *ALL, *rejected))
+    (first, *others) = [line.strip() for line in text.splitlines() if line.startswith("  rejected: ")]
+    assert first.startswith("rejected: v0: word word")
+    assert first.endswith(" ...")
+    assert others == [*(f"rejected: v{i}: xxxxx" for i in range(1, 5)), "rejected: 2 more"]

@@ -128,6 +128,22 @@ def test_a_source_without_labels_is_refused_only_for_training():
     assert split_warnings(videos, lengths(videos), Config()) == ()
 
 
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (Config(preprocess=PreprocessConfig(require_trainable=True)), "--source.labels is empty"),
+        (
+            Config(source=SourceConfig(labels="/labels")),
+            "--source.labels is /labels: it should be a folder that mirrors",
+        ),
+    ],
+)
+def test_labels_of_no_video_are_warned_of_where_some_were_expected(config, words):
+    videos = streams("train", "val", "test", labelled=False)
+    (line,) = split_warnings(videos, lengths(videos), config)
+    assert line.startswith(f"no video has labels, which training needs; {words}")
+
+
 def test_videos_that_cannot_be_read_do_not_fill_a_split():
     videos = streams("train", "val", "test")
     unreadable = lengths(videos) | {"val1": 0.0}

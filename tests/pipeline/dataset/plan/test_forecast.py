@@ -26,9 +26,9 @@ def test_the_summary_of_the_plan():
     text = plan_text(plans, ignored, forecast(videos, scans, Config()))
     assert text[0] == f"3 videos, 1 with labels, in {len(plans)} shards"
     assert "long videos are cut: 9 spans in all" in text
-    assert f"train 2 videos of 1 group in {len(plans) - 1} shards" in text
-    assert "val   0 videos of 0 groups in 0 shards" in text
-    assert "test  1 video of 1 group in 1 shard" in text
+    assert f"train 2 videos of 1 group in {len(plans) - 1} shards, 1.01 h" in text
+    assert "val   0 videos of 0 groups in 0 shards, 0.0 s" in text
+    assert "test  1 video of 1 group in 1 shard, 0.0 s" in text
     assert any("24.2 min of one core, from 1.01 h of video" in line for line in text)
     assert "1 file cannot be read as video and will be a row with its reason" in text
     assert text[-2:] == ("ignored: notes19.pdf", "ignored: 2 more")

@@ -215,7 +215,7 @@ def test_digital_silence_is_no_sound_and_pauses_in_speech_are():
         video("empty", silent_fraction=1),
     ]
     assert [row.video_id for row in quality.low_coverage_videos(rows)] == ["empty", "dead"]
-    assert "sound 100.0% · silent 97.0%" in page(rows)
+    assert "sound 100.0%, 97.0% of it silent" in page(rows)
 
 
 def test_videos_that_lack_next_to_nothing_are_not_listed():

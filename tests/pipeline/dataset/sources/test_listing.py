@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pipeline.config import Config, UsageError
 from pipeline.config.dataset_sections import PreprocessConfig
 from pipeline.dataset.sources.listing import key_safe, list_videos
+from pipeline.dataset.sources.source_warnings import source_warnings
 
 
 @pytest.fixture
@@ -246,3 +247,20 @@ def test_a_known_file_is_not_read_again(source):
     assert first.videos[0].content_id in cache.read_text()
     cache.write_text(cache.read_text().replace(first.videos[0].content_id, "3-remembered"))
     assert source.list().videos[0].content_id == "3-remembered"
+
+
+def test_a_label_file_instead_of_their_folder_is_refused(source):
+    source.add("videos/a.mp4")
+    source.add("labels/a.csv", b"frame,valence,arousal\n0,0,0\n")
+    file = str(source.folder / "labels/a.csv")
+    with pytest.raises(UsageError, match=r"^source\.labels .*a\.csv is a file; give the folder"):
+        source.list(labels=file)
+
+
+def test_videos_without_a_label_file_are_named_beside_those_that_have_one(source):
+    for name in "abcde":
+        source.add(f"videos/{name}.mp4")
+    assert source_warnings(source.list().videos, ()) == ()
+    source.add("labels/b.csv", b"frame,valence,arousal\n0,0,0\n")
+    listing = source.list(labels=str(source.folder / "labels"))
+    assert source_warnings(listing.videos, ()) == ("4 videos have no label file: a, c, d and 1 more",)
