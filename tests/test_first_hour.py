@@ -24,9 +24,11 @@ USABLE = sorted(set(INPUTS) - set(REJECTED))
 WARNINGS = [
     "1 video is a copy of another and in the same group: dora = dora__2_",
     "5 label files belong to no video: nobody 1.csv, nobody 2.csv, nobody 3.csv and 2 more",
-    "1 sound file beside a video is not used (the sound in the video is): carl.wav",
+    "1 sound file beside a video is not used (only the sound inside the video is): carl.wav",
 ]
 WARNINGS_OF_DECODED = [  # which the plan cannot have
+    "no sound in 1 video (without_sound)",
+    "only silence in 1 video (silent)",
     "1 label file ends more than 1 s before its video: gus",
     "1 label file ends more than 1 s after its video: hana",
     "1 label file numbers the frames from 1, but the first frame is 0: its labels are one frame late: frida",
@@ -145,7 +147,8 @@ def test_the_plan_tells_what_is_to_come_and_writes_nothing(folder, tmp_path):
     assert sum(splits.values()) == len(INPUTS)
     assert splits["train"] > splits["val"] > 0 < splits["test"] < splits["train"]
     assert "5 files cannot be read as video and will be rows with their reasons" in text
-    for line in [*WARNINGS, "ignored: notes.txt", *(f"ignored: labels {name}" for name in LABELS_WITHOUT_VIDEO)]:
+    warnings = [f"warning: {line}" for line in WARNINGS]
+    for line in [*warnings, "ignored: notes.txt", *(f"ignored: labels {name}" for name in LABELS_WITHOUT_VIDEO)]:
         assert f"  {line}" in text
     assert "a plan, nothing written" in text
     assert list(tmp_path.iterdir()) == []
@@ -172,7 +175,11 @@ def test_the_summary_of_the_dataset_tells_what_became_of_the_folder(preprocessed
     reasons = Counter(reason for reason, _ in REJECTED.values())
     assert outcomes == {("ok", "-"): len(USABLE)} | {("rejected", reason): n for reason, n in reasons.items()}
     for line in [*WARNINGS, *WARNINGS_OF_DECODED]:
-        assert len(re.findall(f"^  .*{re.escape(line)}$", text, re.M)) == 1, line
+        assert len(re.findall(f"^  warning: .*{re.escape(line)}$", text, re.M)) == 1, line
+    work, _, _ = text.partition("shards: 0/")
+    assert all(f"\nwarning: {line}\n" in work for line in WARNINGS), "also before the work"
+    assert len(re.findall("^  rejected: .+: .+$", text, re.M)) == 5
+    assert f"\n  rejected: {len(REJECTED) - 5} more\n" in text
     assert f"how good it is: {dataset}/quality.html" in text
     assert f"Next: iaca train --dataset {shlex.quote(str(dataset))}" in text
 
@@ -220,7 +227,7 @@ def test_the_quality_page_lists_all_that_is_to_be_mended(preprocessed):
 def test_the_clips_without_sound_are_among_those_to_check_first(preprocessed):
     page = section(page_text(preprocessed[1] / "quality.html"), " Check these first", " Contact sheets")
     assert re.search(r"without sound\.mp4 .*?no sound in the file", page)
-    assert re.search(r"silent\.mp4 .*?silent 100\.0%", page)
+    assert re.search(r"silent\.mp4 .*?100\.0% of it silent", page)
     assert not [name for name in USABLE if name in page and name not in ("without sound.mp4", "silent.mp4")]
 
 
@@ -242,7 +249,7 @@ def test_a_gpu_where_there_is_none_is_refused_at_once(preprocessed):
     text = read(iaca(*shlex.split(proposed), "--train.use_gpu", "true", "--train.epochs", "3"), 2)
     (error,) = re.findall(r"^error: (.*)$", text, re.M)
     assert error.startswith("train.use_gpu is set, which needs 1 GPU, but this machine has no GPU")
-    assert error.endswith("; leave train.use_gpu out, or give Ray 1 GPU")
+    assert error.endswith("; leave train.use_gpu out, or run it on a machine with 1 GPU")
 
 
 def test_the_proposed_training_runs_and_names_the_curves_and_the_evaluation(root, trained):
