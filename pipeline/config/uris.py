@@ -15,6 +15,8 @@ from pipeline.config.fields import Stage, Uri
 from pipeline.config.settings import all_settings
 from pipeline.config.usage_error import UsageError
 
+WEB = ("https://", "http://")
+
 
 @cache
 def uri_settings() -> dict[str, Uri]:
@@ -53,17 +55,18 @@ def with_uris(config: Config, uris: dict[str, str]) -> Config:
 
 
 def absolute(config: Config) -> Config:
-    """The configuration with every URI and the path of ffmpeg absolute: it means the same in another folder.
+    """The configuration with every URI and the paths of ffmpeg and a model absolute: the same in another folder.
 
     Raises:
         UsageError: a URI is of a kind that storage does not know.
     """
     config = with_uris(config, {name: _absolute(name, uri) for name, uri, _ in uris_of(config) if uri})
-    ffmpeg = config.media.ffmpeg
-    if os.sep not in ffmpeg:  # empty, or a name to be looked for on PATH
-        return config
-    media = dataclasses.replace(config.media, ffmpeg=str(Path(ffmpeg).expanduser().absolute()))
-    return config.model_copy(update={"media": media})
+    media, fetch_model = config.media, config.fetch_model
+    if os.sep in media.ffmpeg:  # else it is empty, or a name to be looked for on PATH
+        media = dataclasses.replace(media, ffmpeg=str(Path(media.ffmpeg).expanduser().absolute()))
+    if fetch_model.uri and not fetch_model.uri.startswith(WEB):  # else it is empty, or no address of the storage
+        fetch_model = dataclasses.replace(fetch_model, uri=_absolute("fetch_model.uri", fetch_model.uri))
+    return config.model_copy(update={"media": media, "fetch_model": fetch_model})
 
 
 def _absolute(name: str, uri: str) -> str:

@@ -16,6 +16,7 @@ from typing import IO
 from pipeline import storage
 from pipeline.config import Config, UsageError
 from pipeline.config.model_files import ModelFile, model_file, stored_model_uri
+from pipeline.config.uris import WEB
 from pipeline.dataset.format import shards
 from pipeline.runtime import job_process
 from pipeline.runtime.progress import JobResult
@@ -75,7 +76,7 @@ def _fetch(source: str, model: ModelFile, folder: Path) -> Path:
 @contextmanager
 def _opened(source: str, folder: Path) -> Iterator[IO[bytes] | http.client.HTTPResponse]:
     """Open a web address, or a file that the storage knows; a fault of the network is a FetchError."""
-    if not source.startswith(("https://", "http://")):
+    if not source.startswith(WEB):
         with _local_copy(source, folder).open("rb") as stream:
             yield stream
         return

@@ -36,6 +36,15 @@ def test_the_path_of_ffmpeg_becomes_absolute_and_a_name_is_left_alone(given, bec
     assert config.media.ffmpeg == becomes.format(here=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "becomes"),
+    [("", ""), ("yunet.onnx", "{here}/yunet.onnx"), ("s3://b/m.onnx", "s3://b/m.onnx"), ("https://h/m", "https://h/m")],
+)
+def test_the_file_of_a_model_becomes_absolute_and_a_web_address_is_left_alone(given, becomes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute(load(None, {"fetch_model": {"uri": given}})).fetch_model.uri == becomes.format(here=tmp_path)
+
+
 def test_a_scheme_that_storage_does_not_know_is_named_with_its_setting():
     config = Config()
     config = config.model_copy(update={"source": replace(config.source, lists="gs://b/lists")})

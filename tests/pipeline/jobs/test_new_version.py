@@ -240,7 +240,7 @@ def test_an_extension_stops_where_a_new_file_is_missing_for_now(own_source, tmp_
 
 def test_ten_groups_that_did_not_move_are_named(undisturbed):
     kept = {f"g{n:02d}": ("train", "val") for n in range(12)}
-    (line,) = versions.splits_kept_lines(versions.SourceDifference([], set(), {}, kept), undisturbed)
+    (line,) = versions.splits_kept_warnings(versions.SourceDifference([], set(), {}, kept), undisturbed)
     assert "12 groups kept in the split of talk, though" in line
     assert "g09 in train (not val) and 2 more; to move them" in line
     assert "g10" not in line

@@ -96,11 +96,11 @@ def behaviour_of(kind: str, root: Path) -> str:
 def write_output(kind: str, folder: Path, config: Config) -> None:
     """The files of an output that flows read for their summary."""
     if kind == "preprocess":
-        names = ("status", "stage", "reason", "split", "labelled_frames")
+        names = ("status", "stage", "reason", "split", "labelled_frames", "video_id", "person", "detail")
         rows = [
-            ("ok", "", "", "train", 9),
-            ("ok", "decode", "partial", "val", 9),
-            ("rejected", "probe", "no_video", "test", 0),
+            ("ok", "", "", "train", 9, "a", "", ""),
+            ("ok", "decode", "partial", "val", 9, "b", "", "cut off"),
+            ("rejected", "probe", "no_video", "test", 0, "c", "", "only sound"),
         ]
         columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
         pyarrow.parquet.write_table(pyarrow.table(columns), folder / "videos.parquet")
