@@ -303,7 +303,7 @@ def test_require_writable(storage_root, tmp_path):
     storage.require_writable(storage.join(storage_root, "not/yet/there"))
     assert storage.list_files(storage_root) == []
     (tmp_path / "file").touch()
-    with pytest.raises(storage.AccessDeniedError, match=r"no file can be created in .*/file: Not a directory"):
+    with pytest.raises(storage.AccessDeniedError, match=r".*/file is a file, not a folder"):
         storage.require_writable(str(tmp_path / "file/below"))
 
 
