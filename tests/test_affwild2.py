@@ -92,7 +92,7 @@ def weights(path, body):
     safetensors.torch.save_file(body.state_dict(), path)
     side = path.stem
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return f"--train.{side}_weights", str(path), f"--train.{side}_weights_sha256", digest
+    return f"--weights.{side}", str(path), f"--weights.{side}_sha256", digest
 
 
 def ccc_of(table, kind, name):

@@ -80,7 +80,7 @@ def test_help_of_a_command_explains_its_options():
         (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "which needs faces.model_uri"),
         (["preprocess", "--source.videos", ".", "--faces.detector", "yunet"], "`iaca fetch-model yunet --storage.root"),
         (["fetch-model", "retinaface"], "fetch_model.name is 'retinaface'; allowed: yunet"),
-        (["fetch-model", "yunet", "--uri", "m.onnx"], "fetch_model.uri m.onnx cannot be read"),
+        (["fetch-model", "yunet", "--uri", "m.onnx"], "fetch_model.uri {}/m.onnx cannot be read"),
         (["train", "--dataset", "d", "--uri", "m"], "unknown option --uri"),
         (["experiment", "--source.videos", ".", "--train.dataset", "d"], "makes its own train.dataset"),
         (["demo", "--config", "", "--evaluate.run", "r"], "makes its own evaluate.run"),
