@@ -20,7 +20,7 @@ TRAINED = with_options(Config(), require_trainable=True)
 
 
 def row(name, split, **values):
-    known = {"face_fraction": 1.0, "labelled_frames": 9, **values}
+    known = {"face_fraction": 1.0, "labelled_frames": 9, "audio_codec": "aac", **values}
     return VideoRow(name, "", f"/{name}.mp4", name, split, "ok", "", "", "", **known)
 
 
