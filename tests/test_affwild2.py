@@ -132,7 +132,7 @@ def test_the_whole_path_on_talkers_in_that_layout(tmp_path):
     assert sorted(set(range(NUM_FRAMES)) - set(table["frame"].to_pylist())) == [9]
     faces = dict(zip(table["frame"].to_pylist(), table["face_ok"].to_pylist(), strict=True))
     assert [frame for frame, has_face in faces.items() if not has_face] == [20, 21, 22, 23]
-    assert metrics["frames"]["reused"] < 20  # before half a sub-clip has been heard or seen
+    assert metrics["frames"]["filled"] < 20  # before half a sub-clip has been heard or seen
     for key, kind in (("ccc", "pred"), ("ccc_smoothed", "smoothed")):
         for name in ("valence", "arousal"):
             assert metrics[key]["pooled"][name] == pytest.approx(ccc_of(table, kind, name), abs=1e-6)
