@@ -54,13 +54,16 @@ def print_summary(
         console: where to print; none: standard output.
     """
     out = console or Console()
+    videos: list[dict[str, Any]] = []
     for result in results:
-        _print_result(result, dry_run, out)
+        has_videos = result.kind == "preprocess" and not _is_plan(result, dry_run)
+        videos = _videos(result.output_uri) if has_videos else []
+        _print_result(result, videos, dry_run, out)
     evaluations = [result for result in results if result.kind == "evaluate"]
     if evaluations:
         out.print(_scores(evaluations))
     if not _is_plan(results[-1], dry_run):
-        step = _next_step(evaluations[0] if evaluations else results[-1], options)
+        step = _next_step(evaluations[0] if evaluations else results[-1], videos, options)
         if step:
             _print_line(out, f"\nNext: {step}")
 
@@ -69,7 +72,7 @@ def _is_plan(result: JobResult, dry_run: bool) -> bool:
     return dry_run and result.kind == "preprocess" and not result.skipped
 
 
-def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
+def _print_result(result: JobResult, videos: Sequence[dict[str, Any]], dry_run: bool, out: Console) -> None:
     state = "found complete, nothing computed" if result.skipped else f"done in {result.seconds:.0f} s"
     is_plan = _is_plan(result, dry_run)
     if is_plan:
@@ -80,7 +83,6 @@ def _print_result(result: JobResult, dry_run: bool, out: Console) -> None:
     if result.counts and result.kind != "evaluate" and not is_plan:  # a plan's lines have its counts
         _print_line(out, f"  {_counts(result)}")
     if result.kind == "preprocess" and not is_plan:
-        videos = _videos(result.output_uri)
         out.print(_outcomes(videos))
         for line in _rejected(videos):
             _print_line(out, f"  {line}")
@@ -149,13 +151,13 @@ def _rejected(videos: Sequence[dict[str, Any]]) -> list[str]:
     return [*lines, f"rejected: {len(rejected) - MAX_REJECTED} more"] if len(rejected) > MAX_REJECTED else lines
 
 
-def _next_step(result: JobResult, options: Mapping[str, str]) -> str:
+def _next_step(result: JobResult, videos: Sequence[dict[str, Any]], options: Mapping[str, str]) -> str:
     """What to do with a result; empty where nothing follows."""
     job = _JOBS.get(result.kind)
     template = job.next_step if job else ""
     repeated = _options_of_step(template, options) if "{options}" in template else ""
     step = template.format(uri=shlex.quote(result.output_uri), options=repeated)
-    return _step_to_training(_videos(result.output_uri), step) if result.kind == "preprocess" else step
+    return _step_to_training(videos, step) if result.kind == "preprocess" else step
 
 
 def _options_of_step(template: str, options: Mapping[str, str]) -> str:

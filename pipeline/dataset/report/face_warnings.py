@@ -49,12 +49,12 @@ def face_warnings(videos: Sequence[VideoRow]) -> tuple[str, ...]:
     cut = [row for row in used if row.num_cuts]
     warnings = []
     if rare:
-        warnings.append(f"the face is found in less than {MIN_FACE_FRACTION:.0%} of the frames of {_videos_text(rare)}")
+        warnings.append(f"the face is found in less than {MIN_FACE_FRACTION:.0%} of the frames of {videos_text(rare)}")
     if others:
-        warnings.append(f"a face that is not followed is larger or visible for longer in {_videos_text(others)}")
+        warnings.append(f"a face that is not followed is larger or visible for longer in {videos_text(others)}")
     if cut:
         number = count_text(sum(row.num_cuts for row in cut), "scene cut")
-        warnings.append(f"{number} in {_videos_text(cut)}: after a cut the person may be another")
+        warnings.append(f"{number} in {videos_text(cut)}: after a cut the person may be another")
     return tuple(warnings)
 
 
@@ -67,7 +67,8 @@ def detector_advice(videos: Sequence[VideoRow], config: Config) -> tuple[str, ..
     return ("YuNet finds more faces, fewer of them false: run iaca fetch-model yunet, then use --faces.detector yunet",)
 
 
-def _videos_text(rows: Sequence[VideoRow]) -> str:
+def videos_text(rows: Sequence[VideoRow]) -> str:
+    """The number of videos and the first three names, e.g. "2 videos (a, b)"."""
     return f"{count_text(len(rows), 'video')} ({names_text([stream_key(row.video_id, row.person) for row in rows])})"
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.records import VideoRow, stream_key
-from pipeline.records.quantities import count_text, names_text
+from pipeline.dataset.report.face_warnings import videos_text
+from pipeline.records import VideoRow
 
 MIN_SILENT_FRACTION = 0.99  # of the sound, below -60 dBFS; less has a word somewhere
 
@@ -16,8 +16,4 @@ def silence_warnings(videos: Sequence[VideoRow]) -> tuple[str, ...]:
     mute = [row for row in used if not row.audio_codec]
     silent = [row for row in used if row.audio_codec and row.silent_fraction >= MIN_SILENT_FRACTION]
     lines = [("no sound in", mute), ("only silence in", silent)]
-    return tuple(f"{what} {_videos_text(rows)}" for what, rows in lines if rows)
-
-
-def _videos_text(rows: Sequence[VideoRow]) -> str:
-    return f"{count_text(len(rows), 'video')} ({names_text([stream_key(row.video_id, row.person) for row in rows])})"
+    return tuple(f"{what} {videos_text(rows)}" for what, rows in lines if rows)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from pipeline.dataset.sources.finding_texts import label_findings, unused_findings
 from pipeline.dataset.sources.identical import copies_of
-from pipeline.dataset.sources.source_warnings import soundless_videos
+from pipeline.dataset.sources.source_warnings import JOIN_OPTIONS, soundless_videos
 from pipeline.records import UnusedInput, VideoRow, stream_key
 
 MAX_ENTRIES = 1000  # of one list; the tables of the dataset have all
-SOUND_ADVICE = "Put the sound into the video: ffmpeg -i VIDEO -i SOUND -map 0:v:0 -map 1:a:0 -c copy NEW.mkv"
+SOUND_ADVICE = f"Put the sound into the video: ffmpeg -i VIDEO -i SOUND {JOIN_OPTIONS} NEW.mkv"
 
 
 @dataclass(frozen=True, slots=True)

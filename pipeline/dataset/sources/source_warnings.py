@@ -12,6 +12,8 @@ from pipeline.dataset.sources.listing import key_safe
 from pipeline.records import UnusedInput, Video, VideoRow, stream_key
 from pipeline.records.quantities import names_text
 
+JOIN_OPTIONS = "-map 0:v:0 -map 1:a:0 -c copy"  # of ffmpeg: the picture of the first input, the sound of the second
+
 
 def source_warnings(streams: Sequence[Video | VideoRow], unused: Iterable[UnusedInput]) -> tuple[str, ...]:
     """Lines on copies of files, on each kind of file, name or row that is not used, and on videos without labels."""
@@ -49,7 +51,7 @@ def sound_warnings(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) -> t
         what = f"{number} videos have no sound of their own, and the sound files beside them are not used: {names}; "
         what += "put each into its video"
     inputs = f"-i {shlex.quote(video)} -i {shlex.quote(sound)}"
-    command = f"ffmpeg {inputs} -map 0:v:0 -map 1:a:0 -c copy new.mkv"
+    command = f"ffmpeg {inputs} {JOIN_OPTIONS} new.mkv"
     return (f"{what}, {command}, and replace both by new.mkv as {PurePosixPath(video).with_suffix('.mkv')}",)
 
 
@@ -58,9 +60,8 @@ def soundless_videos(rows: Sequence[VideoRow], unused: Iterable[UnusedInput]) ->
     extensions = {row.video_id: PurePosixPath(row.uri).suffix for row in rows if row.container and not row.audio_codec}
     sounds: dict[str, str] = {}
     for each in unused:
-        video_id = key_safe(each.name)
-        if each.kind == "sound" and video_id in extensions:
-            sounds.setdefault(str(PurePosixPath(each.name).with_suffix(extensions[video_id])), each.name)
+        if each.kind == "sound" and (extension := extensions.get(key_safe(each.name))) is not None:
+            sounds.setdefault(str(PurePosixPath(each.name).with_suffix(extension)), each.name)
     return sorted(sounds.items())
 
 
