@@ -79,3 +79,9 @@ def finished_run(root, dataset, **train):
     num_segments = {split: len(of_split) for split, of_split in rows.items()}
     run_record.write_record(uri, record_of_trained(config, dataset, uri, num_segments))
     return uri
+
+
+def evaluation_config(run_uri, root, **settings):
+    """The configuration that evaluates a run with these settings."""
+    config = small_config(root)
+    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri, **settings)})

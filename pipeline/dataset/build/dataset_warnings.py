@@ -15,8 +15,8 @@ from pipeline.records import UnusedInput, VideoRow
 def dataset_warnings(rows: Sequence[VideoRow], unused: Sequence[UnusedInput], config: Config) -> tuple[str, ...]:
     """Lines on splits that lack something, labels that do not fit, sound and faces.
 
-    They depend on the rows and the settings that the dataset was built with, and name none but its own videos: what
-    the source holds besides may change, and may be of somebody who withdrew.
+    They depend on the rows and the settings that the dataset was built with, and name none but its own videos
+    and sound files beside them: what the source holds besides may change, and may be of somebody who withdrew.
     """
     about_faces = [f"{line}; see quality.html" for line in face_warnings(rows)]
     return (

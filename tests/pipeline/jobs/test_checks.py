@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.jobs import evaluate
 from tests.support.fake_dataset import make_segment, write_dataset
-from tests.support.fake_run import finished_run, small_config, small_dataset
+from tests.support.fake_run import evaluation_config, finished_run, small_config, small_dataset
 
 CHECK = """
 import runpy, sys
@@ -43,11 +43,6 @@ def run_uri(tmp_path_factory, dataset):
     return finished_run(tmp_path_factory.mktemp("root"), dataset)
 
 
-def evaluation_of(run_uri, root, **settings):
-    config = small_config(root)
-    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri, **settings)})
-
-
 def extraction_of(run_uri, root, dataset):
     config = small_config(root)
     extract = dataclasses.replace(config.extract, run=run_uri, dataset=dataset.uri)
@@ -66,13 +61,15 @@ def test_training(dataset, run_uri, tmp_path):
 
 
 def test_evaluation(dataset, run_uri, tmp_path):
-    config = evaluation_of(run_uri, tmp_path / "root")
+    config = evaluation_config(run_uri, tmp_path / "root")
     assert check("evaluate", config, tmp_path / "job") == (4, "")
     assert not (tmp_path / "root").exists()
     evaluate.run(config)
     assert check("evaluate", config, tmp_path / "job") == (0, "")
     without_test = small_dataset(tmp_path / "without", test=0)
-    code, output = check("evaluate", evaluation_of(run_uri, tmp_path, dataset=without_test.uri), tmp_path / "refused")
+    code, output = check(
+        "evaluate", evaluation_config(run_uri, tmp_path, dataset=without_test.uri), tmp_path / "refused"
+    )
     assert (code, output.startswith("error: ")) == (2, True)
 
 

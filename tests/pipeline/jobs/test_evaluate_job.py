@@ -14,7 +14,7 @@ from pipeline.config import UsageError
 from pipeline.jobs import evaluate
 from pipeline.records import VideoRow
 from tests.support.fake_dataset import write_dataset
-from tests.support.fake_run import finished_run, small_config, small_dataset, small_segments
+from tests.support.fake_run import evaluation_config, finished_run, small_config, small_dataset, small_segments
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +27,13 @@ def run_uri(tmp_path_factory, dataset):
     return finished_run(tmp_path_factory.mktemp("root"), dataset)
 
 
-def configured(run_uri, root, **evaluation):
-    config = small_config(root)
-    return config.model_copy(update={"evaluate": dataclasses.replace(config.evaluate, run=run_uri, **evaluation)})
-
-
 def read(uri, name):
     return storage.read_bytes(storage.join(uri, name))
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory, run_uri):
-    return evaluate.run(configured(run_uri, tmp_path_factory.mktemp("evaluated")))
+    return evaluate.run(evaluation_config(run_uri, tmp_path_factory.mktemp("evaluated")))
 
 
 def test_there_is_a_row_for_every_annotation_and_the_metrics_are_theirs(result):
@@ -78,7 +73,9 @@ def test_a_second_time_nothing_is_computed_and_torch_is_not_even_loaded(result, 
         "result = evaluate.run(Config.model_validate_json(sys.stdin.read()))\n"
         "assert result.skipped and 'torch' not in sys.modules and 'ray' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], input=configured(run_uri, root).to_json(), text=True, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code], input=evaluation_config(run_uri, root).to_json(), text=True, check=True
+    )
     assert [entry.version for entry in storage.list_files(result.output_uri)] == before
 
 
@@ -87,7 +84,7 @@ def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(re
     before = [read(result.output_uri, name) for name in names]
     for name in ("manifest.json", "report.html"):
         storage.delete(storage.join(result.output_uri, name))
-    again = evaluate.run(configured(run_uri, result.output_uri.split("/evaluations/")[0]))
+    again = evaluate.run(evaluation_config(run_uri, result.output_uri.split("/evaluations/")[0]))
     assert not again.skipped
     assert [read(result.output_uri, name) for name in names] == before
 
@@ -95,7 +92,7 @@ def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(re
 @pytest.mark.parametrize("masked_modality", ["video", "audio"])
 def test_a_masked_modality_makes_another_evaluation(result, run_uri, masked_modality):
     root = result.output_uri.split("/evaluations/")[0]
-    other = evaluate.run(configured(run_uri, root, masked_modality=masked_modality))
+    other = evaluate.run(evaluation_config(run_uri, root, masked_modality=masked_modality))
     assert other.output_uri != result.output_uri
     metrics = json.loads(read(other.output_uri, "metrics.json"))
     assert metrics["masked_modality"] == masked_modality
@@ -106,7 +103,7 @@ def test_a_masked_modality_makes_another_evaluation(result, run_uri, masked_moda
 
 def test_smoothed_scores_stand_beside_the_raw_ones_which_stay_as_they_are(result, run_uri):
     root = result.output_uri.split("/evaluations/")[0]
-    found = evaluate.run(configured(run_uri, root, smooth="fixed", smooth_valence_s=0.4, smooth_arousal_s=0.0))
+    found = evaluate.run(evaluation_config(run_uri, root, smooth="fixed", smooth_valence_s=0.4, smooth_arousal_s=0.0))
     metrics, plain = (json.loads(read(of.output_uri, "metrics.json")) for of in (found, result))
     assert (plain["smoothing"], plain["ccc_smoothed"]) == (None, None)
     assert metrics["ccc"] == plain["ccc"]
@@ -121,9 +118,9 @@ def test_smoothed_scores_stand_beside_the_raw_ones_which_stay_as_they_are(result
 
 @pytest.mark.parametrize("split", ["test", "val"])
 def test_windows_are_tuned_on_the_validation_split_whichever_is_scored(tmp_path, run_uri, split):
-    found = evaluate.run(configured(run_uri, tmp_path, smooth="tuned", split=split))
+    found = evaluate.run(evaluation_config(run_uri, tmp_path, smooth="tuned", split=split))
     metrics = json.loads(read(found.output_uri, "metrics.json"))
-    on_val = evaluate.run(configured(run_uri, tmp_path, smooth="tuned", split="val"))
+    on_val = evaluate.run(evaluation_config(run_uri, tmp_path, smooth="tuned", split="val"))
     assert metrics["smoothing"] == json.loads(read(on_val.output_uri, "metrics.json"))["smoothing"]
     assert metrics["smoothing"]["tuned_on"] == "val"
     flattering = "so the smoothed numbers flatter the model" in read(found.output_uri, "report.html").decode()
@@ -133,7 +130,7 @@ def test_windows_are_tuned_on_the_validation_split_whichever_is_scored(tmp_path,
 def test_rejected_videos_are_in_the_denominator_and_in_the_report(tmp_path, run_uri):
     lost = VideoRow("<script>lost", "", "x.mp4", "g", "test", "rejected", "faces", "no_face", "", labelled_frames=50)
     dataset = write_dataset(tmp_path / "other", small_config(), {"test": small_segments("test", 1)}, rejected=[lost])
-    result = evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))
+    result = evaluate.run(evaluation_config(run_uri, tmp_path, dataset=dataset.uri))
     metrics = json.loads(read(result.output_uri, "metrics.json"))
     assert metrics["frames"]["labelled"] == metrics["frames"]["scored"] + 50
     page = read(result.output_uri, "report.html").decode()
@@ -144,21 +141,21 @@ def test_rejected_videos_are_in_the_denominator_and_in_the_report(tmp_path, run_
 
 def test_what_cannot_be_evaluated_is_an_error_before_any_work(tmp_path, run_uri, dataset):
     with pytest.raises(UsageError, match=r"evaluate\.run is empty"):
-        evaluate.run(configured("", tmp_path))
+        evaluate.run(evaluation_config("", tmp_path))
     with pytest.raises(UsageError, match="is not a run"):
-        evaluate.run(configured(str(tmp_path / "nothing"), tmp_path))
+        evaluate.run(evaluation_config(str(tmp_path / "nothing"), tmp_path))
     with pytest.raises(UsageError, match="is not a finished dataset"):
-        evaluate.run(configured(run_uri, tmp_path, dataset=str(tmp_path / "nothing")))
+        evaluate.run(evaluation_config(run_uri, tmp_path, dataset=str(tmp_path / "nothing")))
     only_train = small_dataset(tmp_path / "train", val=0, test=0)
     with pytest.raises(UsageError, match=r"the test split .* has no samples"):
-        evaluate.run(configured(run_uri, tmp_path, dataset=only_train.uri))
+        evaluate.run(evaluation_config(run_uri, tmp_path, dataset=only_train.uri))
     without_val = small_dataset(tmp_path / "without_val", val=0)
     with pytest.raises(UsageError, match=r"the val split .* has no samples"):
-        evaluate.run(configured(run_uri, tmp_path, dataset=without_val.uri, smooth="tuned"))
+        evaluate.run(evaluation_config(run_uri, tmp_path, dataset=without_val.uri, smooth="tuned"))
     unfinished = tmp_path / "unfinished"
     storage.publish_bytes(read(run_uri, "config.json"), str(unfinished / "config.json"))
     with pytest.raises(UsageError, match=r"is not finished: it has no run\.json"):
-        evaluate.run(configured(str(unfinished), tmp_path))
+        evaluate.run(evaluation_config(str(unfinished), tmp_path))
     assert not os.path.exists(tmp_path / "evaluations")
 
 
@@ -175,4 +172,4 @@ def test_a_dataset_with_other_crops_or_spectrograms_is_rejected(tmp_path, run_ur
         UsageError,
         match=rf"has {section}\.{name} {other}, the run was trained with .*: preprocess it with the run's settings",
     ):
-        evaluate.run(configured(run_uri, tmp_path, dataset=dataset.uri))
+        evaluate.run(evaluation_config(run_uri, tmp_path, dataset=dataset.uri))
