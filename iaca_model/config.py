@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 Base = Literal["concat", "ca", "jca", "jca_paper", "tca"]
+Front = Literal["none", "reliability"]
+FrontOutput = Literal["scaled", "appended"]
 Gate = Literal["none", "dca", "iaca", "grjca", "hgrjca"]
 ModalityGate = Literal["concat", "sum", "off"]
 Modality = Literal["both", "video", "audio"]
@@ -54,11 +56,12 @@ class FeatureSpec:
 
 @dataclass(frozen=True)
 class FusionConfig:
-    """Configuration of `iaca_model.fusion.Fusion`: one attention base and one gate.
+    """Configuration of `iaca_model.fusion.Fusion`: a front or none, one attention base and one gate.
 
-    `iaca_model.attention` defines the bases, `iaca_model.gates` the gates. Base concat allows gate none only; every
-    other base goes with every gate. The defaults of the gates (zero init, no ReLU, stage 2 "concat") are the measured
-    best; the literal form of the papers is in `PRESETS["faithful"]`.
+    `iaca_model.front` defines the front, `iaca_model.attention` the bases, `iaca_model.gates` the gates. Base concat
+    allows gate none only; every other base goes with every gate, and the front with all. The defaults of the gates
+    (zero init, no ReLU, stage 2 "concat") are the measured best; the literal form of the papers is in
+    `PRESETS["faithful"]`.
 
     Raises:
         ValueError: a value is not allowed, or base, gate and sizes do not go together.
@@ -67,6 +70,7 @@ class FusionConfig:
     video_dim: int = 128  # D_v
     audio_dim: int = 128  # D_a
     num_steps: int = 16  # L
+    front: Front = "none"  # what judges the modalities before attention
     base: Base = "jca"
     gate: Gate = "iaca"
     num_recursions: int | None = None  # R; None: as in the papers, 2 with a gate and 1 without
@@ -79,6 +83,9 @@ class FusionConfig:
     gate_relu: bool = False  # on the weighted sum
     gate_init: GateInit = "zero"
     gate_trainable: bool = True
+    # Of the front: the features scaled by their reliability; or, as a control, no reliability, and the features from
+    # which it would be judged appended to the fused ones.
+    front_output: FrontOutput = "scaled"
     attention_dim: int = 32  # k, the hidden width of jca_paper
     num_heads: int = 4  # of tca
 
@@ -87,7 +94,7 @@ class FusionConfig:
         _require_positive(self, "video_dim", "audio_dim", "num_steps", "num_heads")
         _require_positive(self, "attention_temperature", "gate_temperature")
         _require_choice(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
-        _require_choice(self, modality_input=ModalityInput)
+        _require_choice(self, modality_input=ModalityInput, front=Front, front_output=FrontOutput)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; allowed: 0 up to, not including, 1")
         if self.gate == "iaca" and self.modality_gate == "sum" and self.video_dim != self.audio_dim:
@@ -135,6 +142,9 @@ class ModelConfig:
     backbone: Annotated[Backbone, "kind of the backbones, one for each modality"] = "tiny"
     feature_dim: Annotated[int, "width of the backbones' features (D_v = D_a)"] = 64
     temporal: Annotated[Temporal, "temporal block over the steps, before the fusion and after it"] = "none"
+    front: Annotated[
+        Front, "what judges the modalities before attention; reliability: needs train.corrupt_modality"
+    ] = "none"
     base: Annotated[Base, "attention between the modalities"] = "jca"
     gate: Annotated[Gate, "gate that weighs unattended, self-attended and cross-attended features"] = "iaca"
     num_recursions: Annotated[int | None, "number of stacked attention layers; none: 2 with a gate, 1 without"] = None
@@ -183,6 +193,7 @@ class ModelConfig:
             video_dim=self.feature_dim,
             audio_dim=self.feature_dim,
             num_steps=num_steps,
+            front=self.front,
             base=self.base,
             gate=self.gate,
             num_recursions=self.num_recursions,

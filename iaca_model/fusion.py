@@ -1,4 +1,4 @@
-"""Fusion of video and audio features by one attention base and one gate.
+"""Fusion of video and audio features by a front, one attention base and one gate.
 
 Shape letters: B batch, L steps, D feature width (D_v video, D_a audio), F fused width, N options of a gate.
 """
@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from iaca_model.attention import Attended, Pair, cross_layer
 from iaca_model.config import FusionConfig
+from iaca_model.front import HIDDEN_DIM, Comparison, ReliabilityFront
 from iaca_model.gates import build_gate
-from iaca_model.layers import at_least_float32, mask
+from iaca_model.layers import at_least_float32, mask, mask_finite
 
 
 class FusionOutput(NamedTuple):
     """Fused features, and the weights and attention maps that explain them; R recursions, F = `Fusion.output_dim`.
 
-    `gates` holds weights by name, float32, each row of which sums to 1; it is empty without a gate.
+    `gates` holds weights by name, float32, each row of which sums to 1; it is empty without a front and a gate. With
+    the front there is `reliability`, (B, L, 2), its weights of video and audio; beside it:
 
         gate    name                          shape          weight of
         dca     video, audio                  (B, L, 2)      unattended, cross-attended features
@@ -41,11 +43,11 @@ class FusionOutput(NamedTuple):
 
 
 class Fusion(nn.Module):
-    """Fusion of two modalities: `config.depth` layers of the base, each on the output of the last, then the gate.
+    """Fusion of two modalities: the front, `config.depth` layers of the base, each on the last one's output, the gate.
 
-    (B, L, D_v), (B, L, D_a) -> (B, L, F). Recursion as in RJCA (2304.07958): each layer has its own weights and
-    computes the joint representation anew. Exact, Reconstructed or Ours by base and gate: see `iaca_model.attention`
-    and `iaca_model.gates`.
+    (B, L, D_v), (B, L, D_a) -> (B, L, F). To all behind it, what the front scaled is X^0. Recursion as in RJCA
+    (2304.07958): each layer has its own weights and computes the joint representation anew. Exact, Reconstructed or
+    Ours by front, base and gate: see `iaca_model.front`, `iaca_model.attention` and `iaca_model.gates`.
 
     Masked steps are zeroed before every layer and after the last: their content reaches no output and gets no
     gradient, and a missing modality's share of `fused_BLF` is zero.
@@ -53,15 +55,19 @@ class Fusion(nn.Module):
     Float32 even under autocast: scores, softmax and gates amplify rounding, the gates tenfold at T = 0.1.
 
     Args:
-        config: base, gate and sizes.
+        config: front, base, gate and sizes.
     """
 
     def __init__(self, config: FusionConfig) -> None:
         super().__init__()
         self.config = config
+        sizes = (config.video_dim, config.audio_dim)
+        has_front = config.front == "reliability"
+        self.front = ReliabilityFront(*sizes) if has_front and config.front_output == "scaled" else None
+        self.control = Comparison(*sizes) if has_front and config.front_output == "appended" else None
         self.layers = nn.ModuleList(cross_layer(config) for _ in range(config.depth))
         self.gate = build_gate(config)
-        self.output_dim = self.gate.output_dim
+        self.output_dim = self.gate.output_dim + (HIDDEN_DIM if self.control else 0)
 
     def forward(
         self,
@@ -95,13 +101,17 @@ class Fusion(nn.Module):
         return _cut(output, video_BLD.shape[1]) if num_missing else output
 
     def _fuse(self, pair: Pair) -> FusionOutput:
-        iterates, attention = [pair], {}
+        valid_BL = pair.video_ok_BL | pair.audio_ok_BL
+        first, verdict = self.front(pair) if self.front else (pair, {})
+        iterates, attention = [first], {}
         for layer in self.layers:
             attended: Attended = layer(iterates[-1])
             iterates.append(pair.masked(attended.video_BLD, attended.audio_BLD))
             attention = {"video": attended.video_map_BLL, "audio": attended.audio_map_BLL}
         fused_BLF, gates = self.gate(iterates)
-        return FusionOutput(fused_BLF, pair.video_ok_BL | pair.audio_ok_BL, gates, attention)
+        if self.control:
+            fused_BLF = torch.cat([fused_BLF, mask_finite(self.control(pair), valid_BL)], dim=-1)
+        return FusionOutput(fused_BLF, valid_BL, verdict | gates, attention)
 
     def _check_shapes(self, video_BLD: Tensor, audio_BLD: Tensor) -> None:
         shapes = f"video has shape {tuple(video_BLD.shape)}, audio {tuple(audio_BLD.shape)}"
