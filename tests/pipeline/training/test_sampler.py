@@ -1,3 +1,6 @@
+import dataclasses
+import time
+
 import pytest
 
 from pipeline.training import sampler
@@ -47,6 +50,15 @@ def test_ranks_together_see_the_global_batch_in_its_order_with_equal_lengths(wor
         parts = [sampler.rank_slice(batch, rank, world_size) for rank in range(world_size)]
         assert flat(sample for samples, _ in parts for sample in samples) == flat(batch)
         assert len({len(flat(samples)) + padding for samples, padding in parts}) == 1
+
+
+def test_many_segments_are_put_into_batches_within_seconds():
+    rows = [dataclasses.replace(ROWS[1], key=f"{i:05}") for i in range(20_000)]
+    samples = sampler.validation_samples(rows, stride=8, num_phases=4)
+    started = time.process_time()
+    batches = sampler.batches(samples, 16)
+    assert len(batches) == 5000
+    assert time.process_time() - started < 10, "the time must not grow with segments times batches"
 
 
 def test_validation_samples_are_the_same_each_time_in_the_order_of_the_keys():
