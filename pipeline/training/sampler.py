@@ -22,6 +22,15 @@ class SegmentSample:
     phases: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class RankSlice:
+    """One rank's part of a global batch."""
+
+    samples: list[SegmentSample]
+    first: int  # position in the global batch of the first sequence
+    num_padding: int  # padding sequences that follow, so that all parts are equally long
+
+
 def labelled_rows(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> list[SampleRow]:
     """The rows of a split that have labels.
 
@@ -74,12 +83,28 @@ def batches(samples: Sequence[SegmentSample], batch_size: int) -> list[list[Segm
     return [_samples_of(samples, sequences[i * total // count : (i + 1) * total // count]) for i in range(count)]
 
 
-def rank_slice(batch: Sequence[SegmentSample], rank: int, world_size: int) -> tuple[list[SegmentSample], int]:
-    """One rank's contiguous part of a global batch, and how many padding sequences make all parts equally long."""
+def rank_slice(batch: Sequence[SegmentSample], rank: int, world_size: int) -> RankSlice:
+    """One rank's contiguous part of a global batch."""
     sequences = _sequences_of(batch)
     total = len(sequences)
     start, stop = rank * total // world_size, (rank + 1) * total // world_size
-    return _samples_of(batch, sequences[start:stop]), -(-total // world_size) - (stop - start)
+    return RankSlice(_samples_of(batch, sequences[start:stop]), start, -(-total // world_size) - (stop - start))
+
+
+def positions_of_other_groups(groups: Sequence[str | None]) -> list[int | None]:
+    """For each sequence the position of the next one of another group, the first after the last; None: there is none.
+
+    Args:
+        groups: of each sequence; None marks one that holds nothing.
+    """
+    count = len(groups)
+    if len({group for group in groups if group}) < 2:
+        return [None] * count
+    positions: list[int | None] = []
+    for i, group in enumerate(groups):
+        following = ((i + distance) % count for distance in range(1, count))
+        positions.append(next((j for j in following if group and groups[j] and groups[j] != group), None))
+    return positions
 
 
 def _sequences_of(samples: Sequence[SegmentSample]) -> list[tuple[int, int]]:
