@@ -32,7 +32,7 @@ class _TensorBatch:
 
     def take(self, indices: Tensor) -> Self:
         """Take the sequences at `indices`, as copies."""
-        return type(self)(*(tensor[indices] for tensor in self.tensors()))
+        return type(self)(*(tensor.index_select(0, indices) for tensor in self.tensors()))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The fields in order."""
