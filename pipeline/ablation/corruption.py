@@ -7,11 +7,13 @@ modalities is corrupted, because nothing could be inconsistent with the only mod
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences, evenly_spaced
+from pipeline.config.job_sections import AblateConfig
 
 SWAPPED = KINDS.index("swapped")
 NOISY_SIGNAL = 0.3  # share of its features that a noisy step keeps
@@ -19,13 +21,35 @@ NOISE_SCALE = 1.5  # of its noise, in standard deviations of all features
 NUM_MEASURED = 1024  # sequences from which the deviation of a large set is estimated
 
 
-def corrupt(clean: TrialSequences, chance: float, generator: torch.Generator) -> TrialSequences:
-    """Corrupt spans of 3 to 3/4 L steps in one of the three ways, with `chance` per sequence and modality.
+class SpanLengths(NamedTuple):
+    """Numbers of steps of a corrupted span, all equally likely; none has more steps than the sequence."""
+
+    min_steps: int = 3
+    max_steps: int | None = None  # None: 3/4 L
+
+    @classmethod
+    def of(cls, settings: AblateConfig) -> SpanLengths:
+        """The lengths that the settings ask for."""
+        return cls(settings.min_span, settings.max_span)
+
+    def draw(self, num: int, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Draw `num` lengths in sequences of `num_steps` steps, (num, 1)."""
+        longest = min(self.max_steps or 3 * num_steps // 4, num_steps)
+        return torch.randint(min(self.min_steps, longest), longest + 1, (num, 1), generator=generator)
+
+
+ANY_LENGTH = SpanLengths()
+
+
+def corrupt(
+    clean: TrialSequences, chance: float, generator: torch.Generator, lengths: SpanLengths = ANY_LENGTH
+) -> TrialSequences:
+    """Corrupt spans in one of the three ways, with `chance` per sequence and modality.
 
     Where the spans of both modalities overlap, only the video is corrupted. Swapped features are those of the sequence
     before. The generator draws as many numbers for any `chance`.
     """
-    kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
+    kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator, lengths)
     previous = clean.take(torch.arange(len(clean)).roll(1))
     return corrupt_spans(clean, kind_NL2, previous, feature_deviations(clean), generator)
 
@@ -44,10 +68,12 @@ class CorruptedSource:
     seed: int
 
     @classmethod
-    def draw(cls, clean: TrialSequences, chance: float, seed: int) -> CorruptedSource:
+    def draw(
+        cls, clean: TrialSequences, chance: float, seed: int, lengths: SpanLengths = ANY_LENGTH
+    ) -> CorruptedSource:
         """Draw the span and kind of corruption of each sequence with `seed`, as `corrupt` draws them."""
         generator = torch.Generator().manual_seed(seed)
-        kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
+        kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator, lengths)
         deviations = feature_deviations(evenly_spaced(clean, NUM_MEASURED))
         return cls(clean, kind_NL2, draw_from_other_groups(clean.group_N, generator), deviations, seed)
 
@@ -61,19 +87,19 @@ class CorruptedSource:
         return corrupt_spans(self.clean.take(indices), self.kind_NL2[indices], swapped_in, self.deviations, generator)
 
 
-def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator, lengths: SpanLengths = ANY_LENGTH) -> Tensor:
     """Draw the kind of corruption of each step and modality: uint8 (N, L, 2), an index into KINDS or HEALTHY."""
     num, num_steps, _ = ok_NL2.shape
-    spans_NL2 = torch.stack([_draw_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
+    spans_NL2 = torch.stack([_draw_spans(num, num_steps, chance, generator, lengths) for _ in range(2)], dim=-1)
     spans_NL2[..., 1] &= ~spans_NL2[..., 0]
     kind_N12 = torch.randint(len(KINDS), (num, 1, 2), generator=generator, dtype=torch.uint8)
     return torch.where(spans_NL2 & ok_NL2.all(-1, keepdim=True), kind_N12, HEALTHY)
 
 
-def _draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
+def _draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator, lengths: SpanLengths) -> Tensor:
     """bool (N, L): with `chance` per sequence, one span of its steps."""
     chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
-    length_N1 = torch.randint(3, 3 * num_steps // 4 + 1, (num, 1), generator=generator)
+    length_N1 = lengths.draw(num, num_steps, generator)
     start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
     step_L = torch.arange(num_steps)
     return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
