@@ -6,12 +6,17 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from iaca_model.config import LITERAL_GATE, Base, FusionConfig, Gate, check_pair
+from iaca_model.config import LITERAL_GATE, LITERAL_TAGF, Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
 from pipeline.config.job_sections import AblateConfig
 
-RELEASED_GATES: tuple[Gate, ...] = ("dca", "grjca", "hgrjca")
-"""Gates of other papers, run in their released form (`LITERAL_GATE`); every other gate has FusionConfig's defaults."""
+RELEASED_GATES: dict[str, dict[str, Any]] = {
+    "dca": LITERAL_GATE,
+    "grjca": LITERAL_GATE,
+    "hgrjca": LITERAL_GATE,
+    "tagf": LITERAL_TAGF,
+}
+"""Gates of other papers, and the settings of their released form; every other gate has FusionConfig's defaults."""
 NUM_RECURSIONS = 2  # of every variant, so that a gate is compared with its base at the same depth
 
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -100,10 +105,7 @@ def list_variants(settings: AblateConfig) -> list[Variant]:
 def _with_gates(base: str, gates: tuple[str, ...]) -> list[Variant]:
     """List the base alone, always, and with each gate that it allows."""
     legal_gates = [gate for gate in gates if gate != "none" and _is_legal(base, gate)]
-    gated = [
-        Variant(variant_name(base, gate), base, gate, LITERAL_GATE if gate in RELEASED_GATES else {})
-        for gate in legal_gates
-    ]
+    gated = [Variant(variant_name(base, gate), base, gate, RELEASED_GATES.get(gate, {})) for gate in legal_gates]
     return [Variant(variant_name(base, "none"), base, "none"), *gated]
 
 

@@ -14,9 +14,14 @@ from pipeline.config.job_sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in list_variants(SMALL)}
+ROWS |= {row.name: row for row in list_variants(dataclasses.replace(SMALL, bases="jca", gates="tagf"))}
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca+front+iaca", "ca+iaca:agreement_supervised"])
+=======
+@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "jca+tagf", "tca", "ca+iaca:agreement_supervised"])
+>>>>>>> w/tagf
 def test_a_trial_gives_numbers_that_json_keeps_and_repeats_itself(name):
     trial = Trial(ROWS[name], 5, SMALL)
     result = json.loads(json.dumps(run_trial(trial)))

@@ -1,10 +1,11 @@
 """Which rows an ablation has, and what is refused."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
-from iaca_model.config import LITERAL_GATE, FusionConfig
+from iaca_model.config import FusionConfig, Gate
 from pipeline.ablation import variants
 from pipeline.ablation.variants import EXTRAS, list_variants
 from pipeline.config import UsageError
@@ -72,18 +73,31 @@ def test_the_rows_about_the_front_are_what_their_names_promise():
 
 def test_only_the_gates_that_are_listed_run_as_released(monkeypatch):
     def literal_gates():
-        return {row.gate for row in list_variants(AblateConfig(extras="", fronts="")) if row.fusion == LITERAL_GATE}
+        gates = ",".join(get_args(Gate))
+        rows = list_variants(AblateConfig(gates=gates, extras="", fronts=""))
+        return {row.gate: row.fusion for row in rows if row.fusion}
 
-    assert literal_gates() == {"dca", "grjca", "hgrjca"}
-    monkeypatch.setattr(variants, "RELEASED_GATES", ("dca",))
-    assert literal_gates() == {"dca"}
+    literal = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
+    assert literal_gates() == {
+        "dca": literal,
+        "grjca": literal,
+        "hgrjca": literal,
+        "tagf": literal | {"gate_relu": False},
+    }
+    monkeypatch.setattr(variants, "RELEASED_GATES", {"dca": literal})
+    assert literal_gates() == {"dca": literal}
+
+
+def test_tagf_runs_where_it_is_asked_for():
+    assert names(bases="jca", gates="tagf", extras="", fronts="") == ["jca", "jca+tagf"]
+    assert not [name for name in names() if name.endswith("tagf")], "not in the default grid"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"bases": "ca,rnn"}, "ablate.bases names rnn; allowed: concat, ca, jca, jca_paper, tca"),
-        ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca"),
+        ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca, tagf"),
         ({"fronts": "back"}, r"ablate.fronts names back; allowed: front, front\+iaca, control, told"),
         ({"extras": "magic"}, "ablate.extras names magic; allowed: faithful, frozen"),
         ({"extra_bases": "concat"}, "ablate.extra_bases names concat; allowed: ca, jca"),
