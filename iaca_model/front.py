@@ -37,9 +37,9 @@ class Comparison(nn.Module):
 
     u_m = tanh(Linear_{D->K}(X_m / rms(X_m))); c_m = SequencePool(u_m);
     h = ReLU(Linear_{5K->H}([u_v ; u_a ; u_v * u_a ; (u_v - c_v)^2 ; (u_a - c_a)^2])). A masked modality counts as zeros
-    in all five parts. Without the division by the root mean square over D, features of unit length, as FeatureModel gives
-    them, would move the tanh less the wider they are. The last two parts measure how far a step is from its own sequence: another person's face or voice
-    stands out there, because who somebody is does not change within a sequence.
+    in all five parts. The last two measure how far a step is from its own sequence: another person's face or voice
+    stands out there, because who somebody is does not change within a sequence. Without the division by the root mean
+    square over D, features of unit length, as FeatureModel gives them, would move the tanh less the wider they are.
 
     Ours: see `ReliabilityFront`.
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.ablation.corruption import SpanLengths, corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, TrialData, TrialSequences
+from iaca_model.corruption import HEALTHY
+from pipeline.ablation.corruption import corrupt, span_lengths
+from pipeline.ablation.feature_sequences import TrialData, TrialSequences
 from pipeline.config.job_sections import AblateConfig
 
 VIDEO, AUDIO = 0, 1
@@ -81,7 +82,7 @@ class World:
 def make_trial_data(settings: AblateConfig, seed: int) -> TrialData:
     """Generate the data of the trial of `seed`: training sequences, and others to measure on, clean and corrupted."""
     world = World(seed, settings.num_steps, settings.feature_dim, settings.identity)
-    lengths = SpanLengths.of(settings)
+    lengths = span_lengths(settings)
     corruption_rng = torch.Generator().manual_seed(CORRUPTION_SEED + seed)
     train = corrupt(world.draw(settings.num_train), settings.chance_in_training, corruption_rng, lengths)
     clean = world.draw(settings.num_test)

@@ -12,9 +12,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-KINDS = ("missing", "noisy", "swapped")  # of corruption
-HEALTHY = 3  # the index after the last kind
-
 
 @dataclass(frozen=True, eq=False)
 class TrialSequences:

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.ablation.feature_sequences import KINDS
+from iaca_model.corruption import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.table import Row, SeedStatistics
 

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iaca_model.corruption import HEALTHY, KINDS
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences
+from pipeline.ablation.feature_sequences import TrialSequences
 
 PERCENTS = (0, 10, 20, 30, 50, 70, 90, 100)
 PATTERNS = ("random", "block")

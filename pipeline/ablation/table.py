@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ablation.feature_sequences import KINDS
+from iaca_model.corruption import KINDS
 from pipeline.ablation.measures import VERDICTS
 from pipeline.ablation.variants import Variant
 

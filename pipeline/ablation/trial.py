@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.config import FeatureSpec, FusionConfig, ModelConfig
+from iaca_model.corruption import HEALTHY
 from iaca_model.layers import mask
 from iaca_model.loss import concordance_loss, supervised_gate_loss
 from iaca_model.model import FeatureModel, Prediction
 from iaca_model.train_step import build_optimizer, optimizer_step, schedule_learning_rate
 from pipeline.ablation import measures
 from pipeline.ablation.benchmark import make_trial_data
-from pipeline.ablation.corruption import SpanLengths, corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialData, TrialSequences, concatenate
+from pipeline.ablation.corruption import corrupt, span_lengths
+from pipeline.ablation.feature_sequences import SequenceSource, TrialData, TrialSequences, concatenate
 from pipeline.ablation.recordings import Recordings, read_trial_data
 from pipeline.ablation.variants import Variant
 from pipeline.config import fingerprint
@@ -260,7 +261,7 @@ def augment(batch: TrialSequences, trial: Trial, corruption_rng: torch.Generator
     chance = trial.variant.augment or trial.settings.augment
     if not chance:
         return batch
-    augmented = corrupt(batch, chance, corruption_rng, SpanLengths.of(trial.settings))
+    augmented = corrupt(batch, chance, corruption_rng, span_lengths(trial.settings))
     if not trial.variant.told:
         return augmented
     is_new_NL2 = augmented.kind_NL2 != HEALTHY

@@ -69,7 +69,12 @@ def small_dataset(directory, **splits):
 
 def finished_run(root, dataset, **train):
     """A run trained in this process and closed as the job does it; returns its URI."""
-    config = config_for_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
+    return train_and_close(small_config(root, dataset=dataset.uri, **train), dataset)
+
+
+def train_and_close(config, dataset):
+    """Train the run of `config` in this process and close it as the job does it; returns its URI."""
+    config = config_for_dataset(config, dataset.config)
     require_features_fit(config, dataset.features)
     uri = run_record.run_uri(config, dataset.digest)
     rows = labelled_rows_by_split(dataset.uri)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from iaca_model.corruption import KINDS
 from pipeline import storage
 from pipeline.ablation import report, table
-from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, load

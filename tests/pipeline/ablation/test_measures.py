@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
+from iaca_model.corruption import HEALTHY, KINDS
 from iaca_model.model import Prediction
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS, PERCENTS, auroc, ccc, detection, missing_audio
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline.ablation.feature_sequences import HEALTHY
+from iaca_model.corruption import HEALTHY
 from pipeline.ablation.measures import missing_audio
 from pipeline.ablation.recordings import find_recordings, read_splits, read_trial_data
 from pipeline.ablation.trial import Trial, TrialModel, run_trial

@@ -6,8 +6,8 @@ import json
 import pytest
 import torch
 
+from iaca_model.corruption import HEALTHY
 from pipeline.ablation.benchmark import World
-from pipeline.ablation.feature_sequences import HEALTHY
 from pipeline.ablation.trial import Trial, TrialModel, augment, run_trial, train_variant, training_loss
 from pipeline.ablation.variants import list_variants
 from pipeline.config.job_sections import AblateConfig
