@@ -54,7 +54,7 @@ class Row:
     clean: SeedStatistics
     gain_corrupted: SeedStatistics | None  # None of the reference itself
     gain_clean: SeedStatistics | None
-    share_of_told: float | None  # the gain on corrupted data over that of the base that is told what is corrupted
+    share_of_oracle: float | None  # the gain on corrupted data over that of the oracle on the same base
     over_iaca: SeedStatistics | None  # on corrupted data; None unless it varies IACA's default or has the front
     over_iaca_clean: SeedStatistics | None
     detection: dict[str, Detection]  # by the gate that gives the verdict; empty without one
@@ -71,7 +71,7 @@ def make_rows(variants: Iterable[Variant], results: Sequence[TrialResult]) -> li
 def _make_row(variant: Variant, by_name: dict[str, dict[int, TrialResult]]) -> Row:
     by_seed, default_iaca = by_name[variant.name], by_name.get(variant.default_iaca)
     reference = by_name[variant.reference] if variant.name != variant.reference else None
-    gain, told = _gain(by_seed, reference, "corrupted"), by_name.get(variant.told_reference)
+    gain, oracle = _gain(by_seed, reference, "corrupted"), by_name.get(variant.oracle_reference)
     return Row(
         variant=variant.name,
         reference=variant.reference,
@@ -81,7 +81,7 @@ def _make_row(variant: Variant, by_name: dict[str, dict[int, TrialResult]]) -> R
         clean=SeedStatistics.of([_ccc(result, "clean") for result in by_seed.values()]),
         gain_corrupted=gain,
         gain_clean=_gain(by_seed, reference, "clean"),
-        share_of_told=_share(gain, _gain(told, reference, "corrupted") if told else None),
+        share_of_oracle=_share(gain, _gain(oracle, reference, "corrupted") if oracle else None),
         over_iaca=_gain(by_seed, default_iaca, "corrupted"),
         over_iaca_clean=_gain(by_seed, default_iaca, "clean"),
         detection={name: _detection(by_seed, name) for name in VERDICTS if _has_verdict(by_seed, name)},
@@ -100,11 +100,11 @@ def _gain(
     return SeedStatistics.of([_ccc(result, data) - _ccc(reference[seed], data) for seed, result in by_seed.items()])
 
 
-def _share(gain: SeedStatistics | None, of_told: SeedStatistics | None) -> float | None:
-    """A mean gain as a share of that of the told base; None where being told gains nothing."""
-    if gain is None or of_told is None or of_told.mean <= 0:
+def _share(gain: SeedStatistics | None, of_oracle: SeedStatistics | None) -> float | None:
+    """A mean gain as a share of that of the oracle; None where the oracle gains nothing."""
+    if gain is None or of_oracle is None or of_oracle.mean <= 0:
         return None
-    return gain.mean / of_told.mean
+    return gain.mean / of_oracle.mean
 
 
 def _has_verdict(by_seed: dict[int, TrialResult], gate: str) -> bool:
@@ -123,7 +123,7 @@ def _detection(by_seed: dict[int, TrialResult], gate: str) -> Detection:
 
 
 HEADINGS = (
-    *("variant", "parameters", "corrupted", "gain", "of told", "over IACA", "clean", "gain", "over IACA"),
+    *("variant", "parameters", "corrupted", "gain", "of oracle", "over IACA", "clean", "gain", "over IACA"),
     *(f"AUROC {kind}" for kind in (*KINDS, "all")),
     "gap",
 )
@@ -133,7 +133,7 @@ def format_row(row: Row) -> tuple[str, ...]:
     """Format a row under HEADINGS: means ± deviation, gains ± their standard error, the first of its verdicts."""
     detection = next(iter(row.detection.values()), Detection({}, None))
     auroc = (_format_detection(detection.auroc.get(kind)) for kind in (*KINDS, "all"))
-    share = "" if row.share_of_told is None else f"{row.share_of_told:.0%}"
+    share = "" if row.share_of_oracle is None else f"{row.share_of_oracle:.0%}"
     corrupted = (_format_mean(row.corrupted), _format_gain(row.gain_corrupted), share, _format_gain(row.over_iaca))
     clean = (_format_mean(row.clean), _format_gain(row.gain_clean), _format_gain(row.over_iaca_clean))
     parameters = f"{row.num_parameters:,}"

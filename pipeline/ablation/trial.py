@@ -119,7 +119,7 @@ class TrialModel(nn.Module):
         fusion = trial.variant.fusion_config(trial.fusion_sizes)
         video_dim, audio_dim = fusion.video_dim, fusion.audio_dim
         self.model = FeatureModel(fusion, trial.model_config)
-        self.told = trial.variant.told
+        self.oracle = trial.variant.oracle
         has_encoders = trial.settings.encoder == "mlp"
         self.video = _build_encoder(video_dim) if has_encoders else nn.Identity()
         self.audio = _build_encoder(audio_dim) if has_encoders else nn.Identity()
@@ -131,7 +131,7 @@ class TrialModel(nn.Module):
         video_ok_NL, present_audio_NL = sequences.ok_NL2.unbind(-1)
         audio_ok_NL = present_audio_NL if audio_ok_NL is None else present_audio_NL & audio_ok_NL
         video_NLD, audio_NLD = self.video(sequences.video_NLD), self.audio(sequences.audio_NLD)
-        if self.told:
+        if self.oracle:
             video_healthy_NL, audio_healthy_NL = (sequences.kind_NL2 == HEALTHY).unbind(-1)
             video_NLD, audio_NLD = mask(video_NLD, video_healthy_NL), mask(audio_NLD, audio_healthy_NL)
         return self.model(video_NLD, audio_NLD, video_ok_NL, audio_ok_NL)
@@ -257,12 +257,12 @@ def training_loss(model: TrialModel, batch: TrialSequences, trial: Trial, corrup
 
 
 def augment(batch: TrialSequences, trial: Trial, corruption_rng: torch.Generator) -> TrialSequences:
-    """Corrupt further spans of a batch; a variant that is told what is corrupted is told of the earlier ones, too."""
+    """Corrupt further spans of a batch; an oracle knows of the earlier ones, too."""
     chance = trial.variant.augment or trial.settings.augment
     if not chance:
         return batch
     augmented = corrupt(batch, chance, corruption_rng, span_lengths(trial.settings))
-    if not trial.variant.told:
+    if not trial.variant.oracle:
         return augmented
     is_new_NL2 = augmented.kind_NL2 != HEALTHY
     return dataclasses.replace(augmented, kind_NL2=torch.where(is_new_NL2, augmented.kind_NL2, batch.kind_NL2))

@@ -37,10 +37,10 @@ FRONTS: dict[str, dict[str, Any]] = {
     "front": {"fusion": {"front": "reliability"}},
     "front+iaca": {"gate": "iaca", "fusion": {"front": "reliability"}},
     "control": {"fusion": {"front": "reliability", "front_output": "appended"}},
-    "told": {"told": True},
+    "oracle": {"oracle": True},
 }
 """Rows about the front: alone, with IACA behind it, the control that has all of it but its verdict, and the base that
-is told which steps are corrupted, which is what any detection could gain at best."""
+knows which steps are corrupted, and zeroes them. No detection in front of that base could do better."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Variant:
     base: str
     gate: str = "none"
     fusion: dict[str, Any] = field(default_factory=dict)  # changes to FusionConfig's defaults
-    told: bool = False  # whether corrupted features are zeroed before attention, as perfect reliabilities would
+    oracle: bool = False  # whether corrupted features are zeroed before attention, as perfect reliabilities would
     augment: float = 0.0  # chance per sequence and modality that training corrupts another span
     gate_supervision: float = 0.0  # weight of `iaca_model.loss.supervised_gate_loss`
 
@@ -61,9 +61,9 @@ class Variant:
         return variant_name(self.base, "none")
 
     @property
-    def told_reference(self) -> str:
-        """Name of the same base that is told what is corrupted; of its gain every other gain is a share."""
-        return variant_name(self.base, "told")
+    def oracle_reference(self) -> str:
+        """Name of the same base that knows what is corrupted; of its gain every other gain is a share."""
+        return variant_name(self.base, "oracle")
 
     @property
     def default_iaca(self) -> str:

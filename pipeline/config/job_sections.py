@@ -176,8 +176,8 @@ class AblateConfig:
     )
     fronts: Annotated[
         str,
-        "comma-separated rows about the front; control: its verdict unused, told: corrupted features zeroed",
-    ] = "front,front+iaca,control,told"
+        "comma-separated rows about the front; control: its verdict unused, oracle: corrupted features zeroed",
+    ] = "front,front+iaca,control,oracle"
     extras: Annotated[str, "comma-separated variants of IACA"] = (
         "faithful,frozen,sharp,soft,agreement,augmented,supervised,agreement_supervised"
     )

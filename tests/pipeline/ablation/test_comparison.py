@@ -18,7 +18,7 @@ OVERRIDES = {
     "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "frozen", "fronts": "", "num_seeds": 2},
 }
 CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}, "ca+iaca:frozen": {100: 0.5, 101: 0.8}}
-WITH_FRONT = {**CCC, "ca+front+iaca": {100: 0.65, 101: 1.0}, "ca+told": {100: 0.9, 101: 0.9}}
+WITH_FRONT = {**CCC, "ca+front+iaca": {100: 0.65, 101: 1.0}, "ca+oracle": {100: 0.9, 101: 0.9}}
 
 
 def made_up(variant: str, seed: int) -> table.TrialResult:
@@ -82,17 +82,17 @@ def test_the_table_is_formatted_for_people(config, results):
     assert text.count("\n") == 5
 
 
-def test_gains_are_shares_of_what_the_told_base_gains_and_both_verdicts_are_compared():
-    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "front+iaca,told", "num_seeds": 2}
+def test_gains_are_shares_of_what_the_oracle_gains_and_both_verdicts_are_compared():
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "front+iaca,oracle", "num_seeds": 2}
     variants = list_variants(load(None, {"ablate": ablate}).ablate)
     results = [made_up(variant.name, seed) for seed in (100, 101) for variant in variants]
     rows = {row.variant: row for row in table.make_rows(variants, results)}
-    assert rows["ca"].share_of_told is None
-    assert rows["ca+iaca"].share_of_told == pytest.approx(0.15 / 0.3)
-    assert rows["ca+front+iaca"].share_of_told == pytest.approx(0.225 / 0.3)
-    assert rows["ca+told"].share_of_told == pytest.approx(1)
+    assert rows["ca"].share_of_oracle is None
+    assert rows["ca+iaca"].share_of_oracle == pytest.approx(0.15 / 0.3)
+    assert rows["ca+front+iaca"].share_of_oracle == pytest.approx(0.225 / 0.3)
+    assert rows["ca+oracle"].share_of_oracle == pytest.approx(1)
     assert rows["ca+front+iaca"].over_iaca.mean == pytest.approx(0.075)
-    assert rows["ca+told"].over_iaca is None
+    assert rows["ca+oracle"].over_iaca is None
     assert table.format_row(rows["ca+iaca"])[4] == "50%"
     assert list(rows["ca+front+iaca"].detection) == ["reliability", "modality"]
     lines = table.detection_lines(rows.values())

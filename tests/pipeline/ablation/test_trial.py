@@ -49,9 +49,9 @@ def test_an_encoder_in_front_is_trained_too():
     assert not list(TrialModel(Trial(ROWS["ca"], 5, SMALL)).video.parameters())
 
 
-def test_who_is_told_masks_what_is_corrupted_in_training_and_test():
-    """With the corrupted steps masked, what stands there has no influence."""
-    trial = Trial(ROWS["jca+told"], 5, SMALL)
+def test_the_oracle_zeroes_what_is_corrupted():
+    """With the corrupted features zeroed, what stands there has no influence."""
+    trial = Trial(ROWS["jca+oracle"], 5, SMALL)
     torch.manual_seed(0)
     model, sequences = TrialModel(trial).eval(), trial.load_data().corrupted
     corrupted_NL2 = sequences.kind_NL2 != HEALTHY
@@ -62,8 +62,8 @@ def test_who_is_told_masks_what_is_corrupted_in_training_and_test():
     assert not torch.equal(unaware(hidden).values_BL2, unaware(sequences).values_BL2)
 
 
-def test_who_is_told_is_told_of_augmentation_too():
-    trial = Trial(ROWS["jca+told"], 5, dataclasses.replace(SMALL, augment=0.9))
+def test_the_oracle_knows_of_augmentation_too():
+    trial = Trial(ROWS["jca+oracle"], 5, dataclasses.replace(SMALL, augment=0.9))
     batch = trial.load_data().train
     augmented = augment(batch, trial, torch.Generator().manual_seed(0))
     new_NL2 = (augmented.kind_NL2 != HEALTHY) & (batch.kind_NL2 == HEALTHY)
@@ -95,7 +95,7 @@ def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
     others = [
         Trial(ROWS["ca"], 6, SMALL),
         Trial(ROWS["jca"], 5, SMALL),
-        Trial(ROWS["ca+told"], 5, SMALL),
+        Trial(ROWS["ca+oracle"], 5, SMALL),
         Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, updates=5)),
         Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, identity=0.0)),
         Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, max_span=4)),

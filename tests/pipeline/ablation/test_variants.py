@@ -21,10 +21,10 @@ def names(**changes) -> list[str]:
 def test_every_legal_pair_and_the_extras_on_their_bases():
     rows = names()
     assert rows[0] == "concat"
-    about_the_front = [row.name for row in list_variants(AblateConfig()) if row.told or "front" in row.fusion]
+    about_the_front = [row.name for row in list_variants(AblateConfig()) if row.oracle or "front" in row.fusion]
     assert len([name for name in rows if ":" not in name]) == 1 + 4 * 5 + len(about_the_front)
-    assert about_the_front[:3] == ["concat+front", "concat+control", "concat+told"]
-    assert about_the_front[-4:] == ["tca+front", "tca+front+iaca", "tca+control", "tca+told"]
+    assert about_the_front[:3] == ["concat+front", "concat+control", "concat+oracle"]
+    assert about_the_front[-4:] == ["tca+front", "tca+front+iaca", "tca+control", "tca+oracle"]
     assert [name for name in rows if name.startswith("jca+iaca:")] == [
         f"jca+iaca:{extra}" for extra in EXTRAS if extra != "sharp"
     ]
@@ -63,11 +63,11 @@ def test_the_rows_about_the_front_are_what_their_names_promise():
     assert front == dataclasses.replace(plain, front="reliability")
     assert both == dataclasses.replace(iaca, front="reliability")
     assert control == dataclasses.replace(front, front_output="appended")
-    assert rows["jca+told"].fusion_config(PLAIN) == plain
-    assert [name for name, row in rows.items() if row.told] == ["jca+told"]
+    assert rows["jca+oracle"].fusion_config(PLAIN) == plain
+    assert [name for name, row in rows.items() if row.oracle] == ["jca+oracle"]
     compared_with_iaca = {name for name, row in rows.items() if row.default_iaca == "jca+iaca"}
     assert {"jca+front", "jca+front+iaca", "jca+control"} < compared_with_iaca
-    assert "jca+told" not in compared_with_iaca
+    assert "jca+oracle" not in compared_with_iaca
     assert {row.reference for row in rows.values()} == {"jca"}
 
 
@@ -98,7 +98,7 @@ def test_tagf_runs_where_it_is_asked_for():
     [
         ({"bases": "ca,rnn"}, "ablate.bases names rnn; allowed: concat, ca, jca, jca_paper, tca"),
         ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca, tagf"),
-        ({"fronts": "back"}, r"ablate.fronts names back; allowed: front, front\+iaca, control, told"),
+        ({"fronts": "back"}, r"ablate.fronts names back; allowed: front, front\+iaca, control, oracle"),
         ({"extras": "magic"}, "ablate.extras names magic; allowed: faithful, frozen"),
         ({"extra_bases": "concat"}, "ablate.extra_bases names concat; allowed: ca, jca"),
     ],
