@@ -8,7 +8,15 @@ from pipeline.config import Config, UsageError, load
 from pipeline.config.settings import all_settings
 from pipeline.config.uris import absolute, uri_settings, uris_of, uris_read_by, with_uris
 
-NO_URIS = {"name", "ablate.bases", "ablate.gates", "ablate.extras", "ablate.extra_bases", "model.preset"}
+NO_URIS = {
+    "name",
+    "ablate.bases",
+    "ablate.gates",
+    "ablate.fronts",
+    "ablate.extras",
+    "ablate.extra_bases",
+    "model.preset",
+}
 NO_URIS |= {"fetch_model.uri"}  # an address of the web, or a file, for this machine alone
 
 
