@@ -16,6 +16,7 @@ from torch import nn
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
 from pipeline.config.job_sections import SequenceConfig
+from pipeline.evaluation.gate_weights import option_names
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, concatenate, with_invalid_filled
 from pipeline.records import SampleRow, Segment
 from pipeline.training.loader import read_segment
@@ -23,8 +24,6 @@ from pipeline.training.sequences import cut, end_frames, phase_groups
 
 PHASES_AT_ONCE = 8
 MaskedModality = Literal["none", "video", "audio"]
-# own: self-attended (iaca) or unattended (dca); the options of other gates are numbered.
-GATE_COLUMNS = {"video": ("own", "cross"), "audio": ("own", "cross"), "modality": ("video", "audio")}
 
 
 def predict_streams(
@@ -100,8 +99,5 @@ def _cut_ahead(
 def _gate_columns(gates: dict[str, torch.Tensor]) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Each option of each gate as a named column (B, L) of weights."""
     for gate, weights_BLN in gates.items():
-        num_options = weights_BLN.shape[-1]
-        known = GATE_COLUMNS.get(gate, ()) if f"{gate}_first" not in gates else ()
-        names = known if len(known) == num_options else tuple(str(i) for i in range(num_options))
-        for i, name in enumerate(names):
+        for i, name in enumerate(option_names(gates, gate)):
             yield f"{gate}_{name}", weights_BLN[..., i].numpy()

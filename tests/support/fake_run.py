@@ -67,9 +67,11 @@ def small_dataset(directory, **splits):
     return write_dataset(directory, small_config(), segments)
 
 
-def finished_run(root, dataset, **train):
-    """A run trained in this process and closed as the job does it; returns its URI."""
-    config = config_for_dataset(small_config(root, dataset=dataset.uri, **train), dataset.config)
+def finished_run(root, dataset, model=None, **train):
+    """A run trained in this process and closed as the job does it; returns its URI. `model`: settings of the model."""
+    config = small_config(root, dataset=dataset.uri, **train)
+    config = config.model_copy(update={"model": dataclasses.replace(config.model, **(model or {}))})
+    config = config_for_dataset(config, dataset.config)
     require_features_fit(config, dataset.features)
     uri = run_record.run_uri(config, dataset.digest)
     rows = labelled_rows_by_split(dataset.uri)
