@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.dataset.build.gaps import true_runs
-from pipeline.evaluation.predictions import StreamPredictions
+from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions
 from pipeline.records import LABEL_NAMES
 from pipeline.training.history import Row
 
@@ -58,31 +59,52 @@ _STYLE: dict[Any, Any] = {
 }
 MAX_BARS = 40
 MAX_POINTS = 2000  # of one curve: more than a screen shows
-_GATE_CURVES = (  # a title, then column and colour of each curve
-    ("weight of each modality", ("modality_video", VIDEO), ("modality_audio", AUDIO)),
-    (
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPanel:
+    """A panel of the picture over time: weights of the front or of gates, as curves."""
+
+    name: str
+    title: str
+    curves: tuple[tuple[str, str], ...]  # column of `ClockPredictions.gates`, colour
+
+
+WEIGHT_PANELS = (  # from top to bottom, in the order in which the model decides
+    WeightPanel(
+        "reliability",
+        "reliability of each modality, judged before attention",
+        (("reliability_video", VIDEO), ("reliability_audio", AUDIO)),
+    ),
+    WeightPanel("modality", "weight of each modality", (("modality_video", VIDEO), ("modality_audio", AUDIO))),
+    WeightPanel(
+        "cross",
         "weight of what each learns from the other (cross-attention)",
-        ("video_cross", VIDEO),
-        ("audio_cross", AUDIO),
+        (("video_cross", VIDEO), ("audio_cross", AUDIO)),
     ),
 )
 
 
+def weight_panels(clock: ClockPredictions) -> list[WeightPanel]:
+    """The panels that show weights of this model; none without a front and a gate, or for gates with other options."""
+    return [panel for panel in WEIGHT_PANELS if any(column in clock.gates for column, _ in panel.curves)]
+
+
 def over_time(stream: StreamPredictions) -> str:
-    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing.
+    """Annotation and prediction, weights of front and gates, and at the bottom where face or sound is missing.
 
     Where there is no prediction, the value that such frames are scored with is dotted, and the span is hatched.
     """
     clock = stream.clock
-    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, _ in curves)]
+    panels = weight_panels(clock)
     heights = [3, 3] + [1.6] * len(panels) + [1.0]
     with mpl.rc_context(_STYLE):
         figure = Figure((WIDE_IN, 0.54 * sum(heights)))
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         for i, name in enumerate(LABEL_NAMES):
             _draw_values(axes[i], stream, i, name)
-        for axis, (title, curves) in zip(axes[2:], panels, strict=False):
-            _draw_weights(axis, stream, title, curves)
+        for axis, panel in zip(axes[2:], panels, strict=False):
+            _draw_weights(axis, clock, panel)
         for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
             for axis in axes[:-1]:
                 axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
@@ -169,13 +191,12 @@ def _draw_values(axis: Axes, stream: StreamPredictions, column: int, name: str) 
     axis.set(title=name, ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
 
 
-def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str]]) -> None:
-    clock = stream.clock
-    for column, colour in curves:
+def _draw_weights(axis: Axes, clock: ClockPredictions, panel: WeightPanel) -> None:
+    for column, colour in panel.curves:
         if column in clock.gates:
             weights = np.where(clock.valid, clock.gates[column], np.nan)
             axis.plot(*_subsample(clock.times_s, weights), color=colour)
-    axis.set(title=title, ylim=(-0.05, 1.05), yticks=(0, 1))
+    axis.set(title=panel.title, ylim=(-0.05, 1.05), yticks=(0, 1))
 
 
 def _draw_presence(axis: Axes, stream: StreamPredictions) -> None:

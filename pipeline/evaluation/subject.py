@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from iaca_model.config import ModelConfig
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
 from pipeline.config.job_sections import EvaluateConfig
@@ -57,7 +58,7 @@ class Evaluation:
             ("run", self.settings.run),
             ("checkpoint", f"step {run.best_step}, weights {run.weights_sha256[:12]}"),
             ("validation CCC", f"{run.best_ccc:.3f}, the best of {count_text(run.num_epochs, 'epoch')}"),
-            ("model", f"{model.base} with gate {model.gate}, {run.counts.get('parameters', 0):,} parameters"),
+            ("model", f"{model.base} with {_front_and_gate(model)}, {run.counts.get('parameters', 0):,} parameters"),
             ("sequence", steps),
             ("dataset", f"{self.dataset.uri}, digest {self.dataset.digest[:12]}"),
         ]
@@ -69,6 +70,11 @@ class Evaluation:
         pairs.append(("clock", f"{media.frame_rate_hz:g} Hz, crops of {media.crop_px} px"))
         pairs.append(("masked modality", self.settings.masked_modality))
         return pairs
+
+
+def _front_and_gate(model: ModelConfig) -> str:
+    front = "" if model.front == "none" else f"front {model.front} and "
+    return f"{front}gate {model.gate}"
 
 
 def find_evaluation(config: Config) -> Evaluation:

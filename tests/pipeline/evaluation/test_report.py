@@ -43,12 +43,20 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def stream(name, seed, gates=True, num_annotations=100):
+FRONT, IACA, DCA, GRJCA = (
+    ("reliability_video", "reliability_audio"),
+    ("video_own", "video_cross", "audio_own", "audio_cross", "modality_video", "modality_audio"),
+    ("video_own", "video_cross", "audio_own", "audio_cross"),
+    tuple(f"{modality}_{i}" for modality in ("video", "audio") for i in range(3)),
+)  # names of weights
+
+
+def stream(name, seed, gates=("modality_video", "video_cross"), num_annotations=100):
     rng, times = np.random.default_rng(seed), np.arange(100) / 25
     values = rng.uniform(-1, 1, (100, 2)).astype(np.float32)
     face_ok = np.ones(100, bool)
     face_ok[20:40] = False
-    weights = {"modality_video": values[:, 0], "video_cross": values[:, 1]} if gates else {}
+    weights = {gate: values[:, i % 2] for i, gate in enumerate(gates)}
     rows = np.zeros(num_annotations, ANNOTATION_DTYPE)
     rows["time_s"] = times[:num_annotations]
     rows["valence"], rows["arousal"] = rng.uniform(-1, 1, (2, num_annotations))
@@ -93,9 +101,46 @@ def test_names_are_text_never_markup():
 
 
 def test_a_model_without_gates_and_a_split_without_scored_videos_have_a_page():
-    assert "cross-attention" not in page([stream("v0", 0, gates=False)])
+    assert "cross-attention" not in page([stream("v0", 0, gates=())])
     assert "cross-attention" in page([stream("v0", 0)])
     assert page([stream("v0", 0, num_annotations=0)]).count("–") > 3
+
+
+RELIABILITY, WEIGHT, CROSS = (
+    "reliability of each modality, judged before attention",
+    "weight of each modality",
+    "weight of what each learns from the other (cross-attention)",
+)  # titles of panels
+
+
+@pytest.mark.parametrize(
+    ("gates", "titles"),
+    [
+        ((), []),
+        (FRONT, [RELIABILITY]),
+        (IACA, [WEIGHT, CROSS]),
+        (IACA + FRONT, [RELIABILITY, WEIGHT, CROSS]),
+        (DCA, [CROSS]),
+        (DCA + FRONT, [RELIABILITY, CROSS]),
+        (GRJCA, []),
+        (GRJCA + FRONT, [RELIABILITY]),
+    ],
+)
+def test_the_front_is_shown_above_the_gates_and_the_page_names_only_what_is_shown(gates, titles):
+    of = stream("v0", 0, gates=gates)
+    assert [panel.title for panel in plots.weight_panels(of.clock)] == titles
+    picture = plots.over_time(of)
+    offsets = [picture.find(f">{title}<") for title in titles]
+    assert -1 not in offsets
+    assert offsets == sorted(offsets)
+    text = page([of])
+    assert len(re.findall(">(?:reliability|weight) of [^<]*<", text)) == len(titles)
+    assert ("how reliable each modality is" in text) == ("<b>Reliability</b>" in text) == (RELIABILITY in titles)
+    assert ("how much each modality counts" in text) == ("between video and audio" in text) == (WEIGHT in titles)
+    assert ("learns from the other" in text) == ("attending to the other" in text) == (CROSS in titles)
+    assert ("is read from the reliability" in text) == (RELIABILITY in titles and WEIGHT in titles)
+    assert ("Their weights are not drawn" in text) == ("video_0" in gates)
+    assert ('--video)"></i>video<' in text) == bool(titles), "the key has the colours of the curves"
 
 
 def test_a_lost_video_is_listed_with_its_reason_and_a_split_that_was_learnt_from_is_pointed_out():
