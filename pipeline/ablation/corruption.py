@@ -1,7 +1,7 @@
-"""Corruption of spans of one modality: missing (zeros), noisy, or swapped (the features of another sequence).
+"""Corruption of the sequences of a trial: missing, noisy or swapped features, as `iaca_model.corruption` defines them.
 
-A corrupted step keeps its true label, and no mask marks it: the model has to detect it. Only a step that has both
-modalities is corrupted, because nothing could be inconsistent with the only modality of a step.
+A corrupted step keeps its true label, and no mask marks it. Here both modalities of a sequence may have a span, and
+noise is measured by the deviation of all features of the data.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences, evenly_spaced
+from iaca_model.corruption import HEALTHY, KINDS, SWAPPED, draw_spans, noisy_features
+from pipeline.ablation.feature_sequences import TrialSequences, evenly_spaced
 
-SWAPPED = KINDS.index("swapped")
-NOISY_SIGNAL = 0.3  # share of its features that a noisy step keeps
-NOISE_SCALE = 1.5  # of its noise, in standard deviations of all features
 NUM_MEASURED = 1024  # sequences from which the deviation of a large set is estimated
 
 
@@ -64,19 +62,10 @@ class CorruptedSource:
 def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator) -> Tensor:
     """Draw the kind of corruption of each step and modality: uint8 (N, L, 2), an index into KINDS or HEALTHY."""
     num, num_steps, _ = ok_NL2.shape
-    spans_NL2 = torch.stack([_draw_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
+    spans_NL2 = torch.stack([draw_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
     spans_NL2[..., 1] &= ~spans_NL2[..., 0]
     kind_N12 = torch.randint(len(KINDS), (num, 1, 2), generator=generator, dtype=torch.uint8)
     return torch.where(spans_NL2 & ok_NL2.all(-1, keepdim=True), kind_N12, HEALTHY)
-
-
-def _draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
-    """bool (N, L): with `chance` per sequence, one span of its steps."""
-    chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
-    length_N1 = torch.randint(3, 3 * num_steps // 4 + 1, (num, 1), generator=generator)
-    start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
-    step_L = torch.arange(num_steps)
-    return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
 
 
 def draw_from_other_groups(group_N: Tensor, generator: torch.Generator) -> Tensor:
@@ -120,8 +109,9 @@ def corrupt_spans(
 def _corrupt(
     features_NLD: Tensor, kind_NL: Tensor, swapped_in_NLD: Tensor, deviation: float, generator: torch.Generator
 ) -> Tensor:
-    noise_NLD = NOISE_SCALE * deviation * torch.randn(features_NLD.shape, generator=generator)
-    by_kind = (torch.zeros_like(features_NLD), NOISY_SIGNAL * features_NLD + noise_NLD, swapped_in_NLD)
+    noise_NLD = torch.randn(features_NLD.shape, generator=generator)
+    noisy_NLD = noisy_features(features_NLD, deviation, noise_NLD)
+    by_kind = (torch.zeros_like(features_NLD), noisy_NLD, swapped_in_NLD)
     for kind, corrupted_NLD in enumerate(by_kind):
         features_NLD = torch.where((kind_NL == kind)[..., None], corrupted_NLD, features_NLD)
     return features_NLD

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-KINDS = ("missing", "noisy", "swapped")  # of corruption
-HEALTHY = 3  # the index after the last kind
+from iaca_model.corruption import HEALTHY, KINDS
+
+__all__ = ["HEALTHY", "KINDS", "SequenceSource", "TrialData", "TrialSequences", "concatenate", "evenly_spaced"]
 
 
 @dataclass(frozen=True, eq=False)

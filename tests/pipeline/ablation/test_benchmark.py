@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from pipeline.ablation.benchmark import World
-from pipeline.ablation.corruption import corrupt
+from pipeline.ablation.benchmark import World, make_trial_data
+from pipeline.ablation.corruption import CorruptedSource, corrupt
 from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences
+from pipeline.config.job_sections import AblateConfig
 
 MISSING, NOISY, SWAPPED = range(len(KINDS))
 
@@ -79,3 +80,21 @@ def test_no_chance_corrupts_nothing_and_the_seed_decides(clean):
     assert torch.equal(corrupted_with(clean, chance=0.0).video_NLD, clean.video_NLD)
     assert torch.equal(corrupted_with(clean).kind_NL2, corrupted_with(clean).kind_NL2)
     assert not torch.equal(corrupted_with(clean).kind_NL2, corrupted_with(clean, seed=1).kind_NL2)
+
+
+def test_the_same_seed_gives_the_data_that_published_numbers_were_measured_on():
+    data = make_trial_data(AblateConfig(num_train=64, num_test=32, feature_dim=6), seed=9)
+    for drawn, counts, video_sum, audio_sum in (
+        (data.train, [182, 173, 212, 1481], 2428.0114548, 2122.2663299),
+        (data.corrupted, [76, 148, 99, 701], 1368.1437061, 1094.7223738),
+    ):
+        assert [int((drawn.kind_NL2 == kind).sum()) for kind in range(4)] == counts
+        assert drawn.video_NLD.double().sum().item() == pytest.approx(video_sum, abs=1e-3)
+        assert drawn.audio_NLD.double().sum().item() == pytest.approx(audio_sum, abs=1e-3)
+    assert data.corrupted.video_NLD[0, :2, 0].tolist() == pytest.approx([0.1194171533, -0.0346514843], abs=1e-6)
+
+
+def test_the_same_seed_corrupts_a_large_set_in_the_same_way():
+    taken = CorruptedSource.draw(World(5, 8, 6).draw(40), 0.9, seed=3).take(torch.arange(3, 30))
+    sums = [features_NLD.double().sum().item() for features_NLD, _ in sides(taken)]
+    assert sums == pytest.approx([619.1590517558, 698.1508053081], abs=1e-3)

@@ -1,0 +1,171 @@
+"""Corruption of spans of one modality that no mask tells: missing, noisy, or swapped with another sequence. Ours.
+
+Masks and targets stay as they are: a model has to detect the corruption by itself. Only a step that has both modalities
+is corrupted, because nothing could be inconsistent with the only modality of a step.
+
+             missing               noisy                                          swapped
+crops        black                 .3 of their contrast, and Gaussian noise       the other sequence's, of the same step
+log-mel      digital silence       noise 10 dB above the sequence's mean power    the same
+features     zeros                 .3 of them, and noise of 1.5 deviations        the same
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from iaca_model.batch import AnyBatch, Batch
+
+KINDS = ("missing", "noisy", "swapped")
+MISSING, NOISY, SWAPPED = range(len(KINDS))
+HEALTHY = len(KINDS)  # the index after the last kind
+
+MIN_SPAN = 3  # steps, where 3/4 of the sequence has as many
+NOISY_SIGNAL = 0.3  # share of its features, or of the contrast of its crops, that a noisy step keeps
+NOISE_SCALE = 1.5  # of the noise of features, in standard deviations of all features
+CROP_NOISE = 64.0  # standard deviation of the noise of crops, in grey levels
+MIDDLE_GREY = 127.5
+SILENCE_DB = -100.0  # of a log-mel where there is digital silence
+SNR_DB = -10.0  # mean power of the sequence's sound over the mean power of the noise
+
+_AddNoise = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+
+
+def draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
+    """Draw for each of `num` sequences, with `chance`, one span of 3 to 3/4 L steps: bool (num, L).
+
+    Length and start are uniform. A sequence of fewer than 4 steps has spans of 3/4 L steps, at least one. The generator
+    draws as many numbers for any `chance`.
+    """
+    longest = max(1, 3 * num_steps // 4)
+    chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
+    length_N1 = torch.randint(min(MIN_SPAN, longest), longest + 1, (num, 1), generator=generator)
+    start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
+    step_L = torch.arange(num_steps)
+    return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
+
+
+def draw_corruption(num_steps: int, chance: float, kind_shares: Sequence[float], generator: torch.Generator) -> Tensor:
+    """Draw the corruption of one sequence: with `chance`, one kind over a span of one modality.
+
+    Args:
+        num_steps: L.
+        chance: 0 to 1.
+        kind_shares: relative share of each of KINDS; not all 0.
+        generator: it draws as many numbers for any `chance` and any shares.
+
+    Returns:
+        uint8 (L, 2), by video and audio: an index into KINDS, or HEALTHY.
+    """
+    span_L = draw_spans(1, num_steps, chance, generator)[0]
+    side, position = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    upper_K = torch.tensor(kind_shares, dtype=torch.float64).cumsum(0)
+    kind = int(torch.searchsorted(upper_K, position * upper_K[-1], right=True))
+    kind_L2 = torch.full((num_steps, 2), HEALTHY, dtype=torch.uint8)
+    kind_L2[span_L, int(side >= 0.5)] = kind
+    return kind_L2
+
+
+def corrupt(
+    batch: AnyBatch, kind_BL2: Tensor, swapped_in: AnyBatch, generators: Sequence[torch.Generator]
+) -> tuple[AnyBatch, Tensor]:
+    """Corrupt each step and modality as `kind_BL2` says; masks and targets do not change.
+
+    Args:
+        batch: of B sequences.
+        kind_BL2: uint8 by video and audio: index into KINDS, or HEALTHY.
+        swapped_in: B sequences of the same form, which replace swapped steps.
+        generators: one for each sequence, on the CPU, of its noise; the noise of a sequence depends on its generator
+            and on what of its own `kind_BL2` is noisy alone.
+
+    Returns:
+        The corrupted batch, and the kinds as applied: HEALTHY also where a step lacks a modality, and where a swapped
+        one lacks its modality in `swapped_in`.
+    """
+    both_BL1 = (batch.video_ok_BL & batch.audio_ok_BL)[..., None]
+    other_ok_BL2 = torch.stack([swapped_in.video_ok_BL, swapped_in.audio_ok_BL], dim=-1)
+    kind_BL2 = kind_BL2.to(both_BL1.device)
+    applied_BL2 = torch.where(both_BL1 & ((kind_BL2 != SWAPPED) | other_ok_BL2), kind_BL2, HEALTHY)
+    corrupted = [
+        _corrupt_modality(
+            batch, modality, drawn_BL=kind_BL2[..., modality], kind_BL=applied_BL2[..., modality],
+            swapped_in=swapped_in.tensors()[modality], generators=generators,
+        )
+        for modality in range(2)
+    ]  # fmt: skip
+    return type(batch)(*corrupted, *batch.tensors()[2:]), applied_BL2
+
+
+def _corrupt_modality(
+    batch: AnyBatch,
+    modality: int,
+    *,
+    drawn_BL: Tensor,
+    kind_BL: Tensor,
+    swapped_in: Tensor,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """Corrupt the crops, the log-mel or the features of one modality: `kind_BL` of what was drawn is applied."""
+    healthy, ok_BL = batch.tensors()[modality], (batch.video_ok_BL, batch.audio_ok_BL)[modality]
+    missing, add_noise = _missing_and_noise(batch, modality)
+    corrupted = healthy.clone()
+    corrupted[kind_BL == MISSING] = missing
+    corrupted[kind_BL == SWAPPED] = swapped_in[kind_BL == SWAPPED]
+    for b in (drawn_BL == NOISY).any(1).nonzero().flatten().tolist():
+        drawn_L = drawn_BL[b] == NOISY
+        # Drawn for the whole span: which steps lack a modality must not change the noise of the others.
+        noisy = add_noise(healthy[b], ok_BL[b], drawn_L, generators[b])
+        applied_L = kind_BL[b] == NOISY
+        corrupted[b, applied_L] = noisy[applied_L[drawn_L]]
+    return corrupted
+
+
+def _missing_and_noise(batch: AnyBatch, modality: int) -> tuple[float, _AddNoise]:
+    """What a missing step of the modality holds, and the function that makes steps noisy."""
+    if not isinstance(batch, Batch):
+        return 0.0, _noisy_features_of_sequence
+    return (SILENCE_DB, _noisy_mel) if modality else (0.0, _noisy_crops)
+
+
+def _noisy_crops(crops_LTHWC: Tensor, _ok_L: Tensor, noisy_L: Tensor, generator: torch.Generator) -> Tensor:
+    signal = NOISY_SIGNAL * (crops_LTHWC[noisy_L].float() - MIDDLE_GREY)
+    noise = CROP_NOISE * _normal_like(signal, generator)
+    return (MIDDLE_GREY + signal + noise).round().clamp(0, 255).to(torch.uint8)
+
+
+def _noisy_mel(mel_LSM: Tensor, ok_L: Tensor, noisy_L: Tensor, generator: torch.Generator) -> Tensor:
+    """Add the power of noise of the same level in every band, which follows an exponential distribution."""
+    mean_power = _power(mel_LSM[ok_L]).mean() if ok_L.any() else _power(mel_LSM.new_tensor(SILENCE_DB))
+    mel = mel_LSM[noisy_L]
+    unit_power = torch.empty(mel.shape).exponential_(generator=generator).to(mel.device)
+    return 10 * (_power(mel) + mean_power * 10 ** (-SNR_DB / 10) * unit_power).log10()
+
+
+def _power(mel_db: Tensor) -> Tensor:
+    return 10 ** (mel_db / 10)
+
+
+def _noisy_features_of_sequence(
+    features_LD: Tensor, ok_L: Tensor, noisy_L: Tensor, generator: torch.Generator
+) -> Tensor:
+    """Add noise in deviations of the sequence's own features, which do not depend on what else is in the batch."""
+    deviation = features_LD[ok_L].std(correction=0) if ok_L.any() else features_LD.new_zeros(())
+    features = features_LD[noisy_L]
+    return noisy_features(features, deviation, _normal_like(features, generator))
+
+
+def noisy_features(features: Tensor, deviation: Tensor | float, noise: Tensor) -> Tensor:
+    """Keep a share of the features and add noise to them.
+
+    Args:
+        features: of any shape.
+        deviation: standard deviation of all features of the modality.
+        noise: of the same shape, of mean 0 and deviation 1.
+    """
+    return NOISY_SIGNAL * features + NOISE_SCALE * deviation * noise
+
+
+def _normal_like(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(tensor.shape, generator=generator).to(tensor.device)
