@@ -14,6 +14,7 @@ from pipeline.config.uris import uri_settings
 
 FORMAT_VERSION = 3  # of datasets: raise it when the same inputs would give other bytes
 EVALUATION_FORMAT = 1  # raise it when a metric changes
+_OF_CORRUPTION = ("corrupt_modality", "corrupt_seed")
 
 
 def fingerprint(*parts: Any) -> str:
@@ -61,9 +62,11 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
 def evaluation_fingerprint(config: Config, weights_sha256: str, dataset_digest: str) -> str:
     """What an evaluation depends on: the run, the dataset, the metrics and the evaluation section.
 
-    Left out of the evaluation section: the number of threads.
+    Left out of the evaluation section: the number of threads; and where nothing is corrupted, the settings of
+    corruption, so that evaluations made before there were any are found.
     """
-    return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", "num_threads"))
+    left_out = ("num_threads",) if config.evaluate.corrupt_modality else ("num_threads", *_OF_CORRUPTION)
+    return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", *left_out))
 
 
 def _values(config: Config, section: str, *left_out: str) -> dict[str, Any]:
