@@ -52,6 +52,8 @@ def render(
         evaluation=evaluation,
         settings=settings,
         metrics=metrics,
+        corruption=metrics.get("corruption"),
+        detection=metrics.get("detection"),
         videos=sorted(metrics["by_video"], key=lambda video: (video["mean"] is None, -(video["mean"] or 0))),
         damaged=[video for video in metrics["by_video"] if video["reason"]],
         shown=shown,
