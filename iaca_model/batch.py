@@ -30,6 +30,10 @@ class _TensorBatch:
         """Take the sequences from `start` up to, not including, `stop`, as views."""
         return type(self)(*(tensor[start:stop] for tensor in self.tensors()))
 
+    def take(self, indices: Tensor) -> Self:
+        """Take the sequences at `indices`, as copies."""
+        return type(self)(*(tensor.index_select(0, indices) for tensor in self.tensors()))
+
     def tensors(self) -> tuple[Tensor, ...]:
         """The fields in order."""
         return tuple(vars(self).values())

@@ -11,7 +11,9 @@ features     zeros                 .3 of them, and noise of 1.5 deviations      
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -61,10 +63,9 @@ def draw_corruption(num_steps: int, chance: float, kind_shares: Sequence[float],
     """
     span_L = draw_spans(1, num_steps, chance, generator)[0]
     side, position = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-    upper_K = torch.tensor(kind_shares, dtype=torch.float64).cumsum(0)
-    kind = int(torch.searchsorted(upper_K, position * upper_K[-1], right=True))
+    bounds = list(accumulate(kind_shares))
     kind_L2 = torch.full((num_steps, 2), HEALTHY, dtype=torch.uint8)
-    kind_L2[span_L, int(side >= 0.5)] = kind
+    kind_L2[span_L, int(side >= 0.5)] = bisect_right(bounds, position * bounds[-1])
     return kind_L2
 
 
@@ -110,16 +111,25 @@ def _corrupt_modality(
     """Corrupt the crops, the log-mel or the features of one modality: `kind_BL` of what was drawn is applied."""
     healthy, ok_BL = batch.tensors()[modality], (batch.video_ok_BL, batch.audio_ok_BL)[modality]
     missing, add_noise = _missing_and_noise(batch, modality)
-    corrupted = healthy.clone()
-    corrupted[kind_BL == MISSING] = missing
-    corrupted[kind_BL == SWAPPED] = swapped_in[kind_BL == SWAPPED]
-    for b in (drawn_BL == NOISY).any(1).nonzero().flatten().tolist():
+    num_steps = batch.num_steps
+    corrupted = healthy.flatten(0, 1).clone()  # steps of all sequences in a row: whole steps are copied fastest
+    corrupted.index_fill_(0, _indices(kind_BL == MISSING), missing)
+    swapped = _indices(kind_BL == SWAPPED)
+    corrupted.index_copy_(0, swapped, swapped_in.flatten(0, 1).index_select(0, swapped))
+    for b in _indices((drawn_BL == NOISY).any(1)).tolist():
         drawn_L = drawn_BL[b] == NOISY
         # Drawn for the whole span: which steps lack a modality must not change the noise of the others.
         noisy = add_noise(healthy[b], ok_BL[b], drawn_L, generators[b])
         applied_L = kind_BL[b] == NOISY
-        corrupted[b, applied_L] = noisy[applied_L[drawn_L]]
-    return corrupted
+        corrupted.index_copy_(
+            0, b * num_steps + _indices(applied_L), noisy.index_select(0, _indices(applied_L[drawn_L]))
+        )
+    return corrupted.unflatten(0, healthy.shape[:2])
+
+
+def _indices(chosen: Tensor) -> Tensor:
+    """Where `chosen` is true, as indices into its elements in a row."""
+    return chosen.flatten().nonzero().flatten()
 
 
 def _missing_and_noise(batch: AnyBatch, modality: int) -> tuple[float, _AddNoise]:
@@ -130,16 +140,16 @@ def _missing_and_noise(batch: AnyBatch, modality: int) -> tuple[float, _AddNoise
 
 
 def _noisy_crops(crops_LTHWC: Tensor, _ok_L: Tensor, noisy_L: Tensor, generator: torch.Generator) -> Tensor:
-    signal = NOISY_SIGNAL * (crops_LTHWC[noisy_L].float() - MIDDLE_GREY)
-    noise = CROP_NOISE * _normal_like(signal, generator)
-    return (MIDDLE_GREY + signal + noise).round().clamp(0, 255).to(torch.uint8)
+    crops = crops_LTHWC.index_select(0, _indices(noisy_L))
+    noisy = _normal_like(crops, generator).mul_(CROP_NOISE).add_(crops, alpha=NOISY_SIGNAL)
+    return noisy.add_((1 - NOISY_SIGNAL) * MIDDLE_GREY).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _noisy_mel(mel_LSM: Tensor, ok_L: Tensor, noisy_L: Tensor, generator: torch.Generator) -> Tensor:
     """Add the power of noise of the same level in every band, which follows an exponential distribution."""
     mean_power = _power(mel_LSM[ok_L]).mean() if ok_L.any() else _power(mel_LSM.new_tensor(SILENCE_DB))
     mel = mel_LSM[noisy_L]
-    unit_power = torch.empty(mel.shape).exponential_(generator=generator).to(mel.device)
+    unit_power = torch.rand(mel.shape, generator=generator).neg_().log1p_().neg_().to(mel.device)  # exponential
     return 10 * (_power(mel) + mean_power * 10 ** (-SNR_DB / 10) * unit_power).log10()
 
 

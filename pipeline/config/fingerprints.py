@@ -14,7 +14,9 @@ from pipeline.config.uris import uri_settings
 
 FORMAT_VERSION = 3  # of datasets: raise it when the same inputs would give other bytes
 EVALUATION_FORMAT = 1  # raise it when a metric changes
-_OF_CORRUPTION = ("corrupt_modality", "corrupt_seed")
+# Settings that came after the others, left out of the names of outputs on which they have no effect:
+CORRUPTION_SETTINGS = ("corrupt_modality", "corrupt_missing", "corrupt_noisy", "corrupt_swapped")  # of training
+EVALUATE_CORRUPTION_SETTINGS = ("corrupt_modality", "corrupt_seed")  # of evaluation
 
 
 def fingerprint(*parts: Any) -> str:
@@ -52,10 +54,15 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
     """What a trained run depends on: the dataset's digest, the model's view, the model and the training section.
 
     Left out of the training section: the device, how often to checkpoint, how many checkpoints to keep and how many
-    failures to bear. Of the weights only their sha256 counts, of the model's preset only what it stands for.
+    failures to bear. Of the weights only their sha256 counts, of the model's preset only what it stands for. Settings
+    that came later and have no effect are left out, so that a run from before has the name it had: those of corruption
+    where nothing is corrupted, and the front where there is none.
     """
-    train = _values(config, "train", "use_gpu", "checkpoint_every_steps", "keep_checkpoints", "max_failures")
-    model = _values(config, "model", "preset")
+    idle_train = () if config.train.corrupt_modality else CORRUPTION_SETTINGS
+    idle_model = () if config.model.front != "none" else ("front",)
+    left_out = ("use_gpu", "checkpoint_every_steps", "keep_checkpoints", "max_failures", *idle_train)
+    train = _values(config, "train", *left_out)
+    model = _values(config, "model", "preset", *idle_model)
     return fingerprint(dataset_digest, _values(config, "sequence"), model, train, _values(config, "weights"))
 
 
@@ -65,7 +72,7 @@ def evaluation_fingerprint(config: Config, weights_sha256: str, dataset_digest: 
     Left out of the evaluation section: the number of threads; and where nothing is corrupted, the settings of
     corruption, so that evaluations made before there were any are found.
     """
-    left_out = ("num_threads",) if config.evaluate.corrupt_modality else ("num_threads", *_OF_CORRUPTION)
+    left_out = ("num_threads",) if config.evaluate.corrupt_modality else ("num_threads", *EVALUATE_CORRUPTION_SETTINGS)
     return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", *left_out))
 
 

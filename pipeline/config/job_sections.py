@@ -93,7 +93,27 @@ class TrainConfig:
         "URI of the dataset; empty: the one that this configuration preprocesses",
     ] = ""
     drop_modality: Annotated[Share, "chance per sequence that one modality is masked over a span of its steps"] = 0.15
+    corrupt_modality: Annotated[
+        Share, "chance per sequence that one modality is corrupted over a span of its steps, which no mask tells"
+    ] = 0.0
+    corrupt_missing: Annotated[NotNegative, "relative share of spans that become black, or digital silence"] = 1.0
+    corrupt_noisy: Annotated[NotNegative, "relative share of spans that become noisy"] = 1.0
+    corrupt_swapped: Annotated[
+        NotNegative, "relative share of spans that are swapped with those of another group in the worker's batch"
+    ] = 1.0
     seed: Annotated[NotNegativeInt, "seed of the initial weights, the order and the noise"] = 0
+
+    def __post_init__(self) -> None:
+        if self.corrupt_modality > 0 and not any(self.corrupt_shares):
+            raise ValueError(
+                f"train.corrupt_modality is {self.corrupt_modality}, but train.corrupt_missing, train.corrupt_noisy "
+                f"and train.corrupt_swapped are 0; give one of them a share"
+            )
+
+    @property
+    def corrupt_shares(self) -> tuple[float, float, float]:
+        """Relative shares of missing, noisy and swapped spans, in the order of `iaca_model.corruption.KINDS`."""
+        return (self.corrupt_missing, self.corrupt_noisy, self.corrupt_swapped)
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

@@ -24,7 +24,7 @@ from pipeline.runtime.error_messages import message_of
 from pipeline.runtime.progress import JobResult, Progress, emit, emit_notices
 from pipeline.training import run_record, sampler
 from pipeline.training.compatibility import config_for_dataset, require_features_fit
-from pipeline.training.notices import training_notices
+from pipeline.training.notices import training_notices, training_warnings
 from pipeline.training.run_record import RunRecord
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def prepare(config: Config) -> JobResult | _Unfinished:
     require_features_fit(config, dataset.features)
     run_uri = run_record.run_uri(config, dataset.digest)
     if finished := run_record.read_record(run_uri):
-        return _result(run_uri, finished, time.monotonic() - started, skipped=True)
+        return _result(config, run_uri, finished, time.monotonic() - started, skipped=True)
     require_resources(_demand(config))
     return _Unfinished(config, dataset, run_uri, labelled_rows_by_split(dataset.uri))
 
@@ -92,6 +92,7 @@ def run(config: Config) -> JobResult:
         return prepared
     config, dataset, run_uri = prepared.config, prepared.dataset, prepared.run_uri
     rows_by_split = prepared.rows_by_split
+    emit_notices(training_warnings(config))
     emit_notices(training_notices(config, rows_by_split["train"], shared_cores()))
     if run_record.count_attempts(run_uri) == 0:
         _require_undamaged(dataset, {row.shard for rows in rows_by_split.values() for row in rows})
@@ -100,7 +101,7 @@ def run(config: Config) -> JobResult:
     num_segments = {split: len(rows) for split, rows in rows_by_split.items()}
     record = record_of_trained(config, dataset, run_uri, num_segments)
     run_record.write_record(run_uri, record)
-    return _result(run_uri, record, time.monotonic() - started, skipped=False)
+    return _result(config, run_uri, record, time.monotonic() - started, skipped=False)
 
 
 def labelled_rows_by_split(dataset_uri: str) -> dict[str, list[SampleRow]]:
@@ -247,7 +248,7 @@ def record_of_trained(config: Config, dataset: DatasetInfo, run_uri: str, num_se
     )
 
 
-def _result(run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -> JobResult:
+def _result(config: Config, run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -> JobResult:
     counts = {
         "val_ccc_mean": record.best_ccc,
         "epochs": record.num_epochs,
@@ -260,7 +261,7 @@ def _result(run_uri: str, record: RunRecord, seconds: float, *, skipped: bool) -
         lines.append(f"{num_unreadable} reads of samples failed; the workers' log names them")
     if record.attempts > 1:
         lines.append(f"it was started {record.attempts} times, each time from the newest checkpoint")
-    return JobResult("train", run_uri, skipped, seconds, counts, tuple(lines))
+    return JobResult("train", run_uri, skipped, seconds, counts, tuple(lines), tuple(training_warnings(config)))
 
 
 def _is_worker_crash(error: TrainingFailedError) -> bool:

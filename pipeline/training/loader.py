@@ -16,7 +16,7 @@ from pipeline.config.job_sections import SequenceConfig
 from pipeline.dataset.format.samples import SampleError, decode_slice
 from pipeline.records import SampleRow, Segment
 from pipeline.training.ranks import Ranks
-from pipeline.training.sampler import SegmentSample, rank_slice
+from pipeline.training.sampler import RankSlice, SegmentSample, rank_slice
 from pipeline.training.sequences import concatenate, cut, padding_batch
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,21 @@ def read_segment(dataset_uri: str, row: SampleRow) -> Segment:
     return segment
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchPart:
+    """A rank's part of a global batch, and where its sequences come from."""
+
+    batch: AnyBatch
+    first: int  # position in the global batch of the first sequence
+    groups: tuple[str | None, ...]  # of each sequence; None: padding, or a sample that could not be read
+
+
 @dataclass(frozen=True, slots=True)
-class _PendingBatch:
+class _PendingPart:
     """A rank's part of a global batch whose samples are being read."""
 
-    samples: list[SegmentSample]
+    selected: RankSlice
     futures: list[Future[AnyBatch]]  # the sequences of each sample
-    num_padding: int  # padding sequences after them
 
 
 @dataclass
@@ -67,21 +75,21 @@ class Loader:
     def __post_init__(self) -> None:
         self._num_unreadable_in_a_row = 0
 
-    def read(self, global_batches: Iterable[Sequence[SegmentSample]]) -> Iterator[AnyBatch]:
+    def read(self, global_batches: Iterable[Sequence[SegmentSample]]) -> Iterator[BatchPart]:
         """This rank's part of each global batch, filled up with padding sequences to the length of the longest part.
 
         Raises:
             RuntimeError: more than `max_bad_samples` samples in a row were unreadable.
         """
-        pending: deque[_PendingBatch] = deque()
+        pending: deque[_PendingPart] = deque()
         remaining = iter(global_batches)
         with ThreadPoolExecutor(self.num_threads, thread_name_prefix="loader") as threads:
             try:
                 while True:
                     for global_batch in islice(remaining, self.num_ahead + 1 - len(pending)):
-                        samples, num_padding = rank_slice(global_batch, self.ranks.rank, self.ranks.world_size)
-                        futures = [threads.submit(self._read_sequences, sample) for sample in samples]
-                        pending.append(_PendingBatch(samples, futures, num_padding))
+                        selected = rank_slice(global_batch, self.ranks.rank, self.ranks.world_size)
+                        futures = [threads.submit(self._read_sequences, sample) for sample in selected.samples]
+                        pending.append(_PendingPart(selected, futures))
                     if not pending:
                         return
                     yield self._assemble(pending.popleft())
@@ -91,13 +99,19 @@ class Loader:
     def _read_sequences(self, sample: SegmentSample) -> AnyBatch:
         return cut(read_segment(self.dataset_uri, sample.row), sample.phases, self.view, self.spec)
 
-    def _assemble(self, pending: _PendingBatch) -> AnyBatch:
-        sequences = [
-            self._read_or_pad(sample, future) for sample, future in zip(pending.samples, pending.futures, strict=True)
-        ]
-        return concatenate([*sequences, padding_batch(pending.num_padding, self.spec)])
+    def _assemble(self, pending: _PendingPart) -> BatchPart:
+        sequences: list[AnyBatch] = []
+        groups: list[str | None] = []
+        for sample, future in zip(pending.selected.samples, pending.futures, strict=True):
+            of_sample, num_phases = self._result_of(sample, future), len(sample.phases)
+            sequences.append(padding_batch(num_phases, self.spec) if of_sample is None else of_sample)
+            groups += [None if of_sample is None else sample.row.group] * num_phases
+        num_padding = pending.selected.num_padding
+        batch = concatenate([*sequences, padding_batch(num_padding, self.spec)])
+        return BatchPart(batch, pending.selected.first, (*groups, *[None] * num_padding))
 
-    def _read_or_pad(self, sample: SegmentSample, future: Future[AnyBatch]) -> AnyBatch:
+    def _result_of(self, sample: SegmentSample, future: Future[AnyBatch]) -> AnyBatch | None:
+        """The sequences of a sample; None where it cannot be read."""
         try:
             sequences = future.result()
         except (SampleError, OSError) as error:
@@ -109,6 +123,6 @@ class Loader:
                     f"{self._num_unreadable_in_a_row} samples in a row cannot be read (train.max_bad_samples is "
                     f"{self.max_bad_samples}); the last one, {sample.row.key}: {error}"
                 ) from error
-            return padding_batch(len(sample.phases), self.spec)
+            return None
         self._num_unreadable_in_a_row = 0
         return sequences

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -18,6 +20,15 @@ class SegmentSample:
 
     row: SampleRow
     phases: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RankSlice:
+    """One rank's part of a global batch."""
+
+    samples: list[SegmentSample]
+    first: int  # position in the global batch of the first sequence
+    num_padding: int  # padding sequences that follow, so that all parts are equally long
 
 
 def labelled_rows(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> list[SampleRow]:
@@ -66,27 +77,45 @@ def count_sequences(rows: Iterable[SampleRow], *, stride: int, num_phases: int) 
 
 def batches(samples: Sequence[SegmentSample], batch_size: int) -> list[list[SegmentSample]]:
     """Global batches of at most `batch_size` sequences whose sizes differ by one at most; no sequence is lost."""
-    total = sum(len(sample.phases) for sample in samples)
+    sequences = _sequences_of(samples)
+    total = len(sequences)
     count = -(-total // batch_size)
-    return [_select_sequences(samples, i * total // count, (i + 1) * total // count) for i in range(count)]
+    return [_samples_of(samples, sequences[i * total // count : (i + 1) * total // count]) for i in range(count)]
 
 
-def rank_slice(batch: Sequence[SegmentSample], rank: int, world_size: int) -> tuple[list[SegmentSample], int]:
-    """One rank's contiguous part of a global batch, and how many padding sequences make all parts equally long."""
-    total = sum(len(sample.phases) for sample in batch)
+def rank_slice(batch: Sequence[SegmentSample], rank: int, world_size: int) -> RankSlice:
+    """One rank's contiguous part of a global batch."""
+    sequences = _sequences_of(batch)
+    total = len(sequences)
     start, stop = rank * total // world_size, (rank + 1) * total // world_size
-    return _select_sequences(batch, start, stop), -(-total // world_size) - (stop - start)
+    return RankSlice(_samples_of(batch, sequences[start:stop]), start, -(-total // world_size) - (stop - start))
 
 
-def _select_sequences(samples: Iterable[SegmentSample], start: int, stop: int) -> list[SegmentSample]:
-    """The sequences `start` up to, not including, `stop` of all the samples' sequences, as samples again."""
-    selected, num_before = [], 0
-    for sample in samples:
-        phases = sample.phases[max(start - num_before, 0) : max(stop - num_before, 0)]
-        num_before += len(sample.phases)
-        if phases:
-            selected.append(replace(sample, phases=phases))
-    return selected
+def positions_of_other_groups(groups: Sequence[str | None]) -> list[int | None]:
+    """For each sequence the position of the next one of another group, the first after the last; None: there is none.
+
+    Args:
+        groups: of each sequence; None marks one that holds nothing.
+    """
+    count = len(groups)
+    if len({group for group in groups if group}) < 2:
+        return [None] * count
+    positions: list[int | None] = []
+    for i, group in enumerate(groups):
+        following = ((i + distance) % count for distance in range(1, count))
+        positions.append(next((j for j in following if group and groups[j] and groups[j] != group), None))
+    return positions
+
+
+def _sequences_of(samples: Sequence[SegmentSample]) -> list[tuple[int, int]]:
+    """Each sequence of all samples: the index of its sample and its phase."""
+    return [(i, phase) for i, sample in enumerate(samples) for phase in sample.phases]
+
+
+def _samples_of(samples: Sequence[SegmentSample], sequences: Sequence[tuple[int, int]]) -> list[SegmentSample]:
+    """These sequences as samples again."""
+    by_sample = groupby(sequences, key=itemgetter(0))
+    return [replace(samples[i], phases=tuple(phase for _, phase in group)) for i, group in by_sample]
 
 
 def _evenly_spaced_phases(row: SampleRow, first: int, stride: int, num_phases: int) -> tuple[int, ...]:

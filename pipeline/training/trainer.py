@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from iaca_model.batch import AnyBatch
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import EmotionModel, model_of
 from iaca_model.train_step import build_optimizer, evaluate, mask_spans, schedule_learning_rate, train_step
@@ -19,10 +18,11 @@ from pipeline.config import Config
 from pipeline.records import SampleRow
 from pipeline.records.features import FeatureOrigin
 from pipeline.training import checkpoint, run_record, sampler
+from pipeline.training.augmentation import corrupt_part
 from pipeline.training.checkpoint import Checkpoint, TrainingState
 from pipeline.training.compatibility import spec_of
 from pipeline.training.history import History
-from pipeline.training.loader import Loader
+from pipeline.training.loader import BatchPart, Loader
 from pipeline.training.published_weights import load_published_weights
 from pipeline.training.ranks import Ranks
 from pipeline.training.sampler import SegmentSample
@@ -43,8 +43,9 @@ class TrainPlan:
 class Trainer:
     """One rank's part in a run, from the newest checkpoint on.
 
-    Noise (dropout, masked spans) is drawn anew for each step from (seed, step, rank), so that a resumed run equals an
-    undisturbed one without any generator's state in its checkpoints.
+    Noise (dropout, masked spans) is drawn anew for each step from (seed, step, rank), corruption from (seed, step,
+    position in the global batch), so that a resumed run equals an undisturbed one without any generator's state in its
+    checkpoints.
     """
 
     def __init__(self, plan: TrainPlan, ranks: Ranks, wrap: Callable[[nn.Module], nn.Module] | None = None) -> None:
@@ -106,8 +107,8 @@ class Trainer:
         """One epoch, or the rest of it, then validation and a checkpoint; only the first rank has a history."""
         started = time.monotonic()
         batches = self._training_batches(self.state.epochs_done)
-        for batch in self._loader.read(batches[self.state.batches_done :]):
-            self._train_batch(batch, history)
+        for part in self._loader.read(batches[self.state.batches_done :]):
+            self._train_batch(part, history)
             is_due = self.state.step % self._settings.checkpoint_every_steps == 0
             if history and is_due and self.state.batches_done < len(batches):
                 self._save(history)
@@ -133,7 +134,7 @@ class Trainer:
             self._save(history)
         return measurements
 
-    def _train_batch(self, batch: AnyBatch, history: History | None) -> None:
+    def _train_batch(self, part: BatchPart, history: History | None) -> None:
         settings, state = self._settings, self.state
         seeds = np.random.SeedSequence([settings.seed, state.step, self.ranks.rank]).generate_state(2)
         torch.manual_seed(int(seeds[0]))  # dropout
@@ -145,9 +146,10 @@ class Trainer:
             num_steps=self.num_steps,
             warmup_fraction=settings.warmup_fraction,
         )
+        masked = mask_spans(part.batch, settings.drop_modality, generator)
         loss = train_step(
             self._model,
-            mask_spans(batch, settings.drop_modality, generator),
+            corrupt_part(part, masked, settings, state.step),
             self._optimizer,
             clip_norm=settings.clip_norm,
             precision=settings.precision,
@@ -181,7 +183,8 @@ class Trainer:
         for buffer in self._unwrapped.buffers():  # batch statistics: each rank has its own until DDP's next forward
             buffer.copy_(self.ranks.broadcast_from_first(buffer))
         # The unwrapped model: with DDP's forward a rank with fewer batches would keep the others waiting.
-        meter = evaluate(self._unwrapped, self._loader.read(sampler.batches(samples, self._settings.batch_size)))
+        parts = self._loader.read(sampler.batches(samples, self._settings.batch_size))
+        meter = evaluate(self._unwrapped, (part.batch for part in parts))
         ccc = ConcordanceMeter.from_state(self.ranks.all_reduce_sum(meter.state())).compute()
         if ccc["mean"] is None:
             raise RuntimeError(

@@ -71,6 +71,11 @@ def finished_run(root, dataset, model=None, **train):
     """A run trained in this process and closed as the job does it; returns its URI. `model`: settings of the model."""
     config = small_config(root, dataset=dataset.uri, **train)
     config = config.model_copy(update={"model": dataclasses.replace(config.model, **(model or {}))})
+    return train_and_close(config, dataset)
+
+
+def train_and_close(config, dataset):
+    """Train the run of `config` in this process and close it as the job does it; returns its URI."""
     config = config_for_dataset(config, dataset.config)
     require_features_fit(config, dataset.features)
     uri = run_record.run_uri(config, dataset.digest)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from iaca_model.config import PRESETS
+from iaca_model.corruption import KINDS
 from pipeline.config import (
     Config,
     UsageError,
@@ -210,6 +211,36 @@ def test_a_run_depends_on_data_model_and_training_only():
     assert run_fingerprint(changed("storage", root="/moved"), "d1") == reference
     assert run_fingerprint(changed("weights", video="/moved"), "d1") == reference
     assert run_fingerprint(changed("weights", video_sha256="11"), "d1") != reference
+
+
+def test_settings_without_effect_leave_a_run_its_name():
+    """The two names are those of runs that were trained before there was a front or corruption."""
+    assert run_fingerprint(Config(), "d1") == "b92efb750e48"
+    assert run_fingerprint(load(None, {"model": {"preset": "tca"}, "train": {"drop_modality": 0.3}}), "d1") == (
+        "a4ac60d87ba3"
+    )
+    assert run_fingerprint(changed("train", corrupt_missing=7.0, corrupt_swapped=0.0), "d1") == "b92efb750e48"
+    corrupted = run_fingerprint(changed("train", corrupt_modality=0.5), "d1")
+    others = {
+        run_fingerprint(changed("model", front="reliability"), "d1"),
+        run_fingerprint(changed("train", corrupt_modality=0.4), "d1"),
+        *(run_fingerprint(changed("train", corrupt_modality=0.5, **{f"corrupt_{kind}": 2.0}), "d1") for kind in KINDS),
+    }
+    assert len(others | {corrupted, "b92efb750e48"}) == 7
+
+
+def test_corruption_of_no_kind_is_refused():
+    no_kind = {f"corrupt_{kind}": 0.0 for kind in KINDS}
+    message = (
+        r"train\.corrupt_modality is 0\.5, but train\.corrupt_missing, train\.corrupt_noisy and train\.corrupt_swapped "
+        r"are 0; give one of them a share"
+    )
+    with pytest.raises(UsageError, match=message):
+        load(None, {"train": {**no_kind, "corrupt_modality": 0.5}})
+    assert load(None, {"train": no_kind}).train.corrupt_modality == 0
+    only_noise = load(None, {"train": {**no_kind, "corrupt_modality": 0.5, "corrupt_noisy": 3.0}})
+    assert only_noise.train.corrupt_shares[KINDS.index("noisy")] == 3
+    assert sum(only_noise.train.corrupt_shares) == 3
 
 
 def test_an_evaluation_depends_on_its_split_and_what_is_masked():

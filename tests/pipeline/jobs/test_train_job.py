@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -11,12 +12,12 @@ import pytest
 from pipeline.config import UsageError
 from pipeline.dataset.format.dataset_info import DatasetError
 from pipeline.jobs import train
-from pipeline.runtime.progress import parse, result_from_json
+from pipeline.runtime.progress import parse, parse_notice, result_from_json, result_to_json
 from pipeline.training import checkpoint, run_record
 from pipeline.training.compatibility import config_for_dataset
 from pipeline.training.history import read_rows
 from tests.support.fake_dataset import make_segment, write_dataset
-from tests.support.fake_run import finished_run, small_config, small_dataset
+from tests.support.fake_run import finished_run, small_config, small_dataset, train_and_close
 
 EPOCHS = 12
 
@@ -159,6 +160,28 @@ def test_a_finished_run_is_not_trained_again(tmp_path, dataset):
     )
     assert done.stdout.strip() == uri
     assert Path(uri, "run.json").stat().st_mtime_ns == before
+
+
+class FakeTrainingError(Exception):
+    """Raised in place of a training with Ray."""
+
+
+def test_a_front_without_corruption_is_announced_at_once_and_kept_in_the_result(tmp_path, dataset, monkeypatch, capsys):
+    config = small_config(tmp_path, dataset=dataset.uri, epochs=1)
+    config = config.model_copy(update={"model": dataclasses.replace(config.model, front="reliability")})
+
+    def fail(config, task):
+        raise FakeTrainingError
+
+    with monkeypatch.context() as patched, pytest.raises(FakeTrainingError):
+        patched.setattr(train, "_train_with_ray", fail)
+        train.run(config)
+    (notice,) = filter(None, map(parse_notice, capsys.readouterr().out.splitlines()))
+    assert notice.startswith("model.front is reliability, but train.corrupt_modality is 0")
+    train_and_close(config, dataset)
+    result = train.run(config)
+    assert result.skipped
+    assert result_from_json(result_to_json(result)).warnings == (notice,)
 
 
 def test_what_cannot_be_trained_is_an_error_before_any_work(tmp_path, dataset):

@@ -26,7 +26,11 @@ def dataset(tmp_path_factory):
 def load(dataset, rank=0, world_size=1, skip=0, **settings):
     uri, batches = dataset
     loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec, Ranks(rank, world_size), **settings)
-    return list(loader.read(batches[skip:]))
+    return batches_of(loader.read(batches[skip:]))
+
+
+def batches_of(parts):
+    return [part.batch for part in parts]
 
 
 def same(one, other):
@@ -46,6 +50,20 @@ def test_ranks_together_load_what_one_rank_loads_in_the_same_number_of_steps(dat
         assert len({len(part) for part in parts}) == 1
         real = [part.slice(0, int(part.video_ok_BL.any(1).sum())) for part in parts]
         assert all(torch.equal(a, b) for a, b in zip(joined(real), whole.tensors(), strict=True))
+
+
+def test_a_part_has_the_position_and_the_groups_of_its_sequences(dataset):
+    uri, batches = dataset
+    assert any(len({sample.row.group for sample in global_batch}) > 1 for global_batch in batches)
+    loaders = [Loader(uri, CONFIG.sequence, CONFIG.input_spec, Ranks(rank, 2)) for rank in range(2)]
+    for global_batch, *parts in zip(batches, *(loader.read(batches) for loader in loaders), strict=True):
+        groups = [sample.row.group for sample in global_batch for _ in sample.phases]
+        for part in parts:
+            assert len(part.groups) == len(part.batch)
+            real = [group for group in part.groups if group]
+            assert groups[part.first : part.first + len(real)] == real
+            assert part.groups[len(real) :] == (None,) * (len(part.batch) - len(real))
+        assert sum(None in part.groups for part in parts) == len(groups) % 2
 
 
 def test_skipping_batches_resumes_in_the_middle_of_an_epoch(dataset):
@@ -85,10 +103,13 @@ def test_an_unreadable_sample_is_masked_and_counted_and_its_neighbours_are_untou
     uri, batches = dataset
     broken = dataclasses.replace(batches[0][0], row=dataclasses.replace(batches[0][0].row, offset=10**9))
     loader = Loader(uri, CONFIG.sequence, CONFIG.input_spec)
-    (batch,) = loader.read([[broken, *batches[0][1:]]])
-    (whole,) = Loader(uri, CONFIG.sequence, CONFIG.input_spec).read([batches[0]])
+    (part,) = loader.read([[broken, *batches[0][1:]]])
+    (whole,) = batches_of(Loader(uri, CONFIG.sequence, CONFIG.input_spec).read([batches[0]]))
+    batch = part.batch
     count = len(broken.phases)
     assert loader.num_unreadable == 1
+    assert part.groups[:count] == (None,) * count
+    assert None not in part.groups[count:]
     assert not batch.video_ok_BL[:count].any()
     assert not batch.target_ok_BL[:count].any()
     assert same(batch.slice(count, len(batch)), whole.slice(count, len(whole)))
@@ -101,7 +122,7 @@ def test_features_are_loaded_like_crops_and_what_cannot_be_read_is_masked(tmp_pa
     batches = sampler.batches(sampler.validation_samples(shifted, stride=8, num_phases=2), 3)
     spec = FeatureSpec(CONFIG.sequence.num_subclips, VIDEO_DIM, AUDIO_DIM)
     ranks = [Loader(info.uri, CONFIG.sequence, spec, Ranks(rank, 2)) for rank in range(2)]
-    parts = [list(loader.read(batches)) for loader in ranks]
+    parts = [batches_of(loader.read(batches)) for loader in ranks]
     assert [[len(batch) for batch in part] for part in parts] == [[2, 2], [2, 2]]
     assert sum(loader.num_unreadable for loader in ranks) == 2
     assert sum(int(batch.video_ok_BL.any(1).sum()) for part in parts for batch in part) == 4

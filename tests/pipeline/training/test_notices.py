@@ -1,10 +1,12 @@
 """What is hardly meant is said before training: an epoch that is a single step, and workers that share cores."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from pipeline.training import sampler
-from pipeline.training.notices import training_notices
+from pipeline.training.notices import training_notices, training_warnings
 from tests.support.fake_run import small_config
 
 
@@ -57,3 +59,45 @@ def test_sequences_are_counted_as_they_are_sampled(num_phases):
     assert count == sum(len(s.phases) for s in sampler.training_samples(rows, **view, seed=3, epoch=2))
     assert count == sum(len(s.phases) for s in sampler.validation_samples(rows, **view))
     assert sampler.count_sequences([], **view) == 0
+
+
+class FakeGroupedRow(FakeKeyedRow):
+    """A row of a group."""
+
+    def __init__(self, key, group, num_frames=32):
+        super().__init__(key, num_frames)
+        self.group = group
+
+
+PEOPLE = [FakeGroupedRow(f"{group}{i}", group) for group in "abcdefgh" for i in range(3)]  # 96 sequences
+
+
+def test_spans_that_nothing_replaces_are_announced():
+    def notices(rows=PEOPLE, **train):
+        return training_notices(small_config(**{"corrupt_modality": 0.5, "batch_size": 16, **train}), rows, None)
+
+    assert notices() == []
+    (notice,) = notices(num_workers=4)  # 4 sequences each, the phases of one segment
+    assert notice.endswith(
+        "of the sequences are in a worker's part of a batch with one group only: there train.corrupt_swapped has "
+        "nothing to swap in, and the span stays healthy; raise train.batch_size (16), or lower train.num_workers (4) "
+        "or train.phases_per_segment (4)"
+    )
+    assert notices(num_workers=4, phases_per_segment=1) == []
+    assert notices(num_workers=4, corrupt_swapped=0.0) == []
+    assert notices(num_workers=4, corrupt_modality=0.0) == []
+    (notice,) = notices(rows=[FakeGroupedRow(f"a{i}", "a") for i in range(24)])
+    assert notice.startswith("100.0% of the sequences are in a worker's part of a batch with one group only")
+
+
+def test_a_front_that_never_meets_corruption_is_announced_by_its_settings():
+    def with_front(front, **train):
+        config = small_config(**train)
+        return config.model_copy(update={"model": dataclasses.replace(config.model, front=front)})
+
+    (warning,) = training_warnings(with_front("reliability"))
+    assert warning.startswith("model.front is reliability, but train.corrupt_modality is 0: ")
+    assert "set train.corrupt_modality" in warning
+    assert training_warnings(with_front("reliability", corrupt_modality=0.1)) == []
+    assert training_warnings(with_front("none")) == []
+    assert training_warnings(with_front("none", corrupt_modality=0.1)) == []

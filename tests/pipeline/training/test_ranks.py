@@ -67,6 +67,20 @@ def test_two_ranks_train_the_model_that_one_trains(tmp_path):
         assert torch.allclose(together.model[name], tensor, atol=1e-4), name
 
 
+def test_two_ranks_corrupt_the_sequences_that_one_corrupts(tmp_path):
+    healthy = without_noise(small_plan(tmp_path, batch_size=6, epochs=1))
+    # Swapped spans are left out: what may be swapped in depends on the rank's part.
+    train = dataclasses.replace(healthy.config.train, corrupt_modality=0.9, corrupt_swapped=0.0)
+    plan = dataclasses.replace(healthy, config=healthy.config.model_copy(update={"train": train}))
+    run_uri = train_on(2, plan, tmp_path)
+    losses = []
+    for given in (plan, in_folder(healthy, tmp_path / "healthy")):
+        Trainer(given, Ranks()).run()
+        losses.append(rows(given.run_uri, "loss"))
+    assert rows(run_uri, "loss") == pytest.approx(losses[0], abs=1e-5)
+    assert losses[0] != pytest.approx(losses[1], abs=1e-3)
+
+
 def test_a_run_goes_on_with_another_number_of_ranks(tmp_path):
     plan = without_noise(small_plan(tmp_path, batch_size=6, epochs=3))
     Trainer(plan, Ranks()).run()

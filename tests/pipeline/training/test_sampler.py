@@ -1,3 +1,6 @@
+import dataclasses
+import time
+
 import pytest
 
 from pipeline.training import sampler
@@ -45,8 +48,35 @@ def test_batches_lose_nothing_and_differ_by_one_at_most(batch_size):
 def test_ranks_together_see_the_global_batch_in_its_order_with_equal_lengths(world_size):
     for batch in sampler.batches(samples_of(0), 6):
         parts = [sampler.rank_slice(batch, rank, world_size) for rank in range(world_size)]
-        assert flat(sample for samples, _ in parts for sample in samples) == flat(batch)
-        assert len({len(flat(samples)) + padding for samples, padding in parts}) == 1
+        assert flat(sample for part in parts for sample in part.samples) == flat(batch)
+        assert len({len(flat(part.samples)) + part.num_padding for part in parts}) == 1
+        for part in parts:
+            assert flat(part.samples) == flat(batch)[part.first : part.first + len(flat(part.samples))]
+
+
+@pytest.mark.parametrize(
+    ("groups", "positions"),
+    [
+        ("AABB", [2, 2, 0, 0]),
+        ("ABCA", [1, 2, 3, 1]),
+        ("AAA", [None, None, None]),
+        (["A", None, "B", None], [2, None, 0, None]),
+        ([None, "A"], [None, None]),
+        ("A", [None]),
+        ("", []),
+    ],
+)
+def test_the_next_sequence_of_another_group_is_found(groups, positions):
+    assert sampler.positions_of_other_groups(groups) == positions
+
+
+def test_many_segments_are_put_into_batches_within_seconds():
+    rows = [dataclasses.replace(ROWS[1], key=f"{i:05}") for i in range(20_000)]
+    samples = sampler.validation_samples(rows, stride=8, num_phases=4)
+    started = time.process_time()
+    batches = sampler.batches(samples, 16)
+    assert len(batches) == 5000
+    assert time.process_time() - started < 10, "the time must not grow with segments times batches"
 
 
 def test_validation_samples_are_the_same_each_time_in_the_order_of_the_keys():

@@ -59,6 +59,17 @@ def test_a_run_stopped_and_resumed_equals_an_undisturbed_one_to_the_bit(undistur
     assert [row["attempt"] for row in read_rows(plan.run_uri) if "attempt" in row] == [1, 2]
 
 
+def test_a_run_with_corruption_is_another_one_and_as_repeatable(undisturbed, tmp_path):
+    whole = small_plan(tmp_path, corrupt_modality=0.9)
+    Trainer(whole, Ranks()).run()
+    plan = in_folder(whole, tmp_path / "resumed")
+    stop_at(Trainer(plan, Ranks()), 1)  # in the middle of an epoch
+    Trainer(plan, Ranks()).run(attempt=2)
+    assert_equal_runs(plan.run_uri, whole.run_uri, 4)
+    losses = [[row["loss"] for row in read_rows(uri) if "loss" in row] for uri in (whole.run_uri, undisturbed.run_uri)]
+    assert losses[0][0] != losses[1][0]
+
+
 def test_a_run_in_bfloat16_is_another_one_and_as_repeatable(undisturbed, tmp_path):
     whole = small_plan(tmp_path, precision="bfloat16")
     Trainer(whole, Ranks()).run()
