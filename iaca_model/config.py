@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 Base = Literal["concat", "ca", "jca", "jca_paper", "tca"]
 Front = Literal["none", "reliability"]
 FrontOutput = Literal["scaled", "appended"]
-Gate = Literal["none", "dca", "iaca", "grjca", "hgrjca"]
+Gate = Literal["none", "dca", "iaca", "grjca", "hgrjca", "tagf"]
 ModalityGate = Literal["concat", "sum", "off"]
 Modality = Literal["both", "video", "audio"]
 GateInput = Literal["cross", "both"]
@@ -247,6 +247,8 @@ def _require_choice(config: Any, **allowed: Any) -> None:
 
 LITERAL_GATE: dict[str, Any] = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
 """Fields of a gate as in the released modules (code of 2403.19554 and 2503.12261)."""
+LITERAL_TAGF: dict[str, Any] = LITERAL_GATE | {"gate_relu": False}
+"""Fields of TAGF as released (code of 2507.02080), whose weighted sum has no ReLU."""
 
 PRESETS: dict[str, ModelConfig] = {
     "concat": ModelConfig(base="concat", gate="none"),
@@ -260,10 +262,11 @@ PRESETS: dict[str, ModelConfig] = {
     "iaca": ModelConfig(),
     "grjca": ModelConfig(base="jca", gate="grjca", **LITERAL_GATE),
     "hgrjca": ModelConfig(base="jca", gate="hgrjca", **LITERAL_GATE),
+    "tagf": ModelConfig(base="jca", gate="tagf", **LITERAL_TAGF),
     "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **LITERAL_GATE),
 }
-"""Named models. dca, grjca and hgrjca have the gates as released (ReLU, xavier, T = .1); iaca is the measured default
-and faithful the literal form of the same gates on RJCA."""
+"""Named models. dca, grjca, hgrjca (ReLU, xavier, T = .1) and tagf (the same without the ReLU) have the gates as
+released; iaca is the measured default and faithful the literal form of the same gates on RJCA."""
 
 
 def preset_fields(name: str) -> dict[str, Any]:

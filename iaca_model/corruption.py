@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +25,6 @@ KINDS = ("missing", "noisy", "swapped")
 MISSING, NOISY, SWAPPED = range(len(KINDS))
 HEALTHY = len(KINDS)  # the index after the last kind
 
-MIN_SPAN = 3  # steps, where 3/4 of the sequence has as many
 NOISY_SIGNAL = 0.3  # share of its features, or of the contrast of its crops, that a noisy step keeps
 NOISE_SCALE = 1.5  # of the noise of features, in standard deviations of all features
 CROP_NOISE = 64.0  # standard deviation of the noise of crops, in grey levels
@@ -35,15 +35,30 @@ SNR_DB = -10.0  # mean power of the sequence's sound over the mean power of the 
 _AddNoise = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
 
 
-def draw_spans(num: int, num_steps: int, chance: float, generator: torch.Generator) -> Tensor:
-    """Draw for each of `num` sequences, with `chance`, one span of 3 to 3/4 L steps: bool (num, L).
+class SpanLengths(NamedTuple):
+    """Numbers of steps of a corrupted span, all equally likely; none has more steps than the sequence."""
 
-    Length and start are uniform. A sequence of fewer than 4 steps has spans of 3/4 L steps, at least one. The generator
-    draws as many numbers for any `chance`.
+    min_steps: int = 3
+    max_steps: int | None = None  # None: 3/4 L
+
+    def draw(self, num: int, num_steps: int, generator: torch.Generator) -> Tensor:
+        """Draw `num` lengths in sequences of `num_steps` steps, (num, 1); each is at least 1."""
+        longest = max(1, min(self.max_steps or 3 * num_steps // 4, num_steps))
+        return torch.randint(min(self.min_steps, longest), longest + 1, (num, 1), generator=generator)
+
+
+ANY_LENGTH = SpanLengths()
+
+
+def draw_spans(
+    num: int, num_steps: int, chance: float, generator: torch.Generator, lengths: SpanLengths = ANY_LENGTH
+) -> Tensor:
+    """Draw for each of `num` sequences, with `chance`, one span of steps: bool (num, L).
+
+    Length and start are uniform. The generator draws as many numbers for any `chance`.
     """
-    longest = max(1, 3 * num_steps // 4)
     chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
-    length_N1 = torch.randint(min(MIN_SPAN, longest), longest + 1, (num, 1), generator=generator)
+    length_N1 = lengths.draw(num, num_steps, generator)
     start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
     step_L = torch.arange(num_steps)
     return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)

@@ -12,6 +12,7 @@ from iaca_model.attention import Pair, attend
 from iaca_model.layers import linear, mask_finite
 
 COMMON_DIM, HIDDEN_DIM = 16, 16  # K, H
+MIN_MEAN_SQUARE = 1e-6  # of features whose scale is divided out
 HEALTHY_LOGIT = 2.0  # of "nothing is wrong": both reliabilities start at 1 - 1 / (e^2 + 2) = .893
 
 
@@ -34,10 +35,11 @@ class SequencePool(nn.Module):
 class Comparison(nn.Module):
     """What speaks for and against each modality at a step: (B, L, D_v), (B, L, D_a) -> (B, L, H).
 
-    u_m = tanh(Linear_{D->K}(X_m)); c_m = SequencePool(u_m);
+    u_m = tanh(Linear_{D->K}(X_m / rms(X_m))); c_m = SequencePool(u_m);
     h = ReLU(Linear_{5K->H}([u_v ; u_a ; u_v * u_a ; (u_v - c_v)^2 ; (u_a - c_a)^2])). A masked modality counts as zeros
     in all five parts. The last two measure how far a step is from its own sequence: another person's face or voice
-    stands out there, because who somebody is does not change within a sequence.
+    stands out there, because who somebody is does not change within a sequence. Without the division by the root mean
+    square over D, features of unit length, as FeatureModel gives them, would move the tanh less the wider they are.
 
     Ours: see `ReliabilityFront`.
 
@@ -54,8 +56,8 @@ class Comparison(nn.Module):
 
     def forward(self, pair: Pair) -> Tensor:
         """Hidden features (B, L, H)."""
-        video_BLK = mask_finite(torch.tanh(self.video(pair.video_BLD)), pair.video_ok_BL)
-        audio_BLK = mask_finite(torch.tanh(self.audio(pair.audio_BLD)), pair.audio_ok_BL)
+        video_BLK = mask_finite(torch.tanh(self.video(_unit_rms(pair.video_BLD))), pair.video_ok_BL)
+        audio_BLK = mask_finite(torch.tanh(self.audio(_unit_rms(pair.audio_BLD))), pair.audio_ok_BL)
         video_deviation_BLK = (video_BLK - self.video_pool(video_BLK, pair.video_ok_BL)).square()
         audio_deviation_BLK = (audio_BLK - self.audio_pool(audio_BLK, pair.audio_ok_BL)).square()
         deviations = [
@@ -63,6 +65,11 @@ class Comparison(nn.Module):
             mask_finite(audio_deviation_BLK, pair.audio_ok_BL),
         ]
         return torch.relu(self.read(torch.cat([video_BLK, audio_BLK, video_BLK * audio_BLK, *deviations], dim=-1)))
+
+
+def _unit_rms(features_BLD: Tensor) -> Tensor:
+    """Divide by the root mean square over D; zeros stay zeros."""
+    return nn.functional.rms_norm(features_BLD, features_BLD.shape[-1:], eps=MIN_MEAN_SQUARE)
 
 
 class ReliabilityFront(nn.Module):

@@ -31,6 +31,7 @@ class FusionOutput(NamedTuple):
         hgrjca  video, audio                  (B, L, 2)      the results of the first level's two gates
                 video_first, audio_first      (B, L, 2)      X^0, X^1
                 video_second, audio_second    (B, L, 3)      X^0, X^1, X^2
+        tagf    video, audio                  (B, L, R + 1)  X^0 ... X^R
 
     `attention` holds the last layer's maps over time, `video` and `audio`, (B, L, L) without gradient, row = the step
     attended for, column = the step attended to; `attention.Attended` defines them for each base. Empty for concat.

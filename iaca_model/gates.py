@@ -1,4 +1,4 @@
-"""The gates that weigh unattended, self-attended and cross-attended features: DCA, IACA, GRJCA, HGRJCA.
+"""The gates that weigh unattended, self-attended and cross-attended features: DCA, IACA, GRJCA, HGRJCA, TAGF.
 
 Shape letters: B batch, L steps, D feature width, F fused width, N options, R recursions. Each gate maps the iterates
 X^0 ... X^R, that is the features before attention and after each layer of it, to the fused features (B, L, F) and its
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 from iaca_model.agreement import AGREEMENT_DIM, Agreement
 from iaca_model.attention import Pair, self_layer
 from iaca_model.config import FusionConfig
-from iaca_model.layers import mask_finite
+from iaca_model.layers import linear, mask_finite
 
 GateOutput = tuple[Tensor, dict[str, Tensor]]  # fused features, and weights by name
+TAGF_DROPOUT = 0.1  # as released, whatever the dropout of the attention is
 
 
 class SoftGate(nn.Module):
-    """The weights of all gates, softmax(Linear_{D->N}(X) / T): (B, L, D) -> (B, L, N). Exact: code of 2403.19554.
+    """The weights of all gates but TAGF, softmax(Linear_{D->N}(X) / T): (B, L, D) -> (B, L, N).
+
+    Exact: code of 2403.19554.
 
     Args:
         num_in: D.
@@ -252,13 +255,94 @@ class HGRJCA(nn.Module):
         return torch.cat([video, audio], dim=-1), gates
 
 
-GateModule = Ungated | DCA | IACA | GRJCA | HGRJCA
+class TimeAwareGate(nn.Module):
+    """The gate of TAGF for one modality: weights of X^0 ... X^R from a bidirectional LSTM that runs over them.
+
+    At each step by itself, with both directions D wide and from learned initial states:
+        Y^0 ... Y^R = Linear_{3D->2D}(Dropout([X^r ; LSTM(X^0 ... X^R)^r])) / norm, G = softmax(mean(Y^r) / T).
+
+    Unit length keeps each mean within 1 / sqrt(2 D), so no weight exceeds another by more than exp(2 / (T sqrt(2 D))).
+
+    With `gate_init` zero the linear layer starts with weights 0 and biases 1, -1, 1, ...: all scores are then 0, and
+    unlike a zero vector its result has a direction, hence a gradient. The LSTM starts as torch's in either case.
+
+    Args:
+        dim: D.
+        config: has T (`gate_temperature`), `gate_relu`, the initial weights and whether they are trained.
+    """
+
+    def __init__(self, dim: int, config: FusionConfig) -> None:
+        super().__init__()
+        self.temperature, self.relu = config.gate_temperature, config.gate_relu
+        # Cells, not nn.LSTM, at which torch.compile would break the graph.
+        self.first_to_last = nn.LSTMCell(dim, dim)
+        self.last_to_first = nn.LSTMCell(dim, dim)
+        self.init_hidden = nn.Parameter(nn.init.xavier_uniform_(torch.empty(4, dim)))  # h0 of both, then c0 of both
+        self.linear = linear(3 * dim, 2 * dim)
+        if config.gate_init == "zero":
+            nn.init.zeros_(self.linear.weight)
+            nn.init.ones_(self.linear.bias[::2])
+            nn.init.constant_(self.linear.bias[1::2], -1.0)
+        self.dropout = nn.Dropout(TAGF_DROPOUT)
+        self.requires_grad_(config.gate_trainable)
+
+    def forward(self, iterates: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The mixed features (B, L, D) and the weights (B, L, R + 1)."""
+        weights_BLN = (self._scores(iterates) / self.temperature).softmax(-1)
+        return mix(weights_BLN, iterates, relu=self.relu), weights_BLN
+
+    def _scores(self, iterates: Sequence[Tensor]) -> Tensor:
+        batch_and_steps = iterates[0].shape[:2]
+        inputs = [features_BLD.flatten(0, 1) for features_BLD in iterates]
+        hidden, reverse_hidden, memory, reverse_memory = self.init_hidden.unbind()
+        onward = run_cell(self.first_to_last, inputs, hidden, memory)
+        back = run_cell(self.last_to_first, inputs[::-1], reverse_hidden, reverse_memory)[::-1]
+        joined = torch.cat([torch.stack(parts, dim=1) for parts in (inputs, onward, back)], dim=-1)
+        encoded = nn.functional.normalize(self.linear(self.dropout(joined)), dim=-1)
+        return encoded.mean(-1).unflatten(0, batch_and_steps)
+
+
+def run_cell(cell: nn.LSTMCell, inputs: Sequence[Tensor], hidden_H: Tensor, memory_H: Tensor) -> list[Tensor]:
+    """Apply an LSTM cell to one input (M, D) after another, all M from the same states; its hidden state after each."""
+    state = (hidden_H.expand(len(inputs[0]), -1), memory_H.expand(len(inputs[0]), -1))
+    outputs = []
+    for input_MD in inputs:
+        state = cell(input_MD, state)
+        outputs.append(state[0])
+    return outputs
+
+
+class TAGF(nn.Module):
+    """Time-aware gated fusion: per modality a gate over X^0 ... X^R, computed from all of them by a BiLSTM.
+
+    X_g = sum_r G[r] X^r with G of TimeAwareGate, under a ReLU if `gate_relu`; fused = [X_g,v ; X_g,a].
+
+    Exact (code of 2507.02080) with base jca, R = 2, gate_relu False, gate_init xavier and temperature .1, as far as its
+    attention, which the code imports and we have not seen, is that of RJCA. Other settings are ours. For the paper's
+    name: time, here, is the order of the recursions; the gate reads no other step.
+    """
+
+    def __init__(self, config: FusionConfig) -> None:
+        super().__init__()
+        self.video = TimeAwareGate(config.video_dim, config)
+        self.audio = TimeAwareGate(config.audio_dim, config)
+        self.output_dim = config.video_dim + config.audio_dim
+
+    def forward(self, iterates: Sequence[Pair]) -> GateOutput:
+        """Fused features, weights `video` and `audio` (B, L, R + 1)."""
+        video, video_gate = self.video([pair.video_BLD for pair in iterates])
+        audio, audio_gate = self.audio([pair.audio_BLD for pair in iterates])
+        return torch.cat([video, audio], dim=-1), {"video": video_gate, "audio": audio_gate}
+
+
+GateModule = Ungated | DCA | IACA | GRJCA | HGRJCA | TAGF
 _GATES: dict[str, Callable[[FusionConfig], GateModule]] = {
     "none": Ungated,
     "dca": DCA,
     "iaca": IACA,
     "grjca": GRJCA,
     "hgrjca": HGRJCA,
+    "tagf": TAGF,
 }
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, TrialData, TrialSequences
+from iaca_model.corruption import HEALTHY
+from pipeline.ablation.corruption import corrupt, span_lengths
+from pipeline.ablation.feature_sequences import TrialData, TrialSequences
 from pipeline.config.job_sections import AblateConfig
 
 VIDEO, AUDIO = 0, 1
@@ -22,7 +23,6 @@ NUM_IDENTITY, NUM_NUISANCE = 4, 4
 NUM_FACTORS = 2 + NUM_IDENTITY + NUM_NUISANCE
 VIEW_NOISE = ((0.25, 0.6), (0.6, 0.25))  # of video and audio, on valence and arousal
 FEATURE_NOISE = 0.1
-IDENTITY_SCALE = 1.5
 NUM_CURVE = 128  # sequences of the missing-sound curve, which is 32 passes over them
 CORRUPTION_SEED = 1_000_003  # added to the seed of the world
 
@@ -34,9 +34,11 @@ class World:
         seed: of the map and of everything drawn.
         num_steps: L.
         feature_dim: D, of each modality.
+        identity: how strongly the features show who the person is.
     """
 
-    def __init__(self, seed: int, num_steps: int, feature_dim: int) -> None:
+    def __init__(self, seed: int, num_steps: int, feature_dim: int, identity: float = 1.5) -> None:
+        self.identity = identity
         self.generator = torch.Generator().manual_seed(seed)
         self.num_steps, self.feature_dim = num_steps, feature_dim
         self.mixing = [self._normal(NUM_FACTORS, feature_dim) / NUM_FACTORS**0.5 for _ in range(2)]
@@ -61,7 +63,7 @@ class World:
         """Features (N, L, D) of one modality: a noisy linear map of its factors, under a ReLU."""
         num = len(target_NL2)
         noisy_target_NL2 = target_NL2 + torch.tensor(VIEW_NOISE[modality]) * self._smooth(num, 2, width=1.0)
-        identity_NLK = IDENTITY_SCALE * self._normal(num, 1, NUM_IDENTITY).expand(-1, self.num_steps, -1)
+        identity_NLK = self.identity * self._normal(num, 1, NUM_IDENTITY).expand(-1, self.num_steps, -1)
         nuisance_NLK = 0.5 * self._smooth(num, NUM_NUISANCE, width=2.0)
         factors_NLK = torch.cat([2.0 * noisy_target_NL2, identity_NLK, nuisance_NLK], dim=-1)
         features_NLD = torch.relu(factors_NLK @ self.mixing[modality] + self.bias[modality])
@@ -79,9 +81,10 @@ class World:
 
 def make_trial_data(settings: AblateConfig, seed: int) -> TrialData:
     """Generate the data of the trial of `seed`: training sequences, and others to measure on, clean and corrupted."""
-    world = World(seed, settings.num_steps, settings.feature_dim)
+    world = World(seed, settings.num_steps, settings.feature_dim, settings.identity)
+    lengths = span_lengths(settings)
     corruption_rng = torch.Generator().manual_seed(CORRUPTION_SEED + seed)
-    train = corrupt(world.draw(settings.num_train), settings.chance_in_training, corruption_rng)
+    train = corrupt(world.draw(settings.num_train), settings.chance_in_training, corruption_rng, lengths)
     clean = world.draw(settings.num_test)
     curve = clean.take(torch.arange(min(NUM_CURVE, len(clean))))
-    return TrialData(train, clean, corrupt(clean, settings.corrupted, corruption_rng), curve)
+    return TrialData(train, clean, corrupt(clean, settings.corrupted, corruption_rng, lengths), curve)

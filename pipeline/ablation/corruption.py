@@ -11,19 +11,27 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from iaca_model.corruption import HEALTHY, KINDS, SWAPPED, draw_spans, noisy_features
+from iaca_model.corruption import ANY_LENGTH, HEALTHY, KINDS, SWAPPED, SpanLengths, draw_spans, noisy_features
 from pipeline.ablation.feature_sequences import TrialSequences, evenly_spaced
+from pipeline.config.job_sections import AblateConfig
 
 NUM_MEASURED = 1024  # sequences from which the deviation of a large set is estimated
 
 
-def corrupt(clean: TrialSequences, chance: float, generator: torch.Generator) -> TrialSequences:
-    """Corrupt spans of 3 to 3/4 L steps in one of the three ways, with `chance` per sequence and modality.
+def span_lengths(settings: AblateConfig) -> SpanLengths:
+    """The lengths of corrupted spans that the settings ask for."""
+    return SpanLengths(settings.min_span, settings.max_span)
+
+
+def corrupt(
+    clean: TrialSequences, chance: float, generator: torch.Generator, lengths: SpanLengths = ANY_LENGTH
+) -> TrialSequences:
+    """Corrupt spans in one of the three ways, with `chance` per sequence and modality.
 
     Where the spans of both modalities overlap, only the video is corrupted. Swapped features are those of the sequence
     before. The generator draws as many numbers for any `chance`.
     """
-    kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
+    kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator, lengths)
     previous = clean.take(torch.arange(len(clean)).roll(1))
     return corrupt_spans(clean, kind_NL2, previous, feature_deviations(clean), generator)
 
@@ -42,10 +50,12 @@ class CorruptedSource:
     seed: int
 
     @classmethod
-    def draw(cls, clean: TrialSequences, chance: float, seed: int) -> CorruptedSource:
+    def draw(
+        cls, clean: TrialSequences, chance: float, seed: int, lengths: SpanLengths = ANY_LENGTH
+    ) -> CorruptedSource:
         """Draw the span and kind of corruption of each sequence with `seed`, as `corrupt` draws them."""
         generator = torch.Generator().manual_seed(seed)
-        kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator)
+        kind_NL2 = draw_kinds(clean.ok_NL2, chance, generator, lengths)
         deviations = feature_deviations(evenly_spaced(clean, NUM_MEASURED))
         return cls(clean, kind_NL2, draw_from_other_groups(clean.group_N, generator), deviations, seed)
 
@@ -59,10 +69,10 @@ class CorruptedSource:
         return corrupt_spans(self.clean.take(indices), self.kind_NL2[indices], swapped_in, self.deviations, generator)
 
 
-def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+def draw_kinds(ok_NL2: Tensor, chance: float, generator: torch.Generator, lengths: SpanLengths = ANY_LENGTH) -> Tensor:
     """Draw the kind of corruption of each step and modality: uint8 (N, L, 2), an index into KINDS or HEALTHY."""
     num, num_steps, _ = ok_NL2.shape
-    spans_NL2 = torch.stack([draw_spans(num, num_steps, chance, generator) for _ in range(2)], dim=-1)
+    spans_NL2 = torch.stack([draw_spans(num, num_steps, chance, generator, lengths) for _ in range(2)], dim=-1)
     spans_NL2[..., 1] &= ~spans_NL2[..., 0]
     kind_N12 = torch.randint(len(KINDS), (num, 1, 2), generator=generator, dtype=torch.uint8)
     return torch.where(spans_NL2 & ok_NL2.all(-1, keepdim=True), kind_N12, HEALTHY)

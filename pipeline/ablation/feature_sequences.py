@@ -12,10 +12,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from iaca_model.corruption import HEALTHY, KINDS
-
-__all__ = ["HEALTHY", "KINDS", "SequenceSource", "TrialData", "TrialSequences", "concatenate", "evenly_spaced"]
-
 
 @dataclass(frozen=True, eq=False)
 class TrialSequences:

@@ -11,7 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.ablation.feature_sequences import KINDS
+from iaca_model.corruption import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.table import Row, SeedStatistics
 
@@ -28,6 +28,7 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
 }
 MAX_CURVES = 10  # more would not be readable; curves.csv has all
+_CURVES_BY_PREFERENCE = (("", "iaca", "front", "front+iaca"), ("", "iaca", "front"), ("", "front"), ("",))
 _PATTERN_TITLES = {"random": "random steps", "block": "one block"}
 
 
@@ -58,20 +59,24 @@ def _plot_series(axis: Axes, gains: Sequence[SeedStatistics | None], offset: flo
 
 
 def plot_detection(rows: Sequence[Row], data_name: str) -> bytes:
-    """Plot AUROC of the modality gate by kind of corruption, and its weight gap, as a table in colour."""
+    """Plot each verdict's AUROC by kind of corruption, and its weight gap, as a table in colour."""
     names = (*KINDS, "all", "gap")
+    found = {f"{row.variant}, {gate}": detection for row in rows for gate, detection in row.detection.items()}
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure((6.0, 1.0 + 0.3 * len(rows)))
+        figure = Figure((6.0, 1.0 + 0.3 * len(found)))
         axis = figure.subplots()
-        values = [[_mean(row.auroc.get(kind)) for kind in names[:-1]] + [_mean(row.gap)] for row in rows]
+        values = [
+            [_mean(detection.auroc.get(kind)) for kind in names[:-1]] + [_mean(detection.gap)]
+            for detection in found.values()
+        ]
         axis.imshow(values, cmap="RdYlGn", vmin=0, vmax=1, aspect="auto")
         for row_index, line in enumerate(values):
             for column, value in enumerate(line):
                 text = "" if math.isnan(value) else f"{value:.2f}"
                 axis.text(column, row_index, text, ha="center", va="center")
         axis.set_xticks(range(len(names)), names)
-        axis.set_yticks(range(len(rows)), [row.variant for row in rows])
-        _set_title(figure, f"{data_name}\nwhich modality is corrupted: AUROC of the gate, and its weight gap")
+        axis.set_yticks(range(len(found)), list(found))
+        _set_title(figure, f"{data_name}\nwhich modality is corrupted: AUROC of each verdict, and its weight gap")
         return _png(figure)
 
 
@@ -83,8 +88,7 @@ def plot_curves(points: Sequence[dict[str, Any]], data_name: str) -> bytes:
         data_name: for the title.
     """
     names = list(dict.fromkeys(point["variant"] for point in points))
-    preferred = [name for name in names if name.partition("+")[2] in ("", "iaca")]
-    plotted = (preferred or names)[:MAX_CURVES]
+    plotted = _plotted_variants(names)
     with mpl.rc_context(STYLE):
         figure = Figure((9.6, 6.4))
         axes = figure.subplots(len(PATTERNS), len(MASKS), sharex=True, sharey=True)
@@ -98,6 +102,15 @@ def plot_curves(points: Sequence[dict[str, Any]], data_name: str) -> bytes:
         figure.supylabel("CCC")
         figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right center")
         return _png(figure)
+
+
+def _plotted_variants(names: Sequence[str]) -> Sequence[str]:
+    """At most MAX_CURVES of the variants: as many kinds of them as fit, the same ones of every base."""
+    for kinds in _CURVES_BY_PREFERENCE:
+        preferred = [name for name in names if name.partition("+")[2] in kinds]
+        if 0 < len(preferred) <= MAX_CURVES:
+            return preferred
+    return names[:MAX_CURVES]
 
 
 def _plot_panel(axis: Axes, points: Sequence[dict[str, Any]], names: Sequence[str]) -> None:

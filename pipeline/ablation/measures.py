@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from iaca_model.corruption import HEALTHY, KINDS
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences
+from pipeline.ablation.feature_sequences import TrialSequences
 
 PERCENTS = (0, 10, 20, 30, 50, 70, 90, 100)
 PATTERNS = ("random", "block")
 MASKS = ("unknown", "known")
+VERDICTS = ("reliability", "modality")  # gates between the modalities: of the front, and stage 2 of IACA
 MISSING_AUDIO_SEED = 3_000_003  # added to the seed of the trial
 
 Predict = Callable[[TrialSequences, Tensor | None], Prediction]
@@ -30,23 +32,21 @@ def ccc(prediction: Prediction, sequences: TrialSequences) -> dict[str, float | 
     return meter.compute()
 
 
-def detection(gates: Mapping[str, Tensor], kind_NL2: Tensor) -> dict[str, float | None] | None:
-    """Measure how well the modality gate detects the corrupted modality, at steps where exactly one is corrupted.
+def detection(weights_NL2: Tensor, kind_NL2: Tensor) -> dict[str, float | None]:
+    """Measure how well a verdict detects the corrupted modality, at steps where exactly one is corrupted.
 
     Args:
-        gates: weights by name, as in `iaca_model.fusion.FusionOutput`.
+        weights_NL2: the weights of video and audio.
         kind_NL2: the corruption, index into KINDS or HEALTHY.
 
     Returns:
         AUROC of the video's weight against "the sound is corrupted", for each kind of corruption and over `all`, and
         `gap`, the mean weight of the healthy minus that of the corrupted modality, because AUROC does not depend on
-        how far a gate moves. None without a modality gate.
+        how far a gate moves. None where it is not defined.
     """
-    if "modality" not in gates:
-        return None
     corrupted_NL2 = kind_NL2 != HEALTHY
     exactly_one_NL = corrupted_NL2.sum(-1) == 1
-    weights_M2, corrupted_M2 = gates["modality"][exactly_one_NL], corrupted_NL2[exactly_one_NL]
+    weights_M2, corrupted_M2 = weights_NL2[exactly_one_NL], corrupted_NL2[exactly_one_NL]
     kind_M = kind_NL2[exactly_one_NL].amin(-1)  # HEALTHY is the largest
     by_kind = {name: auroc(weights_M2[kind_M == i, 0], corrupted_M2[kind_M == i, 1]) for i, name in enumerate(KINDS)}
     signs_M2 = 1 - 2 * corrupted_M2.float()

@@ -11,8 +11,9 @@ import torch
 
 from iaca_model.batch import FeatureBatch
 from iaca_model.config import FeatureSpec
-from pipeline.ablation.corruption import CorruptedSource
-from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialData, TrialSequences, evenly_spaced
+from iaca_model.corruption import HEALTHY
+from pipeline.ablation.corruption import CorruptedSource, span_lengths
+from pipeline.ablation.feature_sequences import SequenceSource, TrialData, TrialSequences, evenly_spaced
 from pipeline.config import Config, UsageError
 from pipeline.config.job_sections import AblateConfig, SequenceConfig
 from pipeline.dataset.format.dataset_info import DatasetInfo, read_dataset, read_index
@@ -136,16 +137,18 @@ def _require_memory(recordings: Recordings, allowed_gb: float) -> None:
 
 def read_trial_data(recordings: Recordings, settings: AblateConfig, seed: int) -> TrialData:
     """Read the data of the trial of `seed`: all seeds have the same recordings, each its own corruption of them."""
-    splits = read_splits(recordings)
+    splits, lengths = read_splits(recordings), span_lengths(settings)
     clean = splits[recordings.test_split].sequences
     selection: tuple[SequenceSource, ...] = ()
     if recordings.selection_split:
         val = evenly_spaced(splits[recordings.selection_split].sequences, NUM_SELECTION)
-        selection = (val, CorruptedSource.draw(val, settings.corrupted, SELECTION_SEED + seed))
+        selection = (val, CorruptedSource.draw(val, settings.corrupted, SELECTION_SEED + seed, lengths))
     return TrialData(
-        train=CorruptedSource.draw(splits["train"].sequences, settings.chance_in_training, CORRUPTION_SEED + seed),
+        train=CorruptedSource.draw(
+            splits["train"].sequences, settings.chance_in_training, CORRUPTION_SEED + seed, lengths
+        ),
         clean=clean,
-        corrupted=CorruptedSource.draw(clean, settings.corrupted, TEST_SEED + seed),
+        corrupted=CorruptedSource.draw(clean, settings.corrupted, TEST_SEED + seed, lengths),
         curve=evenly_spaced(clean, NUM_CURVE),
         selection=selection,
         counts={name: split.counts for name, split in splits.items()},

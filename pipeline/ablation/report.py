@@ -26,8 +26,8 @@ def publish(
     rows, curves = table.make_rows(variants, results), table.mean_curves(results)
     name, description = data_name(config), describe_data(config, results)
     images = {"gains.png": figures.plot_gains(rows, name), "curves.png": figures.plot_curves(curves, name)}
-    if rows_with_gate := [row for row in rows if row.auroc]:
-        images["detection.png"] = figures.plot_detection(rows_with_gate, name)
+    if rows_with_verdict := [row for row in rows if row.detection]:
+        images["detection.png"] = figures.plot_detection(rows_with_verdict, name)
     dimension_lines = table.dimension_lines(results, curves)
     main_table = table.markdown(table.HEADINGS, map(table.format_row, rows))
     dimension_table = table.markdown(table.DIMENSION_HEADINGS, dimension_lines)

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.ablation.feature_sequences import KINDS
+from iaca_model.corruption import KINDS
+from pipeline.ablation.measures import VERDICTS
 from pipeline.ablation.variants import Variant
 
 TrialResult = dict[str, Any]  # as JSON holds it, see `trial.run_trial`
@@ -34,6 +35,14 @@ class SeedStatistics:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """How well one verdict detects the corrupted modality, over all seeds, see `measures.detection`."""
+
+    auroc: dict[str, SeedStatistics]  # by kind of corruption and `all`, without those that no seed defines
+    gap: SeedStatistics | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One variant over all seeds; a gain is the difference to `reference`, paired by seed."""
 
@@ -45,10 +54,10 @@ class Row:
     clean: SeedStatistics
     gain_corrupted: SeedStatistics | None  # None of the reference itself
     gain_clean: SeedStatistics | None
-    over_iaca: SeedStatistics | None  # on corrupted data; None unless this is a variation of IACA's default
+    share_of_oracle: float | None  # the gain on corrupted data over that of the oracle on the same base
+    over_iaca: SeedStatistics | None  # on corrupted data; None unless it varies IACA's default or has the front
     over_iaca_clean: SeedStatistics | None
-    auroc: dict[str, SeedStatistics]  # by kind of corruption and `all`; empty without a modality gate
-    gap: SeedStatistics | None
+    detection: dict[str, Detection]  # by the gate that gives the verdict; empty without one
 
 
 def make_rows(variants: Iterable[Variant], results: Sequence[TrialResult]) -> list[Row]:
@@ -62,7 +71,7 @@ def make_rows(variants: Iterable[Variant], results: Sequence[TrialResult]) -> li
 def _make_row(variant: Variant, by_name: dict[str, dict[int, TrialResult]]) -> Row:
     by_seed, default_iaca = by_name[variant.name], by_name.get(variant.default_iaca)
     reference = by_name[variant.reference] if variant.name != variant.reference else None
-    statistics_of_kind = {kind: _detection(by_seed, kind) for kind in (*KINDS, "all")}
+    gain, oracle = _gain(by_seed, reference, "corrupted"), by_name.get(variant.oracle_reference)
     return Row(
         variant=variant.name,
         reference=variant.reference,
@@ -70,12 +79,12 @@ def _make_row(variant: Variant, by_name: dict[str, dict[int, TrialResult]]) -> R
         num_parameters=next(iter(by_seed.values()))["num_parameters"],
         corrupted=SeedStatistics.of([_ccc(result, "corrupted") for result in by_seed.values()]),
         clean=SeedStatistics.of([_ccc(result, "clean") for result in by_seed.values()]),
-        gain_corrupted=_gain(by_seed, reference, "corrupted"),
+        gain_corrupted=gain,
         gain_clean=_gain(by_seed, reference, "clean"),
+        share_of_oracle=_share(gain, _gain(oracle, reference, "corrupted") if oracle else None),
         over_iaca=_gain(by_seed, default_iaca, "corrupted"),
         over_iaca_clean=_gain(by_seed, default_iaca, "clean"),
-        auroc={kind: value for kind, value in statistics_of_kind.items() if value},
-        gap=_detection(by_seed, "gap"),
+        detection={name: _detection(by_seed, name) for name in VERDICTS if _has_verdict(by_seed, name)},
     )
 
 
@@ -91,26 +100,60 @@ def _gain(
     return SeedStatistics.of([_ccc(result, data) - _ccc(reference[seed], data) for seed, result in by_seed.items()])
 
 
-def _detection(by_seed: dict[int, TrialResult], measure: str) -> SeedStatistics | None:
-    """Statistics of a measure of detection over the seeds on which it is defined; None where it is on none."""
-    values = [result["gate_detects"][measure] for result in by_seed.values() if result["gate_detects"]]
-    defined = [value for value in values if value is not None]
-    return SeedStatistics.of(defined) if defined else None
+def _share(gain: SeedStatistics | None, of_oracle: SeedStatistics | None) -> float | None:
+    """A mean gain as a share of that of the oracle; None where the oracle gains nothing."""
+    if gain is None or of_oracle is None or of_oracle.mean <= 0:
+        return None
+    return gain.mean / of_oracle.mean
+
+
+def _has_verdict(by_seed: dict[int, TrialResult], gate: str) -> bool:
+    return all(gate in result["detection"] for result in by_seed.values())
+
+
+def _detection(by_seed: dict[int, TrialResult], gate: str) -> Detection:
+    """Statistics of each measure of detection over the seeds on which it is defined."""
+    of_seeds = [result["detection"][gate] for result in by_seed.values()]
+    defined = {
+        name: [values[name] for values in of_seeds if values[name] is not None] for name in (*KINDS, "all", "gap")
+    }
+    found = {name: SeedStatistics.of(values) for name, values in defined.items() if values}
+    gap = found.pop("gap", None)
+    return Detection(found, gap)
 
 
 HEADINGS = (
-    *("variant", "corrupted", "gain", "over IACA", "clean", "gain", "over IACA"),
+    *("variant", "parameters", "corrupted", "gain", "of oracle", "over IACA", "clean", "gain", "over IACA"),
     *(f"AUROC {kind}" for kind in (*KINDS, "all")),
     "gap",
 )
 
 
 def format_row(row: Row) -> tuple[str, ...]:
-    """Format a row under HEADINGS: means ± deviation, gains ± their standard error."""
-    detection = (_format_detection(row.auroc.get(kind)) for kind in (*KINDS, "all"))
-    corrupted = (_format_mean(row.corrupted), _format_gain(row.gain_corrupted), _format_gain(row.over_iaca))
+    """Format a row under HEADINGS: means ± deviation, gains ± their standard error, the first of its verdicts."""
+    detection = next(iter(row.detection.values()), Detection({}, None))
+    auroc = (_format_detection(detection.auroc.get(kind)) for kind in (*KINDS, "all"))
+    share = "" if row.share_of_oracle is None else f"{row.share_of_oracle:.0%}"
+    corrupted = (_format_mean(row.corrupted), _format_gain(row.gain_corrupted), share, _format_gain(row.over_iaca))
     clean = (_format_mean(row.clean), _format_gain(row.gain_clean), _format_gain(row.over_iaca_clean))
-    return (row.variant, *corrupted, *clean, *detection, _format_detection(row.gap))
+    parameters = f"{row.num_parameters:,}"
+    return (row.variant, parameters, *corrupted, *clean, *auroc, _format_detection(detection.gap))
+
+
+DETECTION_HEADINGS = ("verdict", *(f"AUROC {kind}" for kind in (*KINDS, "all")), "gap")
+
+
+def detection_lines(rows: Iterable[Row]) -> list[tuple[str, ...]]:
+    """Format every verdict under DETECTION_HEADINGS: of a front, and of stage 2 of IACA, where a variant has both."""
+    return [
+        (
+            f"{row.variant}, {gate}",
+            *(_format_detection(found.auroc.get(kind)) for kind in (*KINDS, "all")),
+            _format_detection(found.gap),
+        )
+        for row in rows
+        for gate, found in row.detection.items()
+    ]
 
 
 def markdown(headings: tuple[str, ...], lines: Iterable[tuple[str, ...]]) -> str:
@@ -163,8 +206,11 @@ def trials_csv(results: Sequence[TrialResult]) -> bytes:
         {
             **{name: result[name] for name in ("variant", "base", "gate", "seed", "num_parameters", "cpu_s")},
             **{f"{data}_{name}": value for data, scores in result["ccc"].items() for name, value in scores.items()},
-            **{f"auroc_{name}": value for name, value in (result["gate_detects"] or {}).items() if name != "gap"},
-            "gap": (result["gate_detects"] or {}).get("gap"),
+            **{
+                f"{gate}_{name if name == 'gap' else f'auroc_{name}'}": value
+                for gate, found in result["detection"].items()
+                for name, value in found.items()
+            },
         }
         for result in results
     ]

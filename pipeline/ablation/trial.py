@@ -13,19 +13,21 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.config import FeatureSpec, FusionConfig, ModelConfig
+from iaca_model.corruption import HEALTHY
+from iaca_model.layers import mask
 from iaca_model.loss import concordance_loss, supervised_gate_loss
 from iaca_model.model import FeatureModel, Prediction
 from iaca_model.train_step import build_optimizer, optimizer_step, schedule_learning_rate
 from pipeline.ablation import measures
 from pipeline.ablation.benchmark import make_trial_data
-from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, SequenceSource, TrialData, TrialSequences, concatenate
+from pipeline.ablation.corruption import corrupt, span_lengths
+from pipeline.ablation.feature_sequences import SequenceSource, TrialData, TrialSequences, concatenate
 from pipeline.ablation.recordings import Recordings, read_trial_data
 from pipeline.ablation.variants import Variant
 from pipeline.config import fingerprint
 from pipeline.config.job_sections import AblateConfig
 
-VERSION = 1  # raise it when the same trial would give other numbers
+VERSION = 2  # raise it when the same trial would give other numbers
 WEIGHT_DECAY, CLIP_NORM, WARMUP_FRACTION = 1e-2, 1.0, 0.1
 ENCODER_DIM = 48
 BENCHMARK_MODEL = ModelConfig(head_dim=32, head_dropout=0.2, fusion_dropout=0.0)
@@ -38,6 +40,7 @@ MAX_TENSOR_SIZE = 1 << 25  # numbers in the largest tensor of a pass: the joint 
 _OTHER_TRIALS: dict[str, Any] = {
     "bases": "",
     "gates": "",
+    "fronts": "",
     "extras": "",
     "extra_bases": "",
     "num_workers": 0,
@@ -45,7 +48,7 @@ _OTHER_TRIALS: dict[str, Any] = {
     "first_seed": 0,
 }
 _LOCATION = ("data", "dataset", "memory_gb", "use_gpu")
-_OF_BENCHMARK = ("num_steps", "feature_dim", "num_train", "num_test")
+_OF_BENCHMARK = ("num_steps", "feature_dim", "num_train", "num_test", "identity", "temporal")
 _OF_RECORDINGS = ("phases",)
 
 
@@ -90,6 +93,13 @@ class Trial:
             attention_temperature=self.model.attention_temperature,
         )
 
+    @property
+    def model_config(self) -> ModelConfig:
+        """Blocks and heads of the model: those of the configuration, or on the benchmark with its temporal block."""
+        if self.recordings:
+            return self.model
+        return dataclasses.replace(self.model, temporal=self.settings.temporal)
+
     def load_data(self) -> TrialData:
         """Read the recordings, or generate the benchmark of this seed."""
         if self.recordings:
@@ -108,7 +118,8 @@ class TrialModel(nn.Module):
         super().__init__()
         fusion = trial.variant.fusion_config(trial.fusion_sizes)
         video_dim, audio_dim = fusion.video_dim, fusion.audio_dim
-        self.model = FeatureModel(fusion, trial.model)
+        self.model = FeatureModel(fusion, trial.model_config)
+        self.oracle = trial.variant.oracle
         has_encoders = trial.settings.encoder == "mlp"
         self.video = _build_encoder(video_dim) if has_encoders else nn.Identity()
         self.audio = _build_encoder(audio_dim) if has_encoders else nn.Identity()
@@ -119,7 +130,11 @@ class TrialModel(nn.Module):
         """Predict every step; steps where `audio_ok_NL` is False are masked besides those of the sequences."""
         video_ok_NL, present_audio_NL = sequences.ok_NL2.unbind(-1)
         audio_ok_NL = present_audio_NL if audio_ok_NL is None else present_audio_NL & audio_ok_NL
-        return self.model(self.video(sequences.video_NLD), self.audio(sequences.audio_NLD), video_ok_NL, audio_ok_NL)
+        video_NLD, audio_NLD = self.video(sequences.video_NLD), self.audio(sequences.audio_NLD)
+        if self.oracle:
+            video_healthy_NL, audio_healthy_NL = (sequences.kind_NL2 == HEALTHY).unbind(-1)
+            video_NLD, audio_NLD = mask(video_NLD, video_healthy_NL), mask(audio_NLD, audio_healthy_NL)
+        return self.model(video_NLD, audio_NLD, video_ok_NL, audio_ok_NL)
 
     def predict(self, source: SequenceSource, audio_ok_NL: Tensor | None = None) -> Prediction:
         """Predict all sequences in evaluation mode; see `forward` for `audio_ok_NL`."""
@@ -132,7 +147,7 @@ class TrialModel(nn.Module):
         """Predict all sequences in evaluation mode, and return them without their features beside the prediction.
 
         They are taken from the source, predicted and dropped a few at a time, to bound the memory. Of the gates only
-        `modality` is kept, of the attention nothing.
+        those between the modalities are kept, of the attention nothing.
         """
         self.eval()
         predictions, labels = [], []
@@ -142,9 +157,11 @@ class TrialModel(nn.Module):
             labels.append(sequences.without_features())
         values_NL2 = torch.cat([prediction.values_BL2 for prediction in predictions])
         valid_NL = torch.cat([prediction.valid_BL for prediction in predictions])
-        gates = {}
-        if "modality" in predictions[0].gates:
-            gates["modality"] = torch.cat([prediction.gates["modality"] for prediction in predictions])
+        gates = {
+            name: torch.cat([prediction.gates[name] for prediction in predictions])
+            for name in measures.VERDICTS
+            if name in predictions[0].gates
+        }
         return Prediction(values_NL2, valid_NL, gates, {}), concatenate(labels)
 
 
@@ -156,8 +173,8 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     """Train and measure one variant.
 
     Returns:
-        a dict that JSON can hold: `ccc` on `corrupted` and `clean` test data; `gate_detects` as `measures.detection`,
-        None without a modality gate; `curve` as `measures.missing_audio`; `data`, the `TrialData.counts`; `update`,
+        a dict that JSON can hold: `ccc` on `corrupted` and `clean` test data; `detection` of each verdict by its
+        name, as `measures.detection`; `curve` as `measures.missing_audio`; `data`, the `TrialData.counts`; `update`,
         the number of updates after which the model was measured.
     """
     begin_s, seed = process_time(), trial.seed
@@ -176,7 +193,10 @@ def run_trial(trial: Trial) -> dict[str, Any]:
             "corrupted": measures.ccc(corrupted, corrupted_labels),
             "clean": measures.ccc(clean, clean_labels),
         },
-        "gate_detects": measures.detection(corrupted.gates, corrupted_labels.kind_NL2),
+        "detection": {
+            name: measures.detection(weights_NL2, corrupted_labels.kind_NL2)
+            for name, weights_NL2 in corrupted.gates.items()
+        },
         "curve": measures.missing_audio(model.predict, data.curve, seed),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "data": data.counts,
@@ -203,7 +223,7 @@ def train_variant(model: TrialModel, data: TrialData, trial: Trial) -> int:
             optimizer, step, peak=settings.learning_rate, num_steps=settings.updates, warmup_fraction=WARMUP_FRACTION
         )
         batch = data.train.take(torch.randint(len(data.train), (settings.batch_size,), generator=order_rng))
-        loss = training_loss(model.train(), batch, trial.variant, corruption_rng)
+        loss = training_loss(model.train(), batch, trial, corruption_rng)
         ok_NL = batch.labelled_NL & batch.ok_NL2.any(-1)
         optimizer_step(model, optimizer, loss, ok_NL, clip_norm=CLIP_NORM)
         if step + 1 in moments:
@@ -220,19 +240,29 @@ def _selection_ccc(model: TrialModel, selection: tuple[SequenceSource, ...]) -> 
     return sum(measures.ccc(*model.predict_with_labels(source))["mean"] or 0.0 for source in selection)
 
 
-def training_loss(
-    model: TrialModel, batch: TrialSequences, variant: Variant, corruption_rng: torch.Generator
-) -> Tensor:
-    """Concordance loss of a batch, on corrupted copies where the variant augments, plus gate supervision if it has it.
+def training_loss(model: TrialModel, batch: TrialSequences, trial: Trial, corruption_rng: torch.Generator) -> Tensor:
+    """Concordance loss of a batch, on corrupted copies where the trial augments, plus gate supervision if it has it.
 
     The gate supervision marks only what augmentation itself has corrupted, because of real recordings nothing else is
     known.
     """
-    sequences = (corrupt(batch, variant.augment, corruption_rng) if variant.augment else batch).to(model.device)
+    sequences = augment(batch, trial, corruption_rng).to(model.device)
     prediction = model(sequences)
     ok_NL = prediction.valid_BL & sequences.labelled_NL
     loss = concordance_loss(prediction.values_BL2, sequences.target_NL2, ok_NL)
-    if variant.gate_supervision:
+    if weight := trial.variant.gate_supervision:
         corrupted_NL2 = sequences.kind_NL2 != HEALTHY
-        loss = loss + variant.gate_supervision * supervised_gate_loss(prediction.gates["modality"], corrupted_NL2)
+        loss = loss + weight * supervised_gate_loss(prediction.gates["modality"], corrupted_NL2)
     return loss
+
+
+def augment(batch: TrialSequences, trial: Trial, corruption_rng: torch.Generator) -> TrialSequences:
+    """Corrupt further spans of a batch; an oracle knows of the earlier ones, too."""
+    chance = trial.variant.augment or trial.settings.augment
+    if not chance:
+        return batch
+    augmented = corrupt(batch, chance, corruption_rng, span_lengths(trial.settings))
+    if not trial.variant.oracle:
+        return augmented
+    is_new_NL2 = augmented.kind_NL2 != HEALTHY
+    return dataclasses.replace(augmented, kind_NL2=torch.where(is_new_NL2, augmented.kind_NL2, batch.kind_NL2))

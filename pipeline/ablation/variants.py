@@ -1,4 +1,4 @@
-"""The variants that are compared: every base with every gate, and IACA's own variations."""
+"""The variants that are compared: every base with every gate and with the front, and IACA's own variations."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from iaca_model.config import LITERAL_GATE, Base, FusionConfig, Gate, check_pair
+from iaca_model.config import LITERAL_GATE, LITERAL_TAGF, Base, FusionConfig, Gate, check_pair
 from pipeline.config import UsageError
 from pipeline.config.job_sections import AblateConfig
 
-RELEASED_GATES: tuple[Gate, ...] = ("dca", "grjca", "hgrjca")
-"""Gates of other papers, run in their released form (`LITERAL_GATE`); every other gate has FusionConfig's defaults."""
+RELEASED_GATES: dict[str, dict[str, Any]] = {
+    "dca": LITERAL_GATE,
+    "grjca": LITERAL_GATE,
+    "hgrjca": LITERAL_GATE,
+    "tagf": LITERAL_TAGF,
+}
+"""Gates of other papers, and the settings of their released form; every other gate has FusionConfig's defaults."""
 NUM_RECURSIONS = 2  # of every variant, so that a gate is compared with its base at the same depth
 
 EXTRAS: dict[str, dict[str, Any]] = {
@@ -28,6 +33,15 @@ EXTRAS: dict[str, dict[str, Any]] = {
 gates; a modality gate that reads how the modalities agree; more corruption in training, alone and with a loss that
 supervises the modality gate."""
 
+FRONTS: dict[str, dict[str, Any]] = {
+    "front": {"fusion": {"front": "reliability"}},
+    "front+iaca": {"gate": "iaca", "fusion": {"front": "reliability"}},
+    "control": {"fusion": {"front": "reliability", "front_output": "appended"}},
+    "oracle": {"oracle": True},
+}
+"""Rows about the front: alone, with IACA behind it, the control that has all of it but its verdict, and the base that
+knows which steps are corrupted, and zeroes them. No detection in front of that base could do better."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -35,8 +49,9 @@ class Variant:
 
     name: str
     base: str
-    gate: str
+    gate: str = "none"
     fusion: dict[str, Any] = field(default_factory=dict)  # changes to FusionConfig's defaults
+    oracle: bool = False  # whether corrupted features are zeroed before attention, as perfect reliabilities would
     augment: float = 0.0  # chance per sequence and modality that training corrupts another span
     gate_supervision: float = 0.0  # weight of `iaca_model.loss.supervised_gate_loss`
 
@@ -46,9 +61,15 @@ class Variant:
         return variant_name(self.base, "none")
 
     @property
+    def oracle_reference(self) -> str:
+        """Name of the same base that knows what is corrupted; of its gain every other gain is a share."""
+        return variant_name(self.base, "oracle")
+
+    @property
     def default_iaca(self) -> str:
-        """Name of IACA with its defaults on the same base, for a variation of IACA; "" for the others."""
-        return variant_name(self.base, "iaca") if ":" in self.name else ""
+        """Name of IACA with its defaults on the same base, for its variations and the front; "" for the others."""
+        is_compared = ":" in self.name or self.fusion.get("front") == "reliability"
+        return variant_name(self.base, "iaca") if is_compared else ""
 
     def fusion_config(self, sizes: FusionConfig) -> FusionConfig:
         """Configure the fusion with this base and gate, and everything else as in `sizes`."""
@@ -57,7 +78,7 @@ class Variant:
 
 
 def variant_name(base: str, gate: str, extra: str = "") -> str:
-    """Name a variant: `jca`, `jca+iaca`, `jca+iaca:frozen`."""
+    """Name a variant: `jca`, `jca+iaca`, `jca+iaca:frozen`, `jca+front`."""
     return base + (f"+{gate}" if gate != "none" else "") + (f":{extra}" if extra else "")
 
 
@@ -69,11 +90,12 @@ def list_variants(settings: AblateConfig) -> list[Variant]:
     """
     bases = _parse_names(settings.bases, "bases", get_args(Base))
     gates = _parse_names(settings.gates, "gates", get_args(Gate))
+    fronts = _parse_names(settings.fronts, "fronts", tuple(FRONTS))
     extras = _parse_names(settings.extras, "extras", tuple(EXTRAS))
     extra_bases = _parse_names(settings.extra_bases, "extra_bases", get_args(Base)[1:])
     variants = []
     for base in bases:
-        variants += _with_gates(base, gates)
+        variants += _with_gates(base, gates) + _with_fronts(base, fronts)
         if base in extra_bases:
             variations = [Variant(variant_name(base, "iaca", name), base, "iaca", **EXTRAS[name]) for name in extras]
             variants += [variation for variation in variations if not _is_default(variation)]
@@ -83,11 +105,14 @@ def list_variants(settings: AblateConfig) -> list[Variant]:
 def _with_gates(base: str, gates: tuple[str, ...]) -> list[Variant]:
     """List the base alone, always, and with each gate that it allows."""
     legal_gates = [gate for gate in gates if gate != "none" and _is_legal(base, gate)]
-    gated = [
-        Variant(variant_name(base, gate), base, gate, LITERAL_GATE if gate in RELEASED_GATES else {})
-        for gate in legal_gates
-    ]
+    gated = [Variant(variant_name(base, gate), base, gate, RELEASED_GATES.get(gate, {})) for gate in legal_gates]
     return [Variant(variant_name(base, "none"), base, "none"), *gated]
+
+
+def _with_fronts(base: str, fronts: tuple[str, ...]) -> list[Variant]:
+    """List the base with each of the rows about the front that it allows."""
+    legal_rows = [row for row in fronts if _is_legal(base, FRONTS[row].get("gate", "none"))]
+    return [Variant(variant_name(base, row), base, **FRONTS[row]) for row in legal_rows]
 
 
 def _is_default(variant: Variant) -> bool:

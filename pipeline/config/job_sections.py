@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 from pydantic.dataclasses import dataclass
 
-from iaca_model.config import Precision
+from iaca_model.config import Precision, Temporal
 from pipeline.config.fields import (
     DATASET_MARKER,
     KNOWN_KEYS_ONLY,
@@ -180,19 +180,26 @@ class ExtractConfig:
 class AblateConfig:
     """Which variants of the fusion are compared, on what data and how many seeds, and how each is trained.
 
-    Lists are comma-separated. Every base meets every gate (concat only none); extras are IACA's variants, tried on
-    `extra_bases`. `pipeline.ablation.variants` says what each name stands for.
+    Lists are comma-separated. Every base meets every gate (concat only none) and every row of `fronts`; extras are
+    IACA's variants, tried on `extra_bases`. `pipeline.ablation.variants` says what each name stands for.
     """
 
     bases: Annotated[str, "comma-separated attention bases"] = "concat,ca,jca,jca_paper,tca"
     gates: Annotated[str, "comma-separated gates, each tried on every base that allows it"] = (
         "none,dca,iaca,grjca,hgrjca"
     )
+    fronts: Annotated[
+        str,
+        "comma-separated rows about the front; control: its verdict unused, oracle: corrupted features zeroed",
+    ] = "front,front+iaca,control,oracle"
     extras: Annotated[str, "comma-separated variants of IACA"] = (
         "faithful,frozen,sharp,soft,agreement,augmented,supervised,agreement_supervised"
     )
     extra_bases: Annotated[str, "comma-separated bases on which the extras are tried"] = "ca,jca"
     encoder: Annotated[Literal["none", "mlp"], "trained network between the features and the fusion"] = "none"
+    temporal: Annotated[
+        Temporal, "temporal block of every variant on the benchmark; on a dataset it is model.temporal"
+    ] = "none"
     data: Annotated[
         Literal["benchmark", "source"],
         "origin of the sequences: the built-in benchmark, or features of the videos of [source]",
@@ -206,12 +213,20 @@ class AblateConfig:
     first_seed: Annotated[int, "first evaluation seed; lower seeds were used for tuning"] = 200
     num_steps: Annotated[int, Ge(4), "number of steps in a benchmark sequence"] = 16
     feature_dim: Annotated[Count, "width of each modality's features in the benchmark"] = 24
+    identity: Annotated[NotNegative, "how strongly the benchmark's features show who the person is; 0: not at all"] = (
+        1.5
+    )
     num_train: Annotated[Count, "number of training sequences of the benchmark"] = 4096
     num_test: Annotated[Count, "number of test sequences of the benchmark"] = 384
     corrupted: Annotated[
         Share, "chance per sequence and modality that a span of it is corrupted, in training and test"
     ] = 0.8
     train_corrupted: Annotated[Share | None, "the same chance in training alone; none: as `corrupted`"] = None
+    augment: Annotated[
+        Share, "chance per sequence and modality that each batch of training gets another corrupted span"
+    ] = 0.0
+    min_span: Annotated[Count, "smallest number of steps of a corrupted span"] = 3
+    max_span: Annotated[Count | None, "largest number of steps of a corrupted span; none: 3/4 of the sequence"] = None
     phases: Annotated[
         Count, "number of evenly spaced phases of each training segment of a dataset; tests use all phases"
     ] = 8
@@ -223,6 +238,13 @@ class AblateConfig:
     learning_rate: Annotated[Positive, "peak learning rate of a trial"] = 5e-3
     num_workers: Annotated[NotNegativeInt, "number of trials at a time; 0: one per CPU"] = 0
     use_gpu: Annotated[bool, "whether each trial has a share of a GPU"] = False
+
+    def __post_init__(self) -> None:
+        if self.max_span is not None and self.max_span < self.min_span:
+            raise ValueError(
+                f"min_span is {self.min_span} and max_span {self.max_span}; the smallest span must not be longer than "
+                f"the largest"
+            )
 
     @property
     def makes_features(self) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
-from iaca_model.corruption import HEALTHY, KINDS, MIN_SPAN, SWAPPED, corrupt
+from iaca_model.corruption import ANY_LENGTH, HEALTHY, KINDS, SWAPPED, SpanLengths, corrupt, draw_spans
 from pipeline.config.job_sections import SequenceConfig
 from pipeline.records import SampleRow, Segment
 from pipeline.training.loader import read_segment
@@ -43,7 +43,7 @@ class SegmentCorruption:
         inside_BL = own_BL < len(self.kind_N2)
         kind_BL2 = np.where(inside_BL[..., None], self.kind_N2[np.where(inside_BL, own_BL, 0)], np.uint8(HEALTHY))
         swapped_in = cut(self.donor, phases, view, spec) if self.donor else batch
-        generators = [torch.Generator().manual_seed(_seed_of(self.seed, self.key, f"noise {p}")) for p in phases]
+        generators = [_generator(self.seed, self.key, f"noise of phase {phase}") for phase in phases]
         corrupted, applied_BL2 = corrupt(batch, torch.from_numpy(kind_BL2), swapped_in, generators)
         return corrupted, applied_BL2.numpy()
 
@@ -70,9 +70,11 @@ class Corruption:
         Raises:
             SampleError, OSError: that segment cannot be read.
         """
-        rng = np.random.default_rng(_seed_of(self.seed, row.key, "spans"))
-        kind_N2 = draw_kinds(row.num_frames, MIN_SPAN * view.subclip_stride, self.chance, rng)
-        donor = self._read_donor(row.group, rng.random()) if (kind_N2 == SWAPPED).any() else None
+        generator = _generator(self.seed, row.key, "spans")
+        shortest = ANY_LENGTH.min_steps * view.subclip_stride
+        kind_N2 = draw_kinds(row.num_frames, shortest, self.chance, generator)
+        position = torch.rand((), generator=generator, dtype=torch.float64).item()
+        donor = self._read_donor(row.group, position) if (kind_N2 == SWAPPED).any() else None
         return SegmentCorruption(row.key, kind_N2, donor, self.seed)
 
     def _read_donor(self, group: str, position: float) -> Segment:
@@ -84,29 +86,24 @@ class Corruption:
         return sorted(self.rows, key=lambda row: row.key)
 
 
-def draw_kinds(num_frames: int, shortest: int, chance: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+def draw_kinds(num_frames: int, shortest: int, chance: float, generator: torch.Generator) -> NDArray[np.uint8]:
     """Draw, with `chance` for each modality, one span that is corrupted in one of the three ways, all equally likely.
 
-    Length and start are uniform. Where the spans of both modalities overlap, only the video is corrupted.
+    Where the spans of both modalities overlap, only the video is corrupted.
 
     Args:
         num_frames: N, of the segment.
         shortest: span, in frames; the longest is 3/4 of the segment, and so is the shortest of a short segment.
         chance: 0 to 1.
-        rng: it draws as many numbers for any `chance`.
+        generator: it draws as many numbers for any `chance`.
 
     Returns:
         (N, 2) by video and audio: an index into KINDS, or HEALTHY.
     """
-    chosen_2, lengths_2, offsets_2, positions_2 = rng.random((4, 2))
-    longest = max(1, 3 * num_frames // 4)
-    shortest = min(shortest, longest)
-    length_2 = shortest + (lengths_2 * (longest - shortest + 1)).astype(int)
-    start_2 = (offsets_2 * (num_frames - length_2 + 1)).astype(int)
-    frame_N1 = np.arange(num_frames)[:, None]
-    span_N2 = (chosen_2 < chance) & (start_2 <= frame_N1) & (frame_N1 < start_2 + length_2)
+    span_N2 = draw_spans(2, num_frames, chance, generator, SpanLengths(shortest)).T
     span_N2[:, 1] &= ~span_N2[:, 0]
-    return np.where(span_N2, (positions_2 * len(KINDS)).astype(np.uint8), np.uint8(HEALTHY))
+    kind_2 = torch.randint(len(KINDS), (2,), generator=generator, dtype=torch.uint8)
+    return torch.where(span_N2, kind_2, HEALTHY).numpy()
 
 
 def kind_names(kinds: NDArray[np.uint8]) -> NDArray[np.object_]:
@@ -120,6 +117,7 @@ def kind_indices(names: Iterable[str]) -> Tensor:
     return torch.tensor([index_of[name] for name in names], dtype=torch.uint8)
 
 
-def _seed_of(*parts: int | str) -> int:
-    """A seed of its own for each purpose and segment."""
-    return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:7], "big")
+def _generator(*key: int | str) -> torch.Generator:
+    """A generator of its own for each purpose and segment."""
+    digest = hashlib.sha256(" ".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

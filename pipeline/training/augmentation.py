@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from iaca_model.batch import AnyBatch
-from iaca_model.corruption import HEALTHY, SWAPPED, corrupt, draw_corruption
+from iaca_model.corruption import corrupt, draw_corruption
 from pipeline.config.job_sections import TrainConfig
 from pipeline.training.loader import BatchPart
 from pipeline.training.sampler import positions_of_other_groups
@@ -35,13 +35,9 @@ def corrupt_part(part: BatchPart, masked: AnyBatch, settings: TrainConfig, step:
         draw_corruption(masked.num_steps, settings.corrupt_modality, settings.corrupt_shares, generator)
         for generator in generators
     ]
-    kind_BL2 = torch.stack(drawn)
-    positions = positions_of_other_groups(part.groups)
-    for i, position in enumerate(positions):
-        if position is None:
-            kind_BL2[i][kind_BL2[i] == SWAPPED] = HEALTHY
-    others = torch.tensor([i if position is None else position for i, position in enumerate(positions)])
-    corrupted, _ = corrupt(masked, kind_BL2, part.batch.take(others), generators)
+    # Swapped with itself a sequence stays as it is.
+    others = [i if other is None else other for i, other in enumerate(positions_of_other_groups(part.groups))]
+    corrupted, _ = corrupt(masked, torch.stack(drawn), part.batch.take(torch.tensor(others)), generators)
     return corrupted
 
 

@@ -15,7 +15,7 @@ from iaca_model.model import FeatureModel
 from tests.benchmarks.transcription import Transcription
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("one_thread")]
-NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca")
+NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf")
 # feature width, steps, sequences, turns
 SIZES = {"papers": (512, 16, 64, 5), "small": (64, 16, 16, 25)}
 SLACK = {"papers": 1.10, "small": 1.25}  # ours also masks every step and keeps the maps: that weighs where ca is all

@@ -145,6 +145,35 @@ def hgrjca(weights, iterates, config):
     return torch.cat(fused, dim=2)
 
 
+def lstm(cell, xs, h, c):
+    """i, f, o = sigmoid, g = tanh of W x + b + U h + d; c = f c + i g; h = o tanh(c)."""
+    hs = []
+    for x in xs:
+        z = x @ cell.weight_ih.t() + cell.bias_ih + h @ cell.weight_hh.t() + cell.bias_hh
+        i, f, g, o = z.chunk(4, dim=2)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        hs.append(h)
+    return hs
+
+
+def tagf(weights, iterates, config):
+    """Softmax over the iterates of mean(unit(Linear([X ; BiLSTM(X)]))) / T."""
+    fused = []
+    for part, options in zip((weights.video, weights.audio), zip(*iterates, strict=True), strict=True):
+        h0, h1, c0, c1 = (state.repeat(*options[0].shape[:2], 1) for state in part.init_hidden)
+        onward = lstm(part.first_to_last, options, h0, c0)
+        back = lstm(part.last_to_first, options[::-1], h1, c1)[::-1]
+        scores = []
+        for x, forth, reverse in zip(options, onward, back, strict=True):
+            encoded = unit(part.linear(part.dropout(torch.cat([x, forth, reverse], dim=2))))
+            scores.append(encoded.mean(dim=2))
+        gate = torch.softmax(torch.stack(scores, dim=2) / config.gate_temperature, dim=2)
+        mixed = sum(gate[:, :, i].unsqueeze(2) * option for i, option in enumerate(options))
+        fused.append(torch.relu(mixed) if config.gate_relu else mixed)
+    return torch.cat(fused, dim=2)
+
+
 CROSS = {"ca": ca, "jca": jca, "tca": tca}
 SELF = {"ca": ca_self, "jca": jca_self}
-GATES = {"none": ungated, "dca": dca, "iaca": iaca, "grjca": grjca, "hgrjca": hgrjca}
+GATES = {"none": ungated, "dca": dca, "iaca": iaca, "grjca": grjca, "hgrjca": hgrjca, "tagf": tagf}

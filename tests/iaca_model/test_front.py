@@ -44,7 +44,8 @@ def pair(seed: int = 0, missing: float = 0.0) -> Pair:
 def written_out(front: ReliabilityFront, inputs: Pair) -> tuple[Tensor, Tensor]:
     """The equations step by step: reliabilities (B, L, 2) and verdict (B, L, 2), for masks that hide nothing."""
     compare = front.compare
-    u_v, u_a = torch.tanh(compare.video(inputs.video_BLD)), torch.tanh(compare.audio(inputs.audio_BLD))
+    video, audio = (x / x.square().mean(-1, keepdim=True).sqrt() for x in (inputs.video_BLD, inputs.audio_BLD))
+    u_v, u_a = torch.tanh(compare.video(video)), torch.tanh(compare.audio(audio))
     reliability, verdict = torch.zeros(NUM, STEPS, 2), torch.zeros(NUM, STEPS, 2)
     for b in range(NUM):
         c_v = sum(w * u for w, u in zip((u_v[b] @ compare.video_pool.query).softmax(0), u_v[b], strict=True))
@@ -180,6 +181,12 @@ def test_compiled_equals_eager(base, gate):
     output, expected = torch.compile(fusion, fullgraph=True)(*inputs), fusion(*inputs)
     torch.testing.assert_close(output.fused_BLF, expected.fused_BLF, rtol=1e-4, atol=1e-5)
     output.fused_BLF.square().sum().backward()
+
+
+def test_it_judges_alike_whatever_the_scale_of_the_features():
+    front, inputs = make().front, pair()
+    small = inputs._replace(video_BLD=inputs.video_BLD / 20, audio_BLD=inputs.audio_BLD * 5)
+    torch.testing.assert_close(front(small)[1]["reliability"], front(inputs)[1]["reliability"], rtol=1e-3, atol=1e-4)
 
 
 def test_full_reliability_leaves_the_base_as_it_is():

@@ -9,7 +9,7 @@ import torch
 from iaca_model.config import FusionConfig
 from iaca_model.fusion import Fusion
 
-BASES, GATES = ("ca", "jca", "jca_paper", "tca"), ("none", "dca", "iaca", "grjca", "hgrjca")
+BASES, GATES = ("ca", "jca", "jca_paper", "tca"), ("none", "dca", "iaca", "grjca", "hgrjca", "tagf")
 PAIRS = [("concat", "none"), *itertools.product(BASES, GATES)]
 NUM, STEPS, VIDEO_DIM, AUDIO_DIM = 3, 6, 12, 8
 every_pair = pytest.mark.parametrize(("base", "gate"), PAIRS)
@@ -45,7 +45,7 @@ def test_shapes_gates_and_gradients(base, gate):
     for weights in output.gates.values():
         torch.testing.assert_close(weights.sum(-1), torch.ones(NUM, STEPS))
     for name in expected:
-        assert output.gates[name].shape == (NUM, STEPS, 3 if gate == "grjca" else 2)
+        assert output.gates[name].shape == (NUM, STEPS, 3 if gate in ("grjca", "tagf") else 2)
     output.fused_BLF.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in fusion.parameters())
 
@@ -136,7 +136,15 @@ def test_compiled_equals_eager(base, gate):
 
 def test_one_graph_without_breaks():
     """The quick relative of the slow test above: dynamo alone, without compiling code."""
-    for base, gate in [("concat", "none"), ("ca", "iaca"), ("jca", "hgrjca"), ("jca_paper", "dca"), ("tca", "iaca")]:
+    pairs = [
+        ("concat", "none"),
+        ("ca", "iaca"),
+        ("jca", "hgrjca"),
+        ("jca_paper", "dca"),
+        ("tca", "iaca"),
+        ("jca", "tagf"),
+    ]
+    for base, gate in pairs:
         torch._dynamo.reset()
         torch.compile(make(base, gate), fullgraph=True, backend="eager")(*features(), *masks())
 
@@ -146,7 +154,7 @@ def test_one_graph_without_breaks():
     [
         ({"base": "concat", "gate": "iaca"}, "base concat .* allows gate none only, not iaca"),
         ({"base": "mlp"}, "base is 'mlp'; allowed: concat, ca, jca, jca_paper, tca"),
-        ({"gate": "hard"}, "gate is 'hard'; allowed: none, dca, iaca, grjca, hgrjca"),
+        ({"gate": "hard"}, "gate is 'hard'; allowed: none, dca, iaca, grjca, hgrjca, tagf"),
         ({"gate": "hgrjca", "num_recursions": 3}, "hgrjca is defined over 2 recursions; num_recursions is 3"),
         ({"num_recursions": 0}, "num_recursions is 0; it must be at least 1"),
         ({"modality_gate": "sum", "audio_dim": 64}, "equal widths; video_dim is 128, audio_dim 64"),
@@ -184,7 +192,7 @@ def test_the_temperature_is_the_measured_best_of_the_base_unless_set():
 
 
 def test_depth_is_the_papers_own_unless_set():
-    assert [FusionConfig(gate=gate).depth for gate in GATES] == [1, 2, 2, 2, 2]
+    assert [FusionConfig(gate=gate).depth for gate in GATES] == [1, 2, 2, 2, 2, 2]
     assert FusionConfig(base="concat", gate="none").depth == 0
     assert len(make("jca", "grjca", num_recursions=3).layers) == 3
     config = make("jca", "grjca", num_recursions=3).config

@@ -8,7 +8,8 @@ import pytest
 
 from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset_fields
 
-NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "concat", "video_only", "audio_only", "faithful"]
+NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf", "concat"]
+NAMES += ["video_only", "audio_only", "faithful"]
 
 
 def test_every_name_is_there_and_unknown_ones_are_refused_with_the_list():
@@ -29,7 +30,8 @@ def test_iaca_is_the_default_and_faithful_the_literal_form():
 
 def test_presets_recur_as_often_as_the_papers():
     depths = {name: PRESETS[name].fusion(num_steps=16).depth for name in NAMES}
-    assert {name for name, depth in depths.items() if depth == 2} == {"dca", "iaca", "faithful", "grjca", "hgrjca"}
+    twice = {"dca", "iaca", "faithful", "grjca", "hgrjca", "tagf"}
+    assert {name for name, depth in depths.items() if depth == 2} == twice
     assert depths["rjca"] == depths["jca"] == 1
 
 

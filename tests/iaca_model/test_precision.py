@@ -12,7 +12,7 @@ from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.transcription import Transcription
 from tests.support.fake_batch import fake_batch
 
-NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca")
+NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf")
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
 NUM, STEPS, DIM = 3, 6, 16
 

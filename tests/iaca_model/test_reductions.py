@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from iaca_model.attention import attend
 from iaca_model.config import FusionConfig
 from iaca_model.fusion import Fusion
-from iaca_model.gates import CrossGate, masked_softmax
+from iaca_model.gates import CrossGate, TimeAwareGate, masked_softmax
 
-BASES, GATES = ("ca", "jca", "jca_paper", "tca"), ("dca", "iaca", "grjca", "hgrjca")
+BASES, GATES = ("ca", "jca", "jca_paper", "tca"), ("dca", "iaca", "grjca", "hgrjca", "tagf")
 quick = settings(max_examples=15, deadline=None)
 bases, gates, seeds, num_steps = (
     st.sampled_from(BASES),
@@ -42,6 +42,23 @@ def force(gate: CrossGate, biases: list[float]) -> None:
     with torch.no_grad():
         gate.gate.linear.weight.zero_()
         gate.gate.linear.bias.copy_(torch.tensor(biases))
+
+
+@torch.no_grad()
+def force_tagf(gate: TimeAwareGate, chosen: int) -> None:
+    """Let the states of both directions grow from step to step whatever they read, and score high where `chosen` is.
+
+    Their sum is greatest in the middle of three iterates, as each grows ever less.
+    """
+    for parameter in gate.parameters():
+        parameter.zero_()
+    dim = gate.first_to_last.hidden_size
+    for cell in (gate.first_to_last, gate.last_to_first):
+        cell.bias_ih[2 * dim : 3 * dim] = 1.0  # the candidate; input, forget and output gates stay at one half
+    onward, back = [(-1.0, 0.0), (1.0, 1.0), (1.0, 0.0)][chosen]
+    gate.linear.weight[:, dim] = onward
+    gate.linear.weight[:, 2 * dim] = back
+    gate.linear.bias[::2] = 1.0
 
 
 @quick
@@ -90,6 +107,15 @@ def test_permuting_the_batch_permutes_the_output(base, gate, seed, steps, missin
     torch.testing.assert_close(permuted.fused_BLF, fusion(*data).fused_BLF[order], rtol=1e-4, atol=1e-5)
 
 
+def iterate_of(gated: Fusion, chosen: int, data: tuple[Tensor, ...], seed: int, steps: int) -> Tensor:
+    """[X^r_v ; X^r_a], r = `chosen`, from the layers of a fusion."""
+    if chosen == 0:
+        return torch.cat(data[:2], dim=-1)
+    plain = make(seed, steps, "jca", "none", num_recursions=chosen)
+    plain.layers.load_state_dict(gated.layers[:chosen].state_dict())
+    return plain(*data).fused_BLF
+
+
 @quick
 @given(seeds, num_steps)
 def test_grjca_that_always_takes_one_iterate_gives_it(seed, steps):
@@ -97,13 +123,17 @@ def test_grjca_that_always_takes_one_iterate_gives_it(seed, steps):
     for chosen in range(3):
         for modality in (gated.gate.video, gated.gate.audio):
             force(modality, [1e4 if option == chosen else -1e4 for option in range(3)])
-        if chosen == 0:
-            expected = torch.cat(data[:2], dim=-1)
-        else:
-            plain = make(seed, steps, "jca", "none", num_recursions=chosen)
-            plain.layers.load_state_dict(gated.layers[:chosen].state_dict())
-            expected = plain(*data).fused_BLF
-        torch.testing.assert_close(gated(*data).fused_BLF, expected)
+        torch.testing.assert_close(gated(*data).fused_BLF, iterate_of(gated, chosen, data, seed, steps))
+
+
+@quick
+@given(seeds, num_steps)
+def test_tagf_that_always_takes_one_iterate_gives_it(seed, steps):
+    gated, data = make(seed, steps, "jca", "tagf", temperature=1e-5), inputs(seed, steps)
+    for chosen in range(3):
+        for modality in (gated.gate.video, gated.gate.audio):
+            force_tagf(modality, chosen)
+        torch.testing.assert_close(gated(*data).fused_BLF, iterate_of(gated, chosen, data, seed, steps))
 
 
 @quick

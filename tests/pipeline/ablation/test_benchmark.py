@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from iaca_model.corruption import HEALTHY, KINDS
 from pipeline.ablation.benchmark import World, make_trial_data
 from pipeline.ablation.corruption import CorruptedSource, corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS, TrialSequences
+from pipeline.ablation.feature_sequences import TrialSequences
 from pipeline.config.job_sections import AblateConfig
 
 MISSING, NOISY, SWAPPED = range(len(KINDS))

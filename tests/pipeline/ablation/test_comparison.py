@@ -6,33 +6,38 @@ import json
 
 import pytest
 
+from iaca_model.corruption import KINDS
 from pipeline import storage
 from pipeline.ablation import report, table
-from pipeline.ablation.feature_sequences import KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, load
 
-OVERRIDES = {"name": "made-up", "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "frozen", "num_seeds": 2}}
+OVERRIDES = {
+    "name": "made-up",
+    "ablate": {"bases": "ca", "gates": "none,iaca", "extras": "frozen", "fronts": "", "num_seeds": 2},
+}
 CCC = {"ca": {100: 0.5, 101: 0.7}, "ca+iaca": {100: 0.6, 101: 0.9}, "ca+iaca:frozen": {100: 0.5, 101: 0.8}}
+WITH_FRONT = {**CCC, "ca+front+iaca": {100: 0.65, 101: 1.0}, "ca+oracle": {100: 0.9, 101: 0.9}}
 
 
 def made_up(variant: str, seed: int) -> table.TrialResult:
-    value = CCC[variant][seed]
+    value = WITH_FRONT[variant][seed]
     scores = {"valence": value, "arousal": value, "mean": value}
-    gated = {**dict.fromkeys((*KINDS, "all"), 0.9), "gap": 0.4} if "iaca" in variant else None
+    found = {**dict.fromkeys((*KINDS, "all"), 0.9), "gap": 0.4}
+    gates = [gate for word, gate in (("front", "reliability"), ("iaca", "modality")) if word in variant]
     curve = [
         {"percent": percent, "pattern": pattern, "mask": mask, **scores}
         for pattern in PATTERNS
         for percent in (0, 100)
         for mask in MASKS
     ]
-    trial = {"variant": variant, "base": "ca", "gate": "iaca" if gated else "none", "seed": seed}
+    trial = {"variant": variant, "base": "ca", "gate": "iaca" if "iaca" in variant else "none", "seed": seed}
     clean = {**scores, "mean": 0.8}
     return {
         **trial,
         "ccc": {"corrupted": scores, "clean": clean},
-        "gate_detects": gated,
+        "detection": dict.fromkeys(gates, found),
         "curve": curve,
         "num_parameters": 7,
         "cpu_s": 1.0,
@@ -65,16 +70,34 @@ def test_differences_are_paired_by_seed(config, results):
 def test_one_seed_has_no_deviation(config, results):
     row = table.make_rows(list_variants(config.ablate), [r for r in results if r["seed"] == 100])[1]
     assert (row.corrupted.deviation, row.gain_corrupted.error) == (None, None)
-    assert table.format_row(row)[1:3] == ("0.600", "+0.100")
+    assert table.format_row(row)[1:4] == ("7", "0.600", "+0.100")
 
 
 def test_the_table_is_formatted_for_people(config, results):
     rows = table.make_rows(list_variants(config.ablate), results)
     text = table.markdown(table.HEADINGS, map(table.format_row, rows))
-    assert "| ca | 0.600 ± 0.141 |  |  | 0.800 ± 0.000 |  |  |" in text
-    assert "| ca+iaca | 0.750 ± 0.212 | +0.150 ± 0.050 |" in text
-    assert "| ca+iaca:frozen | 0.650 ± 0.212 | +0.050 ± 0.050 | -0.100 ± 0.000 |" in text
+    assert "| ca | 7 | 0.600 ± 0.141 |  |  |  | 0.800 ± 0.000 |  |  |" in text
+    assert "| ca+iaca | 7 | 0.750 ± 0.212 | +0.150 ± 0.050 |" in text
+    assert "| ca+iaca:frozen | 7 | 0.650 ± 0.212 | +0.050 ± 0.050 |  | -0.100 ± 0.000 |" in text
     assert text.count("\n") == 5
+
+
+def test_gains_are_shares_of_what_the_oracle_gains_and_both_verdicts_are_compared():
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "front+iaca,oracle", "num_seeds": 2}
+    variants = list_variants(load(None, {"ablate": ablate}).ablate)
+    results = [made_up(variant.name, seed) for seed in (100, 101) for variant in variants]
+    rows = {row.variant: row for row in table.make_rows(variants, results)}
+    assert rows["ca"].share_of_oracle is None
+    assert rows["ca+iaca"].share_of_oracle == pytest.approx(0.15 / 0.3)
+    assert rows["ca+front+iaca"].share_of_oracle == pytest.approx(0.225 / 0.3)
+    assert rows["ca+oracle"].share_of_oracle == pytest.approx(1)
+    assert rows["ca+front+iaca"].over_iaca.mean == pytest.approx(0.075)
+    assert rows["ca+oracle"].over_iaca is None
+    assert table.format_row(rows["ca+iaca"])[4] == "50%"
+    assert list(rows["ca+front+iaca"].detection) == ["reliability", "modality"]
+    lines = table.detection_lines(rows.values())
+    assert [line[0] for line in lines] == ["ca+iaca, modality", "ca+front+iaca, reliability", "ca+front+iaca, modality"]
+    assert {len(line) for line in lines} == {len(table.DETECTION_HEADINGS)}
 
 
 def test_both_dimensions_are_in_one_table(results):

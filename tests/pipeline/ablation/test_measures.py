@@ -5,10 +5,10 @@ import itertools
 import pytest
 import torch
 
+from iaca_model.corruption import HEALTHY, KINDS
 from iaca_model.model import Prediction
 from pipeline.ablation.benchmark import World
 from pipeline.ablation.corruption import corrupt
-from pipeline.ablation.feature_sequences import HEALTHY, KINDS
 from pipeline.ablation.measures import MASKS, PATTERNS, PERCENTS, auroc, ccc, detection, missing_audio
 
 
@@ -33,8 +33,7 @@ def corrupted():
 def weights_of(corrupted, trust_in_healthy: float):
     bad_NL2 = corrupted.kind_NL2 != HEALTHY
     other_NL2 = bad_NL2.flip(-1)
-    weights_NL2 = torch.where(bad_NL2, 1 - trust_in_healthy, torch.where(other_NL2, trust_in_healthy, 0.5))
-    return {"modality": weights_NL2}
+    return torch.where(bad_NL2, 1 - trust_in_healthy, torch.where(other_NL2, trust_in_healthy, 0.5))
 
 
 def test_a_gate_with_the_truth_is_perfect_and_its_gap_grows_with_its_margin(corrupted):
@@ -48,13 +47,14 @@ def test_a_gate_that_is_fooled_and_one_that_never_moves(corrupted):
     assert detection(weights_of(corrupted, 0.0), corrupted.kind_NL2)["all"] == 0.0
     frozen = detection(weights_of(corrupted, 0.5), corrupted.kind_NL2)
     assert (frozen["all"], frozen["gap"]) == (0.5, 0.0)
-    assert detection({}, corrupted.kind_NL2) is None
+    healthy_NL2 = torch.full_like(corrupted.kind_NL2, HEALTHY)
+    assert set(detection(weights_of(corrupted, 0.5), healthy_NL2).values()) == {None}
 
 
 def test_kinds_are_measured_separately(corrupted):
-    weights = weights_of(corrupted, 1.0)["modality"]
+    weights = weights_of(corrupted, 1.0)
     swapped_NL = (corrupted.kind_NL2 == KINDS.index("swapped")).any(-1)
-    measured = detection({"modality": torch.where(swapped_NL[..., None], 0.5, weights)}, corrupted.kind_NL2)
+    measured = detection(torch.where(swapped_NL[..., None], 0.5, weights), corrupted.kind_NL2)
     assert (measured["missing"], measured["noisy"], measured["swapped"]) == (1.0, 1.0, 0.5)
     assert 0.5 < measured["all"] < 1.0
 

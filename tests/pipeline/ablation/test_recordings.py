@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline.ablation.feature_sequences import HEALTHY
+from iaca_model.corruption import HEALTHY
 from pipeline.ablation.measures import missing_audio
 from pipeline.ablation.recordings import find_recordings, read_splits, read_trial_data
 from pipeline.ablation.trial import Trial, TrialModel, run_trial
@@ -109,7 +109,7 @@ def test_a_trial_learns_from_features_and_repeats_itself(tmp_path):
     result, again = (run_trial(trial_on(uri, updates=50)) for _ in range(2))
     assert {**result, "cpu_s": 0} == {**again, "cpu_s": 0}
     assert result["ccc"]["clean"]["mean"] > 0.5
-    assert result["gate_detects"]["gap"] is not None
+    assert result["detection"]["modality"]["gap"] is not None
     assert {name: counts["videos"] for name, counts in result["data"].items()} == {"train": 3, "val": 3, "test": 3}
     assert result["update"] % 5 == 0
 

@@ -6,24 +6,28 @@ import json
 import pytest
 import torch
 
+from iaca_model.corruption import HEALTHY
 from pipeline.ablation.benchmark import World
-from pipeline.ablation.feature_sequences import HEALTHY
-from pipeline.ablation.trial import Trial, TrialModel, run_trial, train_variant, training_loss
+from pipeline.ablation.trial import Trial, TrialModel, augment, run_trial, train_variant, training_loss
 from pipeline.ablation.variants import list_variants
 from pipeline.config.job_sections import AblateConfig
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in list_variants(SMALL)}
+ROWS |= {row.name: row for row in list_variants(dataclasses.replace(SMALL, bases="jca", gates="tagf"))}
 
 
-@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "tca", "ca+iaca:agreement_supervised"])
+@pytest.mark.parametrize(
+    "name", ["concat", "jca+hgrjca", "jca+tagf", "tca+front+iaca", "ca+iaca:agreement_supervised"]
+)
 def test_a_trial_gives_numbers_that_json_keeps_and_repeats_itself(name):
     trial = Trial(ROWS[name], 5, SMALL)
     result = json.loads(json.dumps(run_trial(trial)))
     again = run_trial(trial)
     assert (result["variant"], result["seed"]) == (name, 5)
     assert result["ccc"] == again["ccc"]
-    assert (result["gate_detects"] is None) == ("iaca" not in name)
+    verdicts = [verdict for word, verdict in (("front", "reliability"), ("iaca", "modality")) if word in name]
+    assert list(result["detection"]) == verdicts
     assert len(result["curve"]) == 32
 
 
@@ -45,6 +49,45 @@ def test_an_encoder_in_front_is_trained_too():
     assert not list(TrialModel(Trial(ROWS["ca"], 5, SMALL)).video.parameters())
 
 
+def test_the_oracle_zeroes_what_is_corrupted():
+    """With the corrupted features zeroed, what stands there has no influence."""
+    trial = Trial(ROWS["jca+oracle"], 5, SMALL)
+    torch.manual_seed(0)
+    model, sequences = TrialModel(trial).eval(), trial.load_data().corrupted
+    corrupted_NL2 = sequences.kind_NL2 != HEALTHY
+    assert corrupted_NL2.any()
+    hidden = dataclasses.replace(sequences, video_NLD=sequences.video_NLD + corrupted_NL2[..., :1])
+    assert torch.equal(model(hidden).values_BL2, model(sequences).values_BL2)
+    unaware = TrialModel(Trial(ROWS["jca"], 5, SMALL)).eval()
+    assert not torch.equal(unaware(hidden).values_BL2, unaware(sequences).values_BL2)
+
+
+def test_the_oracle_knows_of_augmentation_too():
+    trial = Trial(ROWS["jca+oracle"], 5, dataclasses.replace(SMALL, augment=0.9))
+    batch = trial.load_data().train
+    augmented = augment(batch, trial, torch.Generator().manual_seed(0))
+    new_NL2 = (augmented.kind_NL2 != HEALTHY) & (batch.kind_NL2 == HEALTHY)
+    assert new_NL2.any()
+    assert (augmented.kind_NL2[batch.kind_NL2 != HEALTHY] != HEALTHY).all()
+
+
+def test_the_settings_of_the_benchmark_make_other_worlds():
+    def train(**changes):
+        return Trial(ROWS["jca"], 5, dataclasses.replace(SMALL, **changes)).load_data().train
+
+    plain = train(train_corrupted=0.0)
+    anonymous = train(train_corrupted=0.0, identity=0.0)
+    assert torch.equal(plain.target_NL2, anonymous.target_NL2)
+    own_mean = [data.video_NLD.mean(1).std(0).mean() for data in (plain, anonymous)]
+    assert own_mean[1] < 0.8 * own_mean[0], "without identity people differ less"
+    short, any_length = train(min_span=1, max_span=2), train()
+    longest = [int((data.kind_NL2[..., 0] != HEALTHY).sum(1).max()) for data in (short, any_length)]
+    assert longest == [2, 6]
+    blocks = TrialModel(Trial(ROWS["jca"], 5, dataclasses.replace(SMALL, temporal="tcn")))
+    assert blocks.model.has_blocks
+    assert not TrialModel(Trial(ROWS["jca"], 5, SMALL)).model.has_blocks
+
+
 def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
     trial = Trial(ROWS["ca"], 5, SMALL)
     elsewhere = dataclasses.replace(SMALL, bases="ca", num_seeds=9, first_seed=1, num_workers=2)
@@ -52,9 +95,12 @@ def test_the_digest_covers_what_the_numbers_depend_on_and_nothing_else():
     others = [
         Trial(ROWS["ca"], 6, SMALL),
         Trial(ROWS["jca"], 5, SMALL),
+        Trial(ROWS["ca+oracle"], 5, SMALL),
         Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, updates=5)),
+        Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, identity=0.0)),
+        Trial(ROWS["ca"], 5, dataclasses.replace(SMALL, max_span=4)),
     ]
-    assert len({trial.digest, *(other.digest for other in others)}) == 4
+    assert len({trial.digest, *(other.digest for other in others)}) == 7
 
 
 def test_supervision_moves_the_modality_gate_towards_the_healthy_side():
@@ -62,10 +108,9 @@ def test_supervision_moves_the_modality_gate_towards_the_healthy_side():
     torch.manual_seed(0)
     model = TrialModel(trial).eval()
     batch = World(5, SMALL.num_steps, SMALL.feature_dim).draw(64)
-    unsupervised = dataclasses.replace(trial.variant, gate_supervision=0.0)
+    unsupervised = dataclasses.replace(trial, variant=dataclasses.replace(trial.variant, gate_supervision=0.0))
     supervised_loss, plain_loss = (
-        training_loss(model, batch, variant, torch.Generator().manual_seed(0))
-        for variant in (trial.variant, unsupervised)
+        training_loss(model, batch, compared, torch.Generator().manual_seed(0)) for compared in (trial, unsupervised)
     )
     assert supervised_loss.item() - plain_loss.item() == pytest.approx(
         trial.variant.gate_supervision * 0.6931, rel=1e-3

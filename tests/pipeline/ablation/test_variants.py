@@ -1,10 +1,11 @@
 """Which rows an ablation has, and what is refused."""
 
 import dataclasses
+from typing import get_args
 
 import pytest
 
-from iaca_model.config import LITERAL_GATE, FusionConfig
+from iaca_model.config import FusionConfig, Gate
 from pipeline.ablation import variants
 from pipeline.ablation.variants import EXTRAS, list_variants
 from pipeline.config import UsageError
@@ -20,7 +21,10 @@ def names(**changes) -> list[str]:
 def test_every_legal_pair_and_the_extras_on_their_bases():
     rows = names()
     assert rows[0] == "concat"
-    assert len([name for name in rows if ":" not in name]) == 1 + 4 * 5
+    about_the_front = [row.name for row in list_variants(AblateConfig()) if row.oracle or "front" in row.fusion]
+    assert len([name for name in rows if ":" not in name]) == 1 + 4 * 5 + len(about_the_front)
+    assert about_the_front[:3] == ["concat+front", "concat+control", "concat+oracle"]
+    assert about_the_front[-4:] == ["tca+front", "tca+front+iaca", "tca+control", "tca+oracle"]
     assert [name for name in rows if name.startswith("jca+iaca:")] == [
         f"jca+iaca:{extra}" for extra in EXTRAS if extra != "sharp"
     ]
@@ -31,7 +35,7 @@ def test_every_legal_pair_and_the_extras_on_their_bases():
 
 
 def test_the_reference_is_there_whatever_was_asked_for():
-    assert names(bases="ca", gates="iaca", extras="") == ["ca", "ca+iaca"]
+    assert names(bases="ca", gates="iaca", extras="", fronts="") == ["ca", "ca+iaca"]
     assert all(row.reference in names() for row in list_variants(AblateConfig()))
 
 
@@ -52,20 +56,49 @@ def test_the_extras_do_what_their_names_promise():
     assert rows["jca+iaca:augmented"].gate_supervision == 0
 
 
+def test_the_rows_about_the_front_are_what_their_names_promise():
+    rows = {row.name: row for row in list_variants(AblateConfig(bases="jca"))}
+    front, both, control = (rows[f"jca+{name}"].fusion_config(PLAIN) for name in ("front", "front+iaca", "control"))
+    plain, iaca = rows["jca"].fusion_config(PLAIN), rows["jca+iaca"].fusion_config(PLAIN)
+    assert front == dataclasses.replace(plain, front="reliability")
+    assert both == dataclasses.replace(iaca, front="reliability")
+    assert control == dataclasses.replace(front, front_output="appended")
+    assert rows["jca+oracle"].fusion_config(PLAIN) == plain
+    assert [name for name, row in rows.items() if row.oracle] == ["jca+oracle"]
+    compared_with_iaca = {name for name, row in rows.items() if row.default_iaca == "jca+iaca"}
+    assert {"jca+front", "jca+front+iaca", "jca+control"} < compared_with_iaca
+    assert "jca+oracle" not in compared_with_iaca
+    assert {row.reference for row in rows.values()} == {"jca"}
+
+
 def test_only_the_gates_that_are_listed_run_as_released(monkeypatch):
     def literal_gates():
-        return {row.gate for row in list_variants(AblateConfig(extras="")) if row.fusion == LITERAL_GATE}
+        gates = ",".join(get_args(Gate))
+        rows = list_variants(AblateConfig(gates=gates, extras="", fronts=""))
+        return {row.gate: row.fusion for row in rows if row.fusion}
 
-    assert literal_gates() == {"dca", "grjca", "hgrjca"}
-    monkeypatch.setattr(variants, "RELEASED_GATES", ("dca",))
-    assert literal_gates() == {"dca"}
+    literal = {"gate_relu": True, "gate_init": "xavier", "temperature": 0.1}
+    assert literal_gates() == {
+        "dca": literal,
+        "grjca": literal,
+        "hgrjca": literal,
+        "tagf": literal | {"gate_relu": False},
+    }
+    monkeypatch.setattr(variants, "RELEASED_GATES", {"dca": literal})
+    assert literal_gates() == {"dca": literal}
+
+
+def test_tagf_runs_where_it_is_asked_for():
+    assert names(bases="jca", gates="tagf", extras="", fronts="") == ["jca", "jca+tagf"]
+    assert not [name for name in names() if name.endswith("tagf")], "not in the default grid"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"bases": "ca,rnn"}, "ablate.bases names rnn; allowed: concat, ca, jca, jca_paper, tca"),
-        ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca"),
+        ({"gates": "hard"}, "ablate.gates names hard; allowed: none, dca, iaca, grjca, hgrjca, tagf"),
+        ({"fronts": "back"}, r"ablate.fronts names back; allowed: front, front\+iaca, control, oracle"),
         ({"extras": "magic"}, "ablate.extras names magic; allowed: faithful, frozen"),
         ({"extra_bases": "concat"}, "ablate.extra_bases names concat; allowed: ca, jca"),
     ],

@@ -24,7 +24,8 @@ def predict(base: str, gate: str, *, front: str = "none", gradients: bool = Fals
 
 
 @pytest.mark.parametrize(
-    ("base", "gate"), [("ca", "none"), ("tca", "iaca"), ("jca", "hgrjca"), ("jca", "dca"), ("jca_paper", "grjca")]
+    ("base", "gate"),
+    [("ca", "none"), ("tca", "iaca"), ("jca", "hgrjca"), ("jca", "dca"), ("jca_paper", "grjca"), ("ca", "tagf")],
 )
 def test_every_explanation_can_be_drawn(base, gate):
     figure = heat_map(predict(base, gate), 0, times_s=np.arange(STEPS) * 1.28)
@@ -78,8 +79,9 @@ def test_the_last_of_the_gates_of_hgrjca_chooses_between_results_not_between_own
     assert "video: own" not in names
 
 
-def test_gates_with_more_options_are_numbered():
-    names, weights = gate_rows(predict("jca", "grjca"), 1)
+@pytest.mark.parametrize("gate", ["grjca", "tagf"])
+def test_gates_with_more_options_are_numbered(gate):
+    names, weights = gate_rows(predict("jca", gate), 1)
     assert names[:3] == ["audio: 0", "audio: 1", "audio: 2"] or names[:3] == ["video: 0", "video: 1", "video: 2"]
     assert weights[:3].sum(0) == pytest.approx(np.ones(STEPS), abs=1e-5)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from iaca_model.model import Prediction
+from iaca_model.model import EmotionModel, Prediction
 from pipeline.evaluation.alignment import align_streams, align_to_annotations
 from pipeline.evaluation.inference import predict_segment, predict_streams
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, with_invalid_filled
@@ -62,6 +62,23 @@ def test_the_verdict_of_the_front_becomes_two_columns_of_predictions():
     assert video + audio == pytest.approx(np.ones(len(video)))
     assert (video[0], audio[0]) == (0.5, 0.5)
     assert (video[-1], audio[-1]) == pytest.approx((2 / 3, 1 / 3))
+
+
+@torch.no_grad()
+def test_weights_of_recursions_become_numbered_columns():
+    """Each frame's columns hold the weights of the step that ends at it, option by option."""
+    torch.manual_seed(0)
+    model = EmotionModel(SPEC, dataclasses.replace(CONFIG.model, gate="tagf", gate_init="xavier")).eval()
+    segment, predicted = make_segment(), []
+    model.register_forward_hook(lambda *call: predicted.append(call[-1].gates))
+    gates = predict_segment(model, segment, VIEW, SPEC).gates
+    assert sorted(gates) == sorted(f"{modality}_{r}" for modality in ("video", "audio") for r in range(3))
+    for modality in ("video", "audio"):
+        weights = np.stack([gates[f"{modality}_{r}"] for r in range(3)], axis=-1)
+        assert weights.sum(-1) == pytest.approx(np.ones(len(weights)), abs=1e-5)
+        assert np.ptp(weights) > 0.01, "equal weights could be swapped unseen"
+        rows = {row.tobytes() for output in predicted for row in output[modality].reshape(-1, 3).numpy()}
+        assert {row.tobytes() for row in weights} <= rows
 
 
 def test_a_masked_modality_is_masked_at_every_frame():

@@ -23,7 +23,7 @@ VIDEO, AUDIO = 0, 1
 
 
 def rng(seed=0):
-    return np.random.default_rng(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def everything(kind, modality, num_frames=NUM_FRAMES):

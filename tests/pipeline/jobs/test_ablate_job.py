@@ -14,7 +14,15 @@ from pipeline.jobs import ablate
 from tests.support.fake_features import SECTIONS, small_features
 
 TINY = {"num_steps": 4, "feature_dim": 4, "num_train": 16, "num_test": 16, "updates": 2, "batch_size": 4}
-GRID = {"bases": "ca", "gates": "none,iaca", "extras": "", "num_seeds": 2, "first_seed": 0, "num_workers": 2}
+GRID = {
+    "bases": "ca",
+    "gates": "none,iaca",
+    "extras": "",
+    "fronts": "",
+    "num_seeds": 2,
+    "first_seed": 0,
+    "num_workers": 2,
+}
 
 
 def config(root, **changes) -> Config:

@@ -173,8 +173,8 @@ def test_a_front_without_corruption_is_announced_at_once_and_kept_in_the_result(
     def fail(config, task):
         raise FakeTrainingError
 
-    with monkeypatch.context() as patched, pytest.raises(FakeTrainingError):
-        patched.setattr(train, "_train_with_ray", fail)
+    monkeypatch.setattr(train, "_train_with_ray", fail)
+    with pytest.raises(FakeTrainingError):
         train.run(config)
     (notice,) = filter(None, map(parse_notice, capsys.readouterr().out.splitlines()))
     assert notice.startswith("model.front is reliability, but train.corrupt_modality is 0")
