@@ -17,9 +17,7 @@ ROWS = {row.name: row for row in list_variants(SMALL)}
 ROWS |= {row.name: row for row in list_variants(dataclasses.replace(SMALL, bases="jca", gates="tagf"))}
 
 
-@pytest.mark.parametrize(
-    "name", ["concat", "jca+hgrjca", "jca+tagf", "tca+front+iaca", "ca+iaca:agreement_supervised"]
-)
+@pytest.mark.parametrize("name", ["concat", "jca+hgrjca", "jca+tagf", "tca+front+iaca", "ca+iaca:agreement_supervised"])
 def test_a_trial_gives_numbers_that_json_keeps_and_repeats_itself(name):
     trial = Trial(ROWS[name], 5, SMALL)
     result = json.loads(json.dumps(run_trial(trial)))
