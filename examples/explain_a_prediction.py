@@ -1,4 +1,5 @@
-"""Explain a prediction: what the gates of a trained model chose for one segment, and which steps attended to which.
+"""Explain a prediction: what the front and the gates of a trained model chose for one segment, and which steps attended
+to which.
 
     python examples/explain_a_prediction.py outputs/runs/demo-... --picture why.png
 
@@ -23,7 +24,7 @@ from pipeline.training.sequences import cut, end_frames
 
 
 def main() -> None:
-    """Write the heat maps of one sequence and print the mean weight of every gate's option."""
+    """Write the heat maps of one sequence and print the mean weight of every option of the front and the gates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="folder or s3:// address of a finished run")
     parser.add_argument("--key", default="", help="of a sample, as in index.parquet")
@@ -51,7 +52,7 @@ def main() -> None:
     times_s = segment.start_s + last_frames / segment.frame_rate_hz
     heat_map(prediction, sequence=0, times_s=times_s.round(2)).savefig(options.picture)
     for name, weights in zip(*gate_rows(prediction, sequence=0), strict=True):  # NaN at steps without any modality
-        print(f"{name:<16} mean weight {np.nanmean(weights):.2f}")
+        print(f"{name:<18} mean weight {np.nanmean(weights):.2f}")
     print(f"{segment.key}, phase {options.phase} -> {options.picture}")
 
 

@@ -59,8 +59,9 @@ def with_talkers(config: Config, uri: str) -> Config:
 
 
 def with_masked(config: Config, modality: Literal["video", "audio"]) -> Config:
-    """The same evaluation with one modality masked at every step."""
-    return config.model_copy(update={"evaluate": replace(config.evaluate, masked_modality=modality)})
+    """The same evaluation with one modality masked at every step, and nothing corrupted."""
+    settings = replace(config.evaluate, masked_modality=modality, corrupt_modality=0.0)
+    return config.model_copy(update={"evaluate": settings})
 
 
 ORDERS = {"experiment": experiment, "demo": demo}

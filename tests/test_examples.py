@@ -58,6 +58,12 @@ def test_explaining_a_prediction(dataset, tmp_path):
     assert lines[-1] == f"{key}, phase 3 -> why.png"
 
 
+def test_explaining_a_prediction_of_a_model_with_a_front_begins_with_its_verdict(dataset, tmp_path):
+    run = finished_run(tmp_path / "root", dataset, model={"front": "reliability"}, epochs=1)
+    lines = run_example("explain_a_prediction.py", run, folder=tmp_path)
+    assert [line.split()[:2] for line in lines[:2]] == [["reliability:", "video"], ["reliability:", "audio"]]
+
+
 def test_plugging_in_a_detector(tmp_path):
     spec = ClipSpec(0, 0, 3, 2.0, 320, 240, 25.0, 16000)
     make_clip(spec, tmp_path, find_ffmpeg())

@@ -200,6 +200,5 @@ def _scores(evaluations: Sequence[JobResult]) -> Table:
 
 
 def _inputs(metrics: dict[str, Any]) -> str:
-    return {"audio": "sound masked", "video": "picture masked"}.get(
-        metrics.get("masked_modality", ""), "sound and picture"
-    )
+    both = "sound and picture, corrupted" if metrics.get("corrupt_modality") else "sound and picture"
+    return {"audio": "sound masked", "video": "picture masked"}.get(metrics.get("masked_modality", ""), both)

@@ -1,4 +1,4 @@
-"""The measures of a trained variant: concordance, how well its gate detects corruption, and missing sound."""
+"""The measures of a trained variant beside `iaca_model.detection`: concordance, and its curve over missing sound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iaca_model.corruption import HEALTHY, KINDS
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
 from pipeline.ablation.feature_sequences import TrialSequences
@@ -17,7 +16,6 @@ from pipeline.ablation.feature_sequences import TrialSequences
 PERCENTS = (0, 10, 20, 30, 50, 70, 90, 100)
 PATTERNS = ("random", "block")
 MASKS = ("unknown", "known")
-VERDICTS = ("reliability", "modality")  # gates between the modalities: of the front, and stage 2 of IACA
 MISSING_AUDIO_SEED = 3_000_003  # added to the seed of the trial
 
 Predict = Callable[[TrialSequences, Tensor | None], Prediction]
@@ -30,40 +28,6 @@ def ccc(prediction: Prediction, sequences: TrialSequences) -> dict[str, float | 
     valid_NL = prediction.valid_BL & sequences.labelled_NL
     meter.update(prediction.values_BL2.clamp(-1, 1), sequences.target_NL2, valid_NL)
     return meter.compute()
-
-
-def detection(weights_NL2: Tensor, kind_NL2: Tensor) -> dict[str, float | None]:
-    """Measure how well a verdict detects the corrupted modality, at steps where exactly one is corrupted.
-
-    Args:
-        weights_NL2: the weights of video and audio.
-        kind_NL2: the corruption, index into KINDS or HEALTHY.
-
-    Returns:
-        AUROC of the video's weight against "the sound is corrupted", for each kind of corruption and over `all`, and
-        `gap`, the mean weight of the healthy minus that of the corrupted modality, because AUROC does not depend on
-        how far a gate moves. None where it is not defined.
-    """
-    corrupted_NL2 = kind_NL2 != HEALTHY
-    exactly_one_NL = corrupted_NL2.sum(-1) == 1
-    weights_M2, corrupted_M2 = weights_NL2[exactly_one_NL], corrupted_NL2[exactly_one_NL]
-    kind_M = kind_NL2[exactly_one_NL].amin(-1)  # HEALTHY is the largest
-    by_kind = {name: auroc(weights_M2[kind_M == i, 0], corrupted_M2[kind_M == i, 1]) for i, name in enumerate(KINDS)}
-    signs_M2 = 1 - 2 * corrupted_M2.float()
-    gap = (weights_M2 * signs_M2).sum(-1).mean().item() if len(weights_M2) else None
-    return {**by_kind, "all": auroc(weights_M2[:, 0], corrupted_M2[:, 1]), "gap": gap}
-
-
-def auroc(scores_M: Tensor, positive_M: Tensor) -> float | None:
-    """Chance that a positive scores above a negative, ties counting half; None where there are none of either."""
-    num_positive = int(positive_M.sum())
-    num_negative = len(positive_M) - num_positive
-    if not (num_positive and num_negative):
-        return None
-    _, index_M, count = torch.unique(scores_M, return_inverse=True, return_counts=True)
-    rank_M = (count.cumsum(0).double() - (count - 1) / 2)[index_M]
-    num_pairs_above = rank_M[positive_M].sum() - num_positive * (num_positive + 1) / 2
-    return float(num_pairs_above / (num_positive * num_negative))
 
 
 def missing_audio(predict: Predict, clean: TrialSequences, seed: int) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from iaca_model.corruption import KINDS
-from pipeline.ablation.measures import VERDICTS
+from iaca_model.detection import VERDICTS
 from pipeline.ablation.variants import Variant
 
 TrialResult = dict[str, Any]  # as JSON holds it, see `trial.run_trial`
@@ -36,7 +36,7 @@ class SeedStatistics:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well one verdict detects the corrupted modality, over all seeds, see `measures.detection`."""
+    """How well one verdict detects the corrupted modality, over all seeds, see `iaca_model.detection`."""
 
     auroc: dict[str, SeedStatistics]  # by kind of corruption and `all`, without those that no seed defines
     gap: SeedStatistics | None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from iaca_model.config import FeatureSpec, FusionConfig, ModelConfig
 from iaca_model.corruption import HEALTHY
+from iaca_model.detection import VERDICTS, detection
 from iaca_model.layers import mask
 from iaca_model.loss import concordance_loss, supervised_gate_loss
 from iaca_model.model import FeatureModel, Prediction
@@ -159,7 +160,7 @@ class TrialModel(nn.Module):
         valid_NL = torch.cat([prediction.valid_BL for prediction in predictions])
         gates = {
             name: torch.cat([prediction.gates[name] for prediction in predictions])
-            for name in measures.VERDICTS
+            for name in VERDICTS
             if name in predictions[0].gates
         }
         return Prediction(values_NL2, valid_NL, gates, {}), concatenate(labels)
@@ -174,8 +175,8 @@ def run_trial(trial: Trial) -> dict[str, Any]:
 
     Returns:
         a dict that JSON can hold: `ccc` on `corrupted` and `clean` test data; `detection` of each verdict by its
-        name, as `measures.detection`; `curve` as `measures.missing_audio`; `data`, the `TrialData.counts`; `update`,
-        the number of updates after which the model was measured.
+        name, as `iaca_model.detection.detection`; `curve` as `measures.missing_audio`; `data`, the `TrialData.counts`;
+        `update`, the number of updates after which the model was measured.
     """
     begin_s, seed = process_time(), trial.seed
     data = trial.load_data()
@@ -194,8 +195,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
             "clean": measures.ccc(clean, clean_labels),
         },
         "detection": {
-            name: measures.detection(weights_NL2, corrupted_labels.kind_NL2)
-            for name, weights_NL2 in corrupted.gates.items()
+            name: detection(weights_NL2, corrupted_labels.kind_NL2) for name, weights_NL2 in corrupted.gates.items()
         },
         "curve": measures.missing_audio(model.predict, data.curve, seed),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),

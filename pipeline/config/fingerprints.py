@@ -14,7 +14,9 @@ from pipeline.config.uris import uri_settings
 
 FORMAT_VERSION = 3  # of datasets: raise it when the same inputs would give other bytes
 EVALUATION_FORMAT = 1  # raise it when a metric changes
+# Settings that came after the others, left out of the names of outputs on which they have no effect:
 CORRUPTION_SETTINGS = ("corrupt_modality", "corrupt_missing", "corrupt_noisy", "corrupt_swapped")  # of training
+EVALUATE_CORRUPTION_SETTINGS = ("corrupt_modality", "corrupt_seed")  # of evaluation
 
 
 def fingerprint(*parts: Any) -> str:
@@ -67,9 +69,11 @@ def run_fingerprint(config: Config, dataset_digest: str) -> str:
 def evaluation_fingerprint(config: Config, weights_sha256: str, dataset_digest: str) -> str:
     """What an evaluation depends on: the run, the dataset, the metrics and the evaluation section.
 
-    Left out of the evaluation section: the number of threads.
+    Left out of the evaluation section: the number of threads; and where nothing is corrupted, the settings of
+    corruption, so that evaluations made before there were any are found.
     """
-    return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", "num_threads"))
+    left_out = ("num_threads",) if config.evaluate.corrupt_modality else ("num_threads", *EVALUATE_CORRUPTION_SETTINGS)
+    return fingerprint(EVALUATION_FORMAT, weights_sha256, dataset_digest, _values(config, "evaluate", *left_out))
 
 
 def _values(config: Config, section: str, *left_out: str) -> dict[str, Any]:

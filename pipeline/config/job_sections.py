@@ -132,6 +132,12 @@ class EvaluateConfig:
     ] = ""
     split: Annotated[Literal["train", "val", "test"], "split that is predicted and scored"] = "test"
     masked_modality: Annotated[Literal["none", "video", "audio"], "modality that is masked at every step"] = "none"
+    corrupt_modality: Annotated[
+        Share,
+        "chance per segment and modality that a span of it is missing, noisy or another person's, which no mask tells "
+        "the model",
+    ] = 0.0
+    corrupt_seed: Annotated[NotNegativeInt, "seed of that corruption"] = 0
     smooth: Annotated[
         Literal["off", "fixed", "tuned"],
         "additional scores of smoothed predictions: none, of fixed widths, or of widths tuned on the val split",
@@ -143,6 +149,14 @@ class EvaluateConfig:
         NotNegative, "width of the fixed mean filter on arousal; 50 frames at 30 Hz by default"
     ] = 50 / 30
     num_threads: Annotated[NotNegativeInt, "number of torch's threads; 0: torch's default"] = 0
+
+    def __post_init__(self) -> None:
+        if self.corrupt_modality and self.masked_modality != "none":
+            raise ValueError(
+                f"evaluate.corrupt_modality is {self.corrupt_modality:g} and evaluate.masked_modality is "
+                f"{self.masked_modality}, but a span is corrupted only where both modalities are there; set the first "
+                f"to 0 or the second to none"
+            )
 
 
 @dataclass(frozen=True, config=KNOWN_KEYS_ONLY)

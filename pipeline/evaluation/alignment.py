@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions
+from pipeline.evaluation.segment_corruption import kind_names
 from pipeline.records import LABEL_NAMES
 
 Columns = dict[str, NDArray]  # of one length, by name
@@ -17,12 +18,14 @@ def align_to_annotations(stream: StreamPredictions) -> Columns:
     """Columns of predictions.parquet for one stream, a row per annotation.
 
     Predictions, and smoothed ones where the clock has them, are interpolated between the two neighbouring frames of
-    the clock and held at its ends; masks and gates are those of the nearest frame.
+    the clock and held at its ends; masks, gates and the kind of corruption, "" where there is none, are those of the
+    nearest frame.
     """
     clock, annotations = stream.clock, stream.annotations
     times_s = annotations["time_s"]
     nearest = _nearest(clock.times_s, times_s)
     smoothed = {} if clock.smoothed is None else _interpolate(times_s, clock, clock.smoothed, "smoothed")
+    kinds = () if clock.corruption is None else kind_names(clock.corruption[nearest]).T
     return {
         "video_id": np.full(len(annotations), stream.video_id, object),
         "person": np.full(len(annotations), stream.person, object),
@@ -36,6 +39,7 @@ def align_to_annotations(stream: StreamPredictions) -> Columns:
         "face_ok": clock.face_ok[nearest],
         "audio_ok": clock.audio_ok[nearest],
         **{f"gate_{name}": weights[nearest] for name, weights in clock.gates.items()},
+        **{f"{modality}_corruption": names for modality, names in zip(("video", "audio"), kinds, strict=False)},
     }
 
 

@@ -1,8 +1,8 @@
-"""A prediction's explanation as heat maps over time: what the gates chose, and which steps attend to which."""
+"""A prediction's explanation as heat maps over time: what front and gates chose, and which steps attend to which."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,20 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from iaca_model.model import Prediction
+from pipeline.evaluation.gate_weights import in_shown_order, option_names
 
-OPTIONS: Mapping[str, Sequence[str]] = {
-    "modality": ("video", "audio"),
-    "video": ("own", "cross"),
-    "audio": ("own", "cross"),
-}
 MAX_TICKS = 12
 
 
 def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | None = None) -> Figure:
     """The gates and attention maps of one sequence of a batch; `savefig` writes it to a file.
 
-    Above, a row per option of every gate: its weight from 0 to 1 at each step. Below, each modality's attention map:
-    row = the step predicted, column = the step attended to. Steps without any modality are left empty.
+    Above, a row per option of every gate: its weight from 0 to 1 at each step; first, where the model has a front, the
+    reliability of each modality. Below, each modality's attention map: row = the step predicted, column = the step
+    attended to. Steps without any modality are left empty.
 
     Args:
         prediction: of a batch, see `iaca_model.fusion.FusionOutput` for what its gates and maps are.
@@ -54,15 +51,16 @@ def heat_map(prediction: Prediction, sequence: int, times_s: Sequence[float] | N
 
 
 def gate_rows(prediction: Prediction, sequence: int) -> tuple[list[str], NDArray[np.float32]]:
-    """Names like `modality: audio` and the weights (options, L) of one sequence, NaN at steps without any modality."""
+    """Names like `modality: audio` and the weights (options, L) of one sequence, NaN at steps without any modality.
+
+    The reliability that a front gives each modality comes first, then the modality gate, then the other gates.
+    """
     valid_L = prediction.valid_BL[sequence].cpu().numpy()
     names, rows = [], []
-    for gate, weights_BLN in sorted(prediction.gates.items(), key=lambda item: item[0] != "modality"):
-        num_options = weights_BLN.shape[-1]
-        options = OPTIONS.get(gate, ()) if num_options == 2 else ()
-        for i in range(num_options):
-            names.append(f"{gate}: {options[i] if options else i}")
-            rows.append(np.where(valid_L, _array(weights_BLN[sequence, :, i]), np.nan))
+    for gate in in_shown_order(prediction.gates):
+        for i, option in enumerate(option_names(prediction.gates, gate)):
+            names.append(f"{gate}: {option}")
+            rows.append(np.where(valid_L, _array(prediction.gates[gate][sequence, :, i]), np.nan))
     return names, np.array(rows, np.float32).reshape(len(names), len(valid_L))
 
 
@@ -79,8 +77,14 @@ def _draw_gates(axis: Axes, names: Sequence[str], weights_OL: NDArray, times: ND
     image = axis.imshow(weights_OL, aspect="auto", cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     axis.set_yticks(range(len(names)), names)
     _label_times(axis, times)
-    axis.set_title("gates", loc="left")
+    axis.set_title(_title(names), loc="left")
     axis.figure.colorbar(image, ax=axis, label="weight")
+
+
+def _title(names: Sequence[str]) -> str:
+    num_reliability = sum(name.startswith("reliability: ") for name in names)
+    front = "reliability, judged before attention" if num_reliability else ""
+    return "; ".join(filter(None, (front, "gates" if len(names) > num_reliability else "")))
 
 
 def _draw_attention(axis: Axes, name: str, map_LL: NDArray, times: NDArray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
@@ -14,20 +15,20 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from iaca_model.corruption import HEALTHY, KINDS
 from pipeline.dataset.build.gaps import true_runs
-from pipeline.evaluation.predictions import StreamPredictions
+from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions
 from pipeline.records import LABEL_NAMES
 from pipeline.training.history import Row
 
 # Each colour is replaced by a variable of the page's style sheet.
-INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING, BEST = (f"#0a0a{i:02x}" for i in range(1, 10))
-_VARIABLES = dict(
-    zip(
-        (INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING, BEST),
-        ("ink", "muted", "line", "valence", "arousal", "video", "audio", "missing", "best"),
-        strict=True,
-    )
+_NAMES = (
+    *("ink", "muted", "line", "valence", "arousal", "video", "audio"),
+    *("missing", "best", "corrupted", "on-corrupted"),
 )
+_COLOURS = tuple(f"#0a0a{i:02x}" for i in range(1, len(_NAMES) + 1))
+INK, MUTED, LINE, VALENCE, AROUSAL, VIDEO, AUDIO, MISSING, BEST, CORRUPTED, ON_CORRUPTED = _COLOURS
+_VARIABLES = dict(zip(_COLOURS, _NAMES, strict=True))
 COLOURS = dict(zip(LABEL_NAMES, (VALENCE, AROUSAL), strict=True))
 FONT_PX = 10  # of all text; a picture is never shown smaller than it is drawn, see `_svg`
 WIDE_IN, HALF_IN = 9.0, 4.4  # widths: one picture in a row of the page, two in a row or one on a phone
@@ -58,38 +59,65 @@ _STYLE: dict[Any, Any] = {
 }
 MAX_BARS = 40
 MAX_POINTS = 2000  # of one curve: more than a screen shows
-_GATE_CURVES = (  # a title, then column and colour of each curve
-    ("weight of each modality", ("modality_video", VIDEO), ("modality_audio", AUDIO)),
-    (
+MIN_NAMED_SPAN = 0.08  # of the picture's width: a shorter corrupted span has no room for the kind of corruption
+
+
+@dataclass(frozen=True, slots=True)
+class WeightPanel:
+    """A panel of the picture over time: weights of the front or of gates, as curves."""
+
+    name: str
+    title: str
+    curves: tuple[tuple[str, str], ...]  # column of `ClockPredictions.gates`, colour
+
+
+WEIGHT_PANELS = (  # from top to bottom, in the order in which the model decides
+    WeightPanel(
+        "reliability",
+        "reliability of each modality, judged before attention",
+        (("reliability_video", VIDEO), ("reliability_audio", AUDIO)),
+    ),
+    WeightPanel("modality", "weight of each modality", (("modality_video", VIDEO), ("modality_audio", AUDIO))),
+    WeightPanel(
+        "cross",
         "weight of what each learns from the other (cross-attention)",
-        ("video_cross", VIDEO),
-        ("audio_cross", AUDIO),
+        (("video_cross", VIDEO), ("audio_cross", AUDIO)),
     ),
 )
 
 
-def over_time(stream: StreamPredictions) -> str:
-    """Annotation and prediction, the gates below them, and at the bottom where the face or the sound is missing.
+def weight_panels(clock: ClockPredictions) -> list[WeightPanel]:
+    """The panels that show weights of this model; none without a front and a gate, or for gates with other options."""
+    return [panel for panel in WEIGHT_PANELS if any(column in clock.gates for column, _ in panel.curves)]
 
-    Where there is no prediction, the value that such frames are scored with is dotted, and the span is hatched.
+
+def over_time(stream: StreamPredictions) -> str:
+    """Annotation and prediction, weights of front and gates, and at the bottom where face or sound is missing.
+
+    Where there is no prediction, the value that such frames are scored with is dotted, and the span is hatched. Spans
+    that were corrupted on purpose are marked, in the strips with the kind of corruption.
     """
     clock = stream.clock
-    panels = [(title, curves) for title, *curves in _GATE_CURVES if any(name in clock.gates for name, _ in curves)]
+    panels = weight_panels(clock)
     heights = [3, 3] + [1.6] * len(panels) + [1.0]
     with mpl.rc_context(_STYLE):
         figure = Figure((WIDE_IN, 0.54 * sum(heights)))
         axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
         for i, name in enumerate(LABEL_NAMES):
             _draw_values(axes[i], stream, i, name)
-        for axis, (title, curves) in zip(axes[2:], panels, strict=False):
-            _draw_weights(axis, stream, title, curves)
+        for axis, panel in zip(axes[2:], panels, strict=False):
+            _draw_weights(axis, clock, panel)
         for start, stop in spans(clock.times_s, ~(clock.face_ok & clock.audio_ok)):
             for axis in axes[:-1]:
                 axis.axvspan(start, stop, color=MISSING, alpha=0.2, linewidth=0)
         for start, stop in spans(clock.times_s, ~clock.valid):
             for axis in axes[:-1]:
                 axis.axvspan(start, stop, facecolor="none", edgecolor=MISSING, hatch="////", linewidth=0)
-        _draw_presence(axes[-1], stream)
+        if clock.corruption is not None:
+            for start, stop in spans(clock.times_s, (clock.corruption != HEALTHY).any(-1)):
+                for axis in axes[:-1]:
+                    axis.axvspan(start, stop, color=CORRUPTED, alpha=0.14, linewidth=0)
+        _draw_presence(axes[-1], clock)
         axes[-1].set_xlabel("seconds")
         axes[-1].set_xlim(clock.times_s[0], clock.times_s[-1])
         return _svg(figure, f"over time {stream.name}")
@@ -169,24 +197,34 @@ def _draw_values(axis: Axes, stream: StreamPredictions, column: int, name: str) 
     axis.set(title=name, ylim=(-1.05, 1.05), yticks=(-1, 0, 1))
 
 
-def _draw_weights(axis: Axes, stream: StreamPredictions, title: str, curves: Sequence[tuple[str, str]]) -> None:
-    clock = stream.clock
-    for column, colour in curves:
+def _draw_weights(axis: Axes, clock: ClockPredictions, panel: WeightPanel) -> None:
+    for column, colour in panel.curves:
         if column in clock.gates:
             weights = np.where(clock.valid, clock.gates[column], np.nan)
             axis.plot(*_subsample(clock.times_s, weights), color=colour)
-    axis.set(title=title, ylim=(-0.05, 1.05), yticks=(0, 1))
+    axis.set(title=panel.title, ylim=(-0.05, 1.05), yticks=(0, 1))
 
 
-def _draw_presence(axis: Axes, stream: StreamPredictions) -> None:
-    clock = stream.clock
+def _draw_presence(axis: Axes, clock: ClockPredictions) -> None:
     for row, (ok, colour) in enumerate(((clock.audio_ok, AUDIO), (clock.face_ok, VIDEO))):
         bars = [(start, stop - start) for start, stop in spans(clock.times_s, ok)]
         axis.broken_barh(bars, (row + 0.2, 0.6), color=colour, linewidth=0)
+    if clock.corruption is not None:
+        for row, kinds in enumerate(clock.corruption.T[::-1]):
+            _draw_corrupted(axis, clock.times_s, kinds, row)
     axis.set(yticks=(0.5, 1.5), ylim=(0, 2))
     axis.set_yticklabels(("sound", "face"))
     axis.tick_params(length=0)
     axis.grid(visible=False)
+
+
+def _draw_corrupted(axis: Axes, times_s: NDArray, kinds: NDArray[np.uint8], row: int) -> None:
+    """Each corrupted span over its modality's strip, with the kind where there is room for the word."""
+    for kind, name in enumerate(KINDS):
+        for start, stop in spans(times_s, kinds == kind):
+            axis.broken_barh([(start, stop - start)], (row + 0.1, 0.8), color=CORRUPTED, linewidth=0)
+            if stop - start > MIN_NAMED_SPAN * (times_s[-1] - times_s[0]):
+                axis.text((start + stop) / 2, row + 0.46, name, ha="center", va="center", color=ON_CORRUPTED)
 
 
 def spans(times_s: NDArray, selected: NDArray[np.bool_]) -> list[tuple[float, float]]:

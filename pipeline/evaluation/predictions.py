@@ -22,6 +22,8 @@ class ClockPredictions:
     audio_ok: NDArray[np.bool_]  # (n,)
     gates: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # (n,) weights by column name
     smoothed: NDArray[np.float32] | None = None  # (n, 2) `values` as pipeline.evaluation.smoothing makes them
+    # (n, 2) video, audio: what no mask told the model, index into iaca_model.corruption.KINDS, or HEALTHY
+    corruption: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def concatenate(clocks: Sequence[ClockPredictions]) -> ClockPredictions:
     """The predictions of consecutive segments of a stream as one."""
     arrays = {name: np.concatenate([getattr(clock, name) for clock in clocks]) for name in _ARRAYS}
     gates = {name: np.concatenate([clock.gates[name] for clock in clocks]) for name in clocks[0].gates}
-    return ClockPredictions(**arrays, gates=gates)
+    kinds = [clock.corruption for clock in clocks if clock.corruption is not None]
+    return ClockPredictions(**arrays, gates=gates, corruption=np.concatenate(kinds) if kinds else None)
 
 
 def with_invalid_filled(clock: ClockPredictions) -> ClockPredictions:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from iaca_model.config import ModelConfig
 from pipeline import storage
 from pipeline.config import Config, UsageError, evaluation_fingerprint
 from pipeline.config.job_sections import EvaluateConfig
@@ -24,6 +26,13 @@ class EvaluationKey:
     masked_modality: str
     weights_sha256: str
     dataset_digest: str
+    corrupt_modality: float = 0.0  # chance per segment and modality
+    corrupt_seed: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields for a JSON file; those of corruption only where something is corrupted."""
+        fields = asdict(self)
+        return fields if self.corrupt_modality else {k: v for k, v in fields.items() if not k.startswith("corrupt_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class Evaluation:
             masked_modality=self.settings.masked_modality,
             weights_sha256=self.run.weights_sha256,
             dataset_digest=self.dataset.digest,
+            corrupt_modality=self.settings.corrupt_modality,
+            corrupt_seed=self.settings.corrupt_seed,
         )
 
     def describe(self) -> list[tuple[str, str]]:
@@ -57,7 +68,7 @@ class Evaluation:
             ("run", self.settings.run),
             ("checkpoint", f"step {run.best_step}, weights {run.weights_sha256[:12]}"),
             ("validation CCC", f"{run.best_ccc:.3f}, the best of {count_text(run.num_epochs, 'epoch')}"),
-            ("model", f"{model.base} with gate {model.gate}, {run.counts.get('parameters', 0):,} parameters"),
+            ("model", f"{model.base} with {_front_and_gate(model)}, {run.counts.get('parameters', 0):,} parameters"),
             ("sequence", steps),
             ("dataset", f"{self.dataset.uri}, digest {self.dataset.digest[:12]}"),
         ]
@@ -65,10 +76,18 @@ class Evaluation:
             weights = f"the run {origin.run}" if origin.run else "published weights"
             text = f"of {origin.backbone} backbones with {weights}, {origin.video_dim} of each modality"
             pairs.append(("features", text))
-        media = self.config.media
+        settings, media = self.settings, self.config.media
         pairs.append(("clock", f"{media.frame_rate_hz:g} Hz, crops of {media.crop_px} px"))
-        pairs.append(("masked modality", self.settings.masked_modality))
+        pairs.append(("masked modality", settings.masked_modality))
+        if settings.corrupt_modality:
+            chance = f"with a chance of {settings.corrupt_modality:g} per segment and modality"
+            pairs.append(("corruption", f"{chance}, seed {settings.corrupt_seed}"))
         return pairs
+
+
+def _front_and_gate(model: ModelConfig) -> str:
+    front = "" if model.front == "none" else f"front {model.front} and "
+    return f"{front}gate {model.gate}"
 
 
 def find_evaluation(config: Config) -> Evaluation:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipeline import storage
-from pipeline.config import Config
+from pipeline.config import Config, UsageError
 from pipeline.dataset.format.dataset_info import read_index, read_videos
 from pipeline.dataset.format.tables import columns_to_parquet
 from pipeline.evaluation.subject import Evaluation, find_evaluation
@@ -74,7 +74,20 @@ def _rows_by_split(evaluation: Evaluation) -> dict[str, list[SampleRow]]:
     rows = read_index(dataset_uri)
     for split in splits:
         sampler.labelled_rows(rows, split, dataset_uri)  # raises UsageError where there are none
-    return {split: [row for row in rows if row.split == split] for split in splits}
+    rows_by_split = {split: [row for row in rows if row.split == split] for split in splits}
+    if settings.corrupt_modality:
+        for split, of_split in rows_by_split.items():
+            _require_two_groups(of_split, split, dataset_uri)
+    return rows_by_split
+
+
+def _require_two_groups(rows: Sequence[SampleRow], split: str, dataset_uri: str) -> None:
+    groups = {row.group for row in rows}
+    if len(groups) < 2:
+        raise UsageError(
+            f"the {split} split of {dataset_uri} has one group only ({groups.pop()}), but evaluate.corrupt_modality "
+            f"swaps spans between groups; evaluate a split with more of them"
+        )
 
 
 def _predict(evaluation: Evaluation, rows: Sequence[SampleRow]) -> list[StreamPredictions]:
@@ -82,6 +95,7 @@ def _predict(evaluation: Evaluation, rows: Sequence[SampleRow]) -> list[StreamPr
 
     from iaca_model.model import model_of
     from pipeline.evaluation.inference import predict_streams
+    from pipeline.evaluation.segment_corruption import Corruption
     from pipeline.training import checkpoint
 
     settings, config = evaluation.settings, evaluation.config
@@ -92,8 +106,10 @@ def _predict(evaluation: Evaluation, rows: Sequence[SampleRow]) -> list[StreamPr
     model.load_state_dict(checkpoint.load_weights(settings.run, evaluation.run.best_step))
     model.eval()
     num_streams = len({(row.video_id, row.person) for row in rows})
+    uri, masked, chance = evaluation.dataset.uri, settings.masked_modality, settings.corrupt_modality
+    corruption = Corruption(chance, settings.corrupt_seed, uri, rows) if chance else None
     streams = []
-    for stream in predict_streams(model, evaluation.dataset.uri, rows, config.sequence, spec, settings.masked_modality):
+    for stream in predict_streams(model, uri, rows, config.sequence, spec, masked, corruption):
         streams.append(stream)
         emit(Progress("evaluate", len(streams), num_streams, "videos", stream.name))
     return streams
@@ -114,6 +130,7 @@ def _publish(evaluation: Evaluation, streams: list[StreamPredictions], windows: 
     """Write metrics, predictions and report, then the manifest that completes the evaluation."""
     from pipeline.evaluation import report, scores
     from pipeline.evaluation.alignment import align_streams
+    from pipeline.evaluation.corruption_scores import measure_corruption
     from pipeline.evaluation.smoothing import smooth
     from pipeline.training.history import read_rows
 
@@ -122,7 +139,9 @@ def _publish(evaluation: Evaluation, streams: list[StreamPredictions], windows: 
     columns = align_streams(streams)
     key = evaluation.key
     videos = [row for row in read_videos(evaluation.dataset.uri) if row.split == key.split]
-    metrics = {**asdict(key), "smoothing": asdict(windows) if windows else None, **scores.measure(columns, videos)}
+    smoothing = asdict(windows) if windows else None
+    measured = {**scores.measure(columns, videos), **measure_corruption(columns)}
+    metrics = {**key.as_json(), "smoothing": smoothing, **measured}
     history = read_rows(evaluation.settings.run)
     page = report.render(key, evaluation.describe(), metrics, columns, streams, history, evaluation.run.best_step)
     files = {
@@ -132,7 +151,7 @@ def _publish(evaluation: Evaluation, streams: list[StreamPredictions], windows: 
     }
     for name, data in files.items():
         storage.publish_bytes(data, storage.join(evaluation.uri, name))
-    manifest = {**asdict(key), "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+    manifest = {**key.as_json(), "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
     storage.publish_bytes(json.dumps(manifest, indent=2).encode(), storage.join(evaluation.uri, MANIFEST))
 
 
@@ -140,10 +159,12 @@ def _result(uri: str, *, skipped: bool, seconds: float) -> JobResult:
     metrics = json.loads(storage.read_bytes(storage.join(uri, METRICS)))
     pooled, frames = metrics["ccc"]["pooled"], metrics["frames"]
     masked = "" if metrics["masked_modality"] == "none" else f" with {metrics['masked_modality']} masked"
+    masked += " of corrupted clips" if "corruption" in metrics else ""
     scored = f"{frames['scored']} of {frames['labelled']} labelled frames"
     lines = (
         f"{metrics['split']} CCC{masked}: {_format_ccc(pooled)}, over {scored}",
         *_smoothed_line(metrics),
+        *_detection_line(metrics),
         f"report: {storage.join(uri, REPORT)}",
     )
     counts = {f"ccc_{name}": value for name, value in pooled.items() if value is not None}
@@ -158,6 +179,12 @@ def _smoothed_line(metrics: dict[str, Any]) -> list[str]:
     widths = f"{windows['valence_s']:.2f} s (valence) and {windows['arousal_s']:.2f} s (arousal)"
     tuned = f", chosen on the {windows['tuned_on']} split" if windows["tuned_on"] else ""
     return [f"smoothed over {widths}{tuned}: {_format_ccc(metrics['ccc_smoothed']['pooled'])}"]
+
+
+def _detection_line(metrics: dict[str, Any]) -> list[str]:
+    areas = {name: of["all"] for name, of in metrics.get("detection", {}).items() if of["all"] is not None}
+    listed = ", ".join(f"{name} {area:.3f}" for name, area in areas.items())
+    return [f"detection of the corrupted modality, AUROC: {listed}"] if listed else []
 
 
 def _format_ccc(ccc: dict[str, float | None]) -> str:

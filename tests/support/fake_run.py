@@ -67,9 +67,11 @@ def small_dataset(directory, **splits):
     return write_dataset(directory, small_config(), segments)
 
 
-def finished_run(root, dataset, **train):
-    """A run trained in this process and closed as the job does it; returns its URI."""
-    return train_and_close(small_config(root, dataset=dataset.uri, **train), dataset)
+def finished_run(root, dataset, model=None, **train):
+    """A run trained in this process and closed as the job does it; returns its URI. `model`: settings of the model."""
+    config = small_config(root, dataset=dataset.uri, **train)
+    config = config.model_copy(update={"model": dataclasses.replace(config.model, **(model or {}))})
+    return train_and_close(config, dataset)
 
 
 def train_and_close(config, dataset):

@@ -89,12 +89,16 @@ def evaluate(page: Path, expression: str, *, width_px: int) -> Any:
 
 
 def newest_report(outputs: Path = ROOT / "outputs") -> Path:
-    """The demo's report made last below `outputs`, of the evaluation with nothing masked."""
+    """The demo's report made last below `outputs`, of the evaluation with nothing masked or corrupted."""
     manifests = sorted(outputs.glob("evaluations/demo-*/*/manifest.json"), key=lambda path: path.stat().st_mtime)
-    reports = [m.with_name("report.html") for m in manifests if json.loads(m.read_text())["masked_modality"] == "none"]
+    reports = [m.with_name("report.html") for m in manifests if _is_of_everything(json.loads(m.read_text()))]
     if not reports:
         raise PageError(f"no report.html below {outputs}; run `make demo` first")
     return reports[-1]
+
+
+def _is_of_everything(manifest: dict[str, Any]) -> bool:
+    return manifest["masked_modality"] == "none" and not manifest.get("corrupt_modality")
 
 
 def quality_page_of(report: Path) -> Path:

@@ -1,6 +1,7 @@
 """The closing summary: counts in words, what to open, and the step that comes next."""
 
 import io
+import json
 import shlex
 from pathlib import Path
 from typing import get_args
@@ -175,3 +176,17 @@ def test_the_first_rejected_videos_are_named_with_what_is_wrong(tmp_path):
     assert first.startswith("rejected: v0: word word")
     assert first.endswith(" ...")
     assert others == [*(f"rejected: v{i}: xxxxx" for i in range(1, 5)), "rejected: 2 more"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"masked_modality": "none"}, "sound and picture "),
+        ({"masked_modality": "none", "corrupt_modality": 0.3}, "sound and picture, corrupted "),
+        ({"masked_modality": "audio"}, "sound masked "),
+    ],
+)
+def test_the_table_of_evaluations_names_what_the_model_was_given(tmp_path, settings, name):
+    values = {"valence": 0.5, "arousal": 0.5, "mean": 0.5}
+    (tmp_path / "metrics.json").write_text(json.dumps({**settings, "ccc": {"pooled": values, "per_video": values}}))
+    assert f"\n {name}" in summary_of("evaluate", output_uri=str(tmp_path))

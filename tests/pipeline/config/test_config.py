@@ -59,6 +59,10 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[faces]\ndetector = 'dlib'", "faces.detector is 'dlib'; allowed: haar, yunet"),
         ("[train]\nepochs = 'many'", "train.epochs is 'many'; allowed: a whole number, at least 1"),
         ("[sequence]\nsubclip_dilation = 5", "subclip_frames 32 must be a multiple of subclip_dilation 5"),
+        (
+            "[evaluate]\ncorrupt_modality = 0.3\nmasked_modality = 'audio'",
+            "evaluate.corrupt_modality is 0.3 and evaluate.masked_modality is audio, but a span is corrupted only",
+        ),
         ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
         ("[train]\nepochs = 0", "train.epochs is 0; allowed: at least 1"),
         ("[train]\nlearning_rate = nan", "train.learning_rate is nan; allowed: a number, above 0"),
@@ -243,6 +247,14 @@ def test_an_evaluation_depends_on_its_split_and_what_is_masked():
     reference = evaluation_fingerprint(Config(), "r", "d")
     assert evaluation_fingerprint(changed("evaluate", masked_modality="audio"), "r", "d") != reference
     assert evaluation_fingerprint(changed("evaluate", run="/moved", num_threads=9), "r", "d") == reference
+
+
+def test_an_evaluation_of_healthy_clips_is_the_one_that_it_was_before_clips_could_be_corrupted():
+    assert evaluation_fingerprint(Config(), "r", "d") == "369ae02a91ec"
+    assert evaluation_fingerprint(changed("evaluate", corrupt_seed=3), "r", "d") == "369ae02a91ec"
+    corrupted = [changed("evaluate", corrupt_modality=0.3, corrupt_seed=seed) for seed in (0, 1)]
+    corrupted.append(changed("evaluate", corrupt_modality=0.4))
+    assert len({evaluation_fingerprint(config, "r", "d") for config in (Config(), *corrupted)}) == 4
 
 
 def test_an_evaluation_is_another_when_a_metric_has_changed(monkeypatch):

@@ -13,9 +13,9 @@ from pipeline.evaluation.explanations import gate_rows, heat_map
 STEPS, DIM = 6, 8
 
 
-def predict(base: str, gate: str, *, gradients: bool = False) -> Prediction:
+def predict(base: str, gate: str, *, front: str = "none", gradients: bool = False) -> Prediction:
     torch.manual_seed(0)
-    fusion = FusionConfig(DIM, DIM, STEPS, base=base, gate=gate, gate_init="xavier")
+    fusion = FusionConfig(DIM, DIM, STEPS, front=front, base=base, gate=gate, gate_init="xavier")
     model = FeatureModel(fusion, ModelConfig(feature_dim=DIM, base=base, gate=gate)).eval()
     ok = torch.ones(2, STEPS, dtype=torch.bool)
     ok[0, -1] = False
@@ -59,6 +59,24 @@ def test_the_pictures_hold_the_weights_and_leave_missing_steps_empty():
         assert shown[:-1, :-1] == pytest.approx(prediction.attention[name][0, :-1, :-1].numpy())
         assert np.isnan(shown[-1]).all()
         assert np.isnan(shown[:, -1]).all()
+
+
+def test_the_reliability_of_the_front_is_above_the_gates():
+    prediction = predict("jca", "iaca", front="reliability")
+    names, weights = gate_rows(prediction, 1)
+    assert names[:4] == ["reliability: video", "reliability: audio", "modality: video", "modality: audio"]
+    assert weights[0] == pytest.approx(prediction.gates["reliability"][1, :, 0].numpy())
+    gates = heat_map(prediction, 1).axes[0]
+    assert gates.get_title("left") == "reliability, judged before attention; gates"
+    alone = heat_map(predict("concat", "none", front="reliability"), 1).axes[0]
+    assert alone.get_title("left") == "reliability, judged before attention"
+    assert heat_map(predict("jca", "iaca"), 1).axes[0].get_title("left") == "gates"
+
+
+def test_the_last_of_the_gates_of_hgrjca_chooses_between_results_not_between_own_and_cross():
+    names, _ = gate_rows(predict("jca", "hgrjca"), 1)
+    assert {"video: 0", "video: 1", "video_first: 0", "video_second: 2"} < set(names)
+    assert "video: own" not in names
 
 
 @pytest.mark.parametrize("gate", ["grjca", "tagf"])

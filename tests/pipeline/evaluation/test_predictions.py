@@ -48,6 +48,22 @@ def test_gates_become_named_columns():
     assert (gates["modality_video"] == 1).all()
 
 
+def test_the_verdict_of_the_front_becomes_two_columns_of_predictions():
+    class FakeFront(FakeModel):
+        def forward(self, batch):
+            prediction = super().forward(batch)
+            ok_BL2 = prediction.gates["modality"]
+            return prediction._replace(gates={"reliability": (ok_BL2 + 1) / (ok_BL2 + 1).sum(-1, keepdim=True)})
+
+    segment = make_segment(no_sound=range(25, 39))
+    clock = predict_segment(FakeFront(), segment, VIEW, SPEC)
+    columns = align_to_annotations(StreamPredictions("v", "", clock, segment.annotations))
+    video, audio = columns["gate_reliability_video"], columns["gate_reliability_audio"]
+    assert video + audio == pytest.approx(np.ones(len(video)))
+    assert (video[0], audio[0]) == (0.5, 0.5)
+    assert (video[-1], audio[-1]) == pytest.approx((2 / 3, 1 / 3))
+
+
 @torch.no_grad()
 def test_weights_of_recursions_become_numbered_columns():
     """Each frame's columns hold the weights of the step that ends at it, option by option."""

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from iaca_model.corruption import HEALTHY, KINDS, MISSING, SWAPPED
 from pipeline.evaluation import plots, report, scores
 from pipeline.evaluation.alignment import align_streams
+from pipeline.evaluation.corruption_scores import measure_corruption
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions
 from pipeline.evaluation.smoothing import Windows, smooth
 from pipeline.evaluation.subject import EvaluationKey
@@ -43,12 +45,20 @@ class Balance(HTMLParser):
         assert self.open.pop() == tag
 
 
-def stream(name, seed, gates=True, num_annotations=100):
+FRONT, IACA, DCA, GRJCA = (
+    ("reliability_video", "reliability_audio"),
+    ("video_own", "video_cross", "audio_own", "audio_cross", "modality_video", "modality_audio"),
+    ("video_own", "video_cross", "audio_own", "audio_cross"),
+    tuple(f"{modality}_{i}" for modality in ("video", "audio") for i in range(3)),
+)  # names of weights
+
+
+def stream(name, seed, gates=("modality_video", "video_cross"), num_annotations=100):
     rng, times = np.random.default_rng(seed), np.arange(100) / 25
     values = rng.uniform(-1, 1, (100, 2)).astype(np.float32)
     face_ok = np.ones(100, bool)
     face_ok[20:40] = False
-    weights = {"modality_video": values[:, 0], "video_cross": values[:, 1]} if gates else {}
+    weights = {gate: values[:, i % 2] for i, gate in enumerate(gates)}
     rows = np.zeros(num_annotations, ANNOTATION_DTYPE)
     rows["time_s"] = times[:num_annotations]
     rows["valence"], rows["arousal"] = rng.uniform(-1, 1, (2, num_annotations))
@@ -60,12 +70,20 @@ def with_valid(of, valid):
     return dataclasses.replace(of, clock=dataclasses.replace(of.clock, valid=valid))
 
 
+def corrupted(of):
+    """The same stream with its sound missing over 20 frames, and with its picture swapped over 5 and over 25."""
+    kinds = np.full((len(of.clock.times_s), 2), HEALTHY, np.uint8)
+    kinds[45:65, 1] = MISSING
+    kinds[2:7, 0] = kinds[70:95, 0] = SWAPPED
+    return dataclasses.replace(of, clock=dataclasses.replace(of.clock, corruption=kinds))
+
+
 def page(streams, lost=(), history=(), best_step=0, **key):
     columns = align_streams(streams)
     videos = [
         VideoRow(s.video_id, "", "", "", "test", "ok", "", "", "", labelled_frames=len(s.annotations)) for s in streams
     ]
-    metrics = scores.measure(columns, [*videos, *lost])
+    metrics = {**scores.measure(columns, [*videos, *lost]), **measure_corruption(columns)}
     return report.render(
         dataclasses.replace(KEY, **key), SETTINGS, metrics, columns, streams, history=history, best_step=best_step
     )
@@ -93,9 +111,80 @@ def test_names_are_text_never_markup():
 
 
 def test_a_model_without_gates_and_a_split_without_scored_videos_have_a_page():
-    assert "cross-attention" not in page([stream("v0", 0, gates=False)])
+    assert "cross-attention" not in page([stream("v0", 0, gates=())])
     assert "cross-attention" in page([stream("v0", 0)])
     assert page([stream("v0", 0, num_annotations=0)]).count("–") > 3
+
+
+RELIABILITY, WEIGHT, CROSS = (
+    "reliability of each modality, judged before attention",
+    "weight of each modality",
+    "weight of what each learns from the other (cross-attention)",
+)  # titles of panels
+
+
+@pytest.mark.parametrize(
+    ("gates", "titles"),
+    [
+        ((), []),
+        (FRONT, [RELIABILITY]),
+        (IACA, [WEIGHT, CROSS]),
+        (IACA + FRONT, [RELIABILITY, WEIGHT, CROSS]),
+        (DCA, [CROSS]),
+        (DCA + FRONT, [RELIABILITY, CROSS]),
+        (GRJCA, []),
+        (GRJCA + FRONT, [RELIABILITY]),
+    ],
+)
+def test_the_front_is_shown_above_the_gates_and_the_page_names_only_what_is_shown(gates, titles):
+    of = stream("v0", 0, gates=gates)
+    assert [panel.title for panel in plots.weight_panels(of.clock)] == titles
+    picture = plots.over_time(of)
+    offsets = [picture.find(f">{title}<") for title in titles]
+    assert -1 not in offsets
+    assert offsets == sorted(offsets)
+    text = page([of])
+    assert len(re.findall(">(?:reliability|weight) of [^<]*<", text)) == len(titles)
+    assert ("how reliable each modality is" in text) == ("<b>Reliability</b>" in text) == (RELIABILITY in titles)
+    assert ("how much each modality counts" in text) == ("between video and audio" in text) == (WEIGHT in titles)
+    assert ("learns from the other" in text) == ("attending to the other" in text) == (CROSS in titles)
+    assert ("is read from the reliability" in text) == (RELIABILITY in titles and WEIGHT in titles)
+    assert ("Their weights are not drawn" in text) == ("video_0" in gates)
+    assert ('--video)"></i>video<' in text) == bool(titles), "the key has the colours of the curves"
+
+
+def test_corrupted_clips_are_pointed_out_with_their_share_and_how_well_the_verdicts_detect_them():
+    streams = [corrupted(stream(f"v{i}", i, gates=FRONT + IACA)) for i in range(2)]
+    text = page(streams, corrupt_modality=0.25)
+    assert "with a chance of 0.25 for each segment and modality" in text
+    assert "The video is corrupted in 30.0% of the scored frames, the sound in 20.0%." in text
+    measured = measure_corruption(align_streams(streams))["detection"]
+    for name, title in (
+        ("reliability", "reliability, before attention"),
+        ("modality", "modality gate, after attention"),
+    ):
+        values = (measured[name][measure] for measure in (*KINDS, "all", "gap"))
+        cells = "".join(f"<td>{report.format_ccc(value)}</td>" for value in values)
+        assert f"<tr><td>{title}</td>{cells}</tr>" in text
+    assert text.index("reliability, before attention") < text.index("modality gate, after attention")
+    assert "judged before attention, on features as they come" in text
+    assert 'class="area corrupted"' in text
+    alone = page([corrupted(stream("v0", 0, gates=FRONT))], corrupt_modality=0.25)
+    assert "reliability, before attention" in alone
+    assert "modality gate" not in alone
+    assert "on features as they come" not in alone
+    without = page([corrupted(stream("v0", 0, gates=()))], corrupt_modality=0.25)
+    assert "it has no verdict that could be measured" in without
+    assert "corrupted" not in page([stream("v0", 0)]).partition("</style>")[2]
+
+
+def test_corrupted_spans_are_drawn_over_the_strips_with_their_kind_where_it_has_room():
+    of = stream("v0", 0)
+    plain, picture = plots.over_time(of), plots.over_time(corrupted(of))
+    assert "var(--corrupted)" not in plain
+    assert picture.count("fill: var(--corrupted)") > 3 * 3, "behind every panel and in the strips"
+    assert [len(re.findall(f">{kind}<", picture)) for kind in KINDS] == [1, 0, 1]
+    assert picture.count("var(--missing)") == plain.count("var(--missing)"), "what is missing is shown as before"
 
 
 def test_a_lost_video_is_listed_with_its_reason_and_a_split_that_was_learnt_from_is_pointed_out():

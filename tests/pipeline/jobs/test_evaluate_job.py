@@ -89,6 +89,21 @@ def test_an_evaluation_without_its_manifest_is_made_again_with_the_same_bytes(re
     assert [read(result.output_uri, name) for name in names] == before
 
 
+def test_the_verdict_of_a_front_is_in_the_predictions_and_on_the_page_which_names_the_model(tmp_path, dataset, result):
+    run_uri = finished_run(tmp_path, dataset, model={"front": "reliability"})
+    found = evaluate.run(evaluation_config(run_uri, tmp_path))
+    table = pq.read_table(io.BytesIO(read(found.output_uri, "predictions.parquet")))
+    weights = [table[f"gate_reliability_{modality}"].to_numpy() for modality in ("video", "audio")]
+    assert np.allclose(sum(weights), 1, atol=1e-6)
+    page = read(found.output_uri, "report.html").decode()
+    assert "jca with front reliability and gate iaca, " in page
+    assert "reliability of each modality, judged before attention" in page
+    assert "jca with gate iaca, " in read(result.output_uri, "report.html").decode()
+    masked = evaluate.run(evaluation_config(run_uri, tmp_path, masked_modality="video"))
+    table = pq.read_table(io.BytesIO(read(masked.output_uri, "predictions.parquet")))
+    assert not table["gate_reliability_video"].to_numpy()[table["valid"].to_numpy()].any()
+
+
 @pytest.mark.parametrize("masked_modality", ["video", "audio"])
 def test_a_masked_modality_makes_another_evaluation(result, run_uri, masked_modality):
     root = result.output_uri.split("/evaluations/")[0]
