@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.pipeline.evaluation.test_report import HISTORY, page, stream
+from tests.pipeline.evaluation.test_report import FRONT, HISTORY, IACA, corrupted, page, stream
 from tests.support.required import require_or_skip
 from tests.support.screenshots import evaluate, find_chromium
 
@@ -24,12 +24,16 @@ CUT_TABLES = """
 """
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
+@pytest.fixture(scope="module", params=["healthy", "corrupted"])
+def report(request, tmp_path_factory):
+    """The page of an evaluation of clips as they are, and of one on corrupted clips by a model with front and gates."""
     if find_chromium() is None:
         require_or_skip("chromium", "no Chromium on PATH")
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(page([stream(f"a_video_with_a_long_name_{i}", i) for i in range(3)], history=HISTORY, best_step=2))
+    streams = [stream(f"a_video_with_a_long_name_{i}", i) for i in range(3)]
+    if request.param == "corrupted":
+        streams = [corrupted(stream(f"a_video_with_a_long_name_{i}", i, gates=FRONT + IACA)) for i in range(3)]
+    path.write_text(page(streams, history=HISTORY, best_step=2, corrupt_modality=0.3 * (request.param == "corrupted")))
     return path
 
 

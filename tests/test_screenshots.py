@@ -32,12 +32,14 @@ def test_a_page_that_complains_fails(tmp_path, complaint):
         screenshot(page, tmp_path / "page.png", width_px=300, height_px=200)
 
 
-def test_the_picture_is_of_the_newest_report_with_sound_and_picture(tmp_path):
+def test_the_picture_is_of_the_newest_report_with_sound_and_picture_as_they_are(tmp_path):
     with pytest.raises(PageError, match="run `make demo` first"):
         newest_report(tmp_path)
-    for age, masked_modality in enumerate(("video", "none", "audio", "none")):
-        folder = tmp_path / "evaluations/demo-1" / f"{age}-{masked_modality}"
+    corrupted = {"masked_modality": "none", "corrupt_modality": 0.3}
+    healthy = [{"masked_modality": masked_modality} for masked_modality in ("none", "audio", "none", "video")]
+    for age, manifest in enumerate([corrupted, *healthy]):
+        folder = tmp_path / "evaluations/demo-1" / f"{age}-{manifest['masked_modality']}"
         folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps({"masked_modality": masked_modality}))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
         os.utime(folder / "manifest.json", (1000 - age, 1000 - age))
     assert newest_report(tmp_path) == tmp_path / "evaluations/demo-1/1-none/report.html"
