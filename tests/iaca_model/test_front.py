@@ -13,7 +13,8 @@ from iaca_model.front import ReliabilityFront
 from iaca_model.fusion import Fusion
 
 NUM, STEPS, VIDEO_DIM, AUDIO_DIM = 4, 6, 12, 8
-PAIRS = [("concat", "none"), *itertools.product(("ca", "jca", "jca_paper", "tca"), ("none", "dca", "iaca", "grjca"))]
+GATES = ("none", "dca", "iaca", "grjca", "tagf")
+PAIRS = [("concat", "none"), *itertools.product(("ca", "jca", "jca_paper", "tca"), GATES)]
 every_pair = pytest.mark.parametrize(("base", "gate"), PAIRS)
 
 
@@ -128,6 +129,17 @@ def test_shapes_rows_and_gradients(base, gate):
         torch.testing.assert_close(weights.sum(-1), torch.ones(NUM, STEPS))
     output.fused_BLF.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in fusion.parameters())
+
+
+@every_pair
+@pytest.mark.parametrize("there", ["video", "audio", "nothing"])
+def test_every_parameter_has_a_gradient_where_a_whole_batch_lacks_a_modality(base, gate, there):
+    fusion, inputs = make(base, gate).train(), pair()
+    ok = {name: torch.full((NUM, STEPS), name == there) for name in ("video", "audio")}
+    output = fusion(inputs.video_BLD, inputs.audio_BLD, ok["video"], ok["audio"])
+    output.fused_BLF.square().sum().backward()
+    assert all(p.grad is not None for p in fusion.parameters()), "DDP would wait for it"
+    assert all(p.grad.isfinite().all() for p in fusion.parameters())
 
 
 @every_pair
