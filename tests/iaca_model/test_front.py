@@ -1,5 +1,6 @@
 """The reliability front: its equations, its start, what masked steps may do, and that it can learn from the start."""
 
+import dataclasses
 import itertools
 import math
 
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.attention import Pair
-from iaca_model.config import FusionConfig
+from iaca_model.config import PRESETS, FusionConfig
 from iaca_model.front import ReliabilityFront
 from iaca_model.fusion import Fusion
+from iaca_model.model import FeatureModel
 
 NUM, STEPS, VIDEO_DIM, AUDIO_DIM = 4, 6, 12, 8
 GATES = ("none", "dca", "iaca", "grjca", "tagf")
@@ -208,6 +210,17 @@ def test_full_reliability_leaves_the_base_as_it_is():
     nn.init.zeros_(fusion.front.judge.weight)
     nn.init.constant_(fusion.front.judge.bias, 1e4)
     torch.testing.assert_close(fusion(*inputs).fused_BLF, plain(*inputs).fused_BLF)
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_a_front_without_a_gate_has_no_more_parameters_than_iaca(width):
+    def num_parameters(name):
+        config = dataclasses.replace(PRESETS[name], feature_dim=width)
+        return sum(p.numel() for p in FeatureModel(config.fusion(num_steps=16), config).parameters())
+
+    found = {name: num_parameters(name) / num_parameters("iaca") for name in ("jca+", "ca+", "iaca+")}
+    assert max(found["jca+"], found["ca+"]) <= 1.1
+    assert found["iaca+"] <= 1.02
 
 
 def test_no_front_is_the_default_and_adds_nothing():
