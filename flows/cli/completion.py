@@ -67,7 +67,7 @@ def options_of(command: Command) -> list[str]:
     return [f"--{name}" for name in ("config", *strict, "verbose", "help", *short, *settings)]
 
 
-def _choices() -> dict[str, Sequence[str]]:
+def _choices() -> Mapping[str, Sequence[str]]:
     """The values of every option that has a fixed number of them, by the option with its dashes; presets by name."""
     options = {name: name for name in all_settings()}
     options |= {short: name for command in COMMANDS.values() for short, name in command.shortcuts.items()}
