@@ -13,6 +13,7 @@ from iaca_model.config import PRESETS, FusionConfig
 from iaca_model.front import ReliabilityFront
 from iaca_model.fusion import Fusion
 from iaca_model.model import FeatureModel
+from tests.benchmarks import transcription
 
 NUM, STEPS, VIDEO_DIM, AUDIO_DIM = 4, 6, 12, 8
 GATES = ("none", "dca", "iaca", "grjca", "tagf")
@@ -72,6 +73,16 @@ def test_the_front_follows_its_equations():
     torch.testing.assert_close(gates["reliability"], verdict)
     assert verdict[..., 0].min() < 0.3
     assert verdict[..., 0].max() > 0.7
+
+
+def test_gradients_reach_the_features_as_the_equations_have_it():
+    front, inputs = make().front, pair()
+    ours, theirs = ([x.clone().requires_grad_() for x in inputs[:2]] for _ in range(2))
+    scaled, _ = front(Pair(*ours, *inputs[2:]))
+    for video, audio in ((scaled.video_BLD, scaled.audio_BLD), transcription.front(front, *theirs)):
+        (video.pow(3).sum() + audio.pow(3).sum()).backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_it_starts_by_trusting_both_modalities_alike():
