@@ -135,7 +135,8 @@ class ModelConfig:
     With `modalities` "video" or "audio" the other modality has no backbone and is masked at every step.
 
     Raises:
-        ValueError: a value is not allowed, no preset has the name, or base, gate and sizes do not go together.
+        ValueError: a value is not allowed, no preset has the name, there is a front but one modality only, or base,
+            gate and sizes do not go together.
     """
 
     preset: Annotated[str, "name of the preset from which the other fields take their values; empty: none"] = ""
@@ -185,6 +186,11 @@ class ModelConfig:
             )
         if self.frozen != "none" and self.backbone != "residual":
             raise ValueError(f"frozen is {self.frozen} but backbone {self.backbone} is always trained; allowed: none")
+        if self.front != "none" and self.modalities != "both":
+            raise ValueError(
+                f"front {self.front} compares video with audio, but modalities is {self.modalities}: set front to none "
+                f"or modalities to both"
+            )
         self.fusion(num_steps=1)  # FusionConfig checks the fields that it takes over
 
     def fusion(self, num_steps: int) -> FusionConfig:
@@ -264,9 +270,13 @@ PRESETS: dict[str, ModelConfig] = {
     "hgrjca": ModelConfig(base="jca", gate="hgrjca", **LITERAL_GATE),
     "tagf": ModelConfig(base="jca", gate="tagf", **LITERAL_TAGF),
     "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **LITERAL_GATE),
+    "iaca+": ModelConfig(front="reliability"),
+    "jca+": ModelConfig(base="jca", gate="none", front="reliability"),
+    "ca+": ModelConfig(base="ca", gate="none", front="reliability"),
 }
 """Named models. dca, grjca, hgrjca (ReLU, xavier, T = .1) and tagf (the same without the ReLU) have the gates as
-released; iaca is the measured default and faithful the literal form of the same gates on RJCA."""
+released; iaca is the measured default and faithful the literal form of the same gates on RJCA. A name with a plus is
+the model of that name behind a reliability front, which is in no paper and needs corruption in training."""
 
 
 def preset_fields(name: str) -> dict[str, Any]:
@@ -283,6 +293,6 @@ def preset_fields(name: str) -> dict[str, Any]:
 
 def _require_preset(name: str) -> None:
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
+        close = difflib.get_close_matches(name.lower().replace("plus", "+"), PRESETS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}{hint}")

@@ -56,8 +56,8 @@ class Comparison(nn.Module):
 
     def forward(self, pair: Pair) -> Tensor:
         """Hidden features (B, L, H)."""
-        video_BLK = mask_finite(torch.tanh(self.video(_unit_rms(pair.video_BLD))), pair.video_ok_BL)
-        audio_BLK = mask_finite(torch.tanh(self.audio(_unit_rms(pair.audio_BLD))), pair.audio_ok_BL)
+        video_BLK = mask_finite(torch.tanh(_of_unit_rms(self.video, pair.video_BLD)), pair.video_ok_BL)
+        audio_BLK = mask_finite(torch.tanh(_of_unit_rms(self.audio, pair.audio_BLD)), pair.audio_ok_BL)
         video_deviation_BLK = (video_BLK - self.video_pool(video_BLK, pair.video_ok_BL)).square()
         audio_deviation_BLK = (audio_BLK - self.audio_pool(audio_BLK, pair.audio_ok_BL)).square()
         deviations = [
@@ -67,9 +67,12 @@ class Comparison(nn.Module):
         return torch.relu(self.read(torch.cat([video_BLK, audio_BLK, video_BLK * audio_BLK, *deviations], dim=-1)))
 
 
-def _unit_rms(features_BLD: Tensor) -> Tensor:
-    """Divide by the root mean square over D; zeros stay zeros."""
-    return nn.functional.rms_norm(features_BLD, features_BLD.shape[-1:], eps=MIN_MEAN_SQUARE)
+def _of_unit_rms(layer: nn.Linear, features_BLD: Tensor) -> Tensor:
+    """The linear layer of the features divided by their root mean square over D, (B, L, K)."""
+    mean_square_BL1 = torch.linalg.vector_norm(features_BLD, dim=-1, keepdim=True).square() / layer.in_features
+    # W (X / rms) = (W X) / rms: K numbers of a step are divided instead of D.
+    scale_BL1 = torch.rsqrt(mean_square_BL1 + MIN_MEAN_SQUARE)
+    return nn.functional.linear(features_BLD, layer.weight) * scale_BL1 + layer.bias
 
 
 class ReliabilityFront(nn.Module):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, get_args, get_origin
 
 from flows.cli.commands import COMMANDS, Command
+from iaca_model.config import PRESETS
 from pipeline.config import UsageError
 from pipeline.config.run_files import run_file_names
 from pipeline.config.settings import all_settings
@@ -66,12 +67,13 @@ def options_of(command: Command) -> list[str]:
     return [f"--{name}" for name in ("config", *strict, "verbose", "help", *short, *settings)]
 
 
-def _choices() -> dict[str, Sequence[str]]:
-    """The values of every option that has a fixed number of them, by the option with its dashes."""
+def _choices() -> Mapping[str, Sequence[str]]:
+    """The values of every option that has a fixed number of them, by the option with its dashes; presets by name."""
     options = {name: name for name in all_settings()}
     options |= {short: name for command in COMMANDS.values() for short, name in command.shortcuts.items()}
     kinds = {option: all_settings()[name].type for option, name in options.items()}
-    return {f"--{option}": get_args(kind) for option, kind in kinds.items() if get_origin(kind) is Literal}
+    choices = {f"--{option}": get_args(kind) for option, kind in kinds.items() if get_origin(kind) is Literal}
+    return choices | {"--model.preset": tuple(PRESETS)}
 
 
 def _bash() -> str:

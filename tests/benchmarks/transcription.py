@@ -1,4 +1,4 @@
-"""The equations of the papers, written down on the weights of a FeatureModel: what ours is timed against.
+"""The equations of the papers and the front, written down on the weights of a FeatureModel: what ours is timed against.
 
 No masks, no maps, nothing rearranged: a module per modality, einsum where a matrix is named, as one would write it with
 the paper beside the screen. The weights are a copy, so that gradients can be compared by name.
@@ -27,6 +27,8 @@ class Transcription(nn.Module):
         video, audio = unit(video), unit(audio)
         if model.has_blocks:
             video, audio = block(model.video_block, video), block(model.audio_block, audio)
+        if model.fusion.front:
+            video, audio = front(model.fusion.front, video, audio)
         iterates = [(video, audio)]
         for layer in model.fusion.layers:
             iterates.append(self.attend(layer, *iterates[-1]))
@@ -46,6 +48,28 @@ def block(weights, x):
     h0, c0 = states[: len(states) // 2], states[len(states) // 2 :]
     context, _ = weights.rnn(x, (h0.contiguous(), c0.contiguous()))
     return unit(weights.linear(weights.dropout(torch.cat([x, context], dim=2))))
+
+
+def unit_mean_square(x):
+    return x / torch.sqrt(x.square().mean(dim=2, keepdim=True) + 1e-6)
+
+
+def pooled(weights, u):
+    """c = sum over t of softmax_t(q . u(t)) u(t)."""
+    shares = torch.softmax(torch.einsum("blk,k->bl", u, weights.query), dim=1)
+    return torch.einsum("bl,blk->bk", shares, u).unsqueeze(1)
+
+
+def front(weights, video, audio):
+    """r_m = 1 - p_m, p = softmax([2 ; -z_v ; -z_a]), of what the modalities and their sequences have in common."""
+    compare = weights.compare
+    u_v = torch.tanh(compare.video(unit_mean_square(video)))
+    u_a = torch.tanh(compare.audio(unit_mean_square(audio)))
+    c_v, c_a = pooled(compare.video_pool, u_v), pooled(compare.audio_pool, u_a)
+    parts = [u_v, u_a, u_v * u_a, (u_v - c_v) ** 2, (u_a - c_a) ** 2]
+    z = weights.judge(torch.relu(compare.read(torch.cat(parts, dim=2))))
+    p = torch.softmax(torch.cat([torch.full_like(z[:, :, :1], 2.0), -z], dim=2), dim=2)
+    return (1 - p[:, :, 1:2]) * video, (1 - p[:, :, 2:3]) * audio
 
 
 def co_attention(weights, x, joint):

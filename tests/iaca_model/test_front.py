@@ -1,5 +1,6 @@
 """The reliability front: its equations, its start, what masked steps may do, and that it can learn from the start."""
 
+import dataclasses
 import itertools
 import math
 
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from iaca_model.attention import Pair
-from iaca_model.config import FusionConfig
+from iaca_model.config import PRESETS, FusionConfig
 from iaca_model.front import ReliabilityFront
 from iaca_model.fusion import Fusion
+from iaca_model.model import FeatureModel
+from tests.benchmarks import transcription
 
 NUM, STEPS, VIDEO_DIM, AUDIO_DIM = 4, 6, 12, 8
-PAIRS = [("concat", "none"), *itertools.product(("ca", "jca", "jca_paper", "tca"), ("none", "dca", "iaca", "grjca"))]
+GATES = ("none", "dca", "iaca", "grjca", "tagf")
+PAIRS = [("concat", "none"), *itertools.product(("ca", "jca", "jca_paper", "tca"), GATES)]
 every_pair = pytest.mark.parametrize(("base", "gate"), PAIRS)
 
 
@@ -69,6 +73,16 @@ def test_the_front_follows_its_equations():
     torch.testing.assert_close(gates["reliability"], verdict)
     assert verdict[..., 0].min() < 0.3
     assert verdict[..., 0].max() > 0.7
+
+
+def test_gradients_reach_the_features_as_the_equations_have_it():
+    front, inputs = make().front, pair()
+    ours, theirs = ([x.clone().requires_grad_() for x in inputs[:2]] for _ in range(2))
+    scaled, _ = front(Pair(*ours, *inputs[2:]))
+    for video, audio in ((scaled.video_BLD, scaled.audio_BLD), transcription.front(front, *theirs)):
+        (video.pow(3).sum() + audio.pow(3).sum()).backward()
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_it_starts_by_trusting_both_modalities_alike():
@@ -128,6 +142,17 @@ def test_shapes_rows_and_gradients(base, gate):
         torch.testing.assert_close(weights.sum(-1), torch.ones(NUM, STEPS))
     output.fused_BLF.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in fusion.parameters())
+
+
+@every_pair
+@pytest.mark.parametrize("there", ["video", "audio", "nothing"])
+def test_every_parameter_has_a_gradient_where_a_whole_batch_lacks_a_modality(base, gate, there):
+    fusion, inputs = make(base, gate).train(), pair()
+    ok = {name: torch.full((NUM, STEPS), name == there) for name in ("video", "audio")}
+    output = fusion(inputs.video_BLD, inputs.audio_BLD, ok["video"], ok["audio"])
+    output.fused_BLF.square().sum().backward()
+    assert all(p.grad is not None for p in fusion.parameters()), "DDP would wait for it"
+    assert all(p.grad.isfinite().all() for p in fusion.parameters())
 
 
 @every_pair
@@ -196,6 +221,17 @@ def test_full_reliability_leaves_the_base_as_it_is():
     nn.init.zeros_(fusion.front.judge.weight)
     nn.init.constant_(fusion.front.judge.bias, 1e4)
     torch.testing.assert_close(fusion(*inputs).fused_BLF, plain(*inputs).fused_BLF)
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_a_front_without_a_gate_has_no_more_parameters_than_iaca(width):
+    def num_parameters(name):
+        config = dataclasses.replace(PRESETS[name], feature_dim=width)
+        return sum(p.numel() for p in FeatureModel(config.fusion(num_steps=16), config).parameters())
+
+    found = {name: num_parameters(name) / num_parameters("iaca") for name in ("jca+", "ca+", "iaca+")}
+    assert max(found["jca+"], found["ca+"]) <= 1.1
+    assert found["iaca+"] <= 1.02
 
 
 def test_no_front_is_the_default_and_adds_nothing():

@@ -9,7 +9,7 @@ import pytest
 from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset_fields
 
 NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf", "concat"]
-NAMES += ["video_only", "audio_only", "faithful"]
+NAMES += ["video_only", "audio_only", "faithful", "iaca+", "jca+", "ca+"]
 
 
 def test_every_name_is_there_and_unknown_ones_are_refused_with_the_list():
@@ -20,6 +20,12 @@ def test_every_name_is_there_and_unknown_ones_are_refused_with_the_list():
         ModelConfig(preset="faithfull")
 
 
+@pytest.mark.parametrize("typed", ["iaca_plus", "iaca-plus", "IACA+", "iaca +"])
+def test_other_spellings_of_the_plus_are_understood(typed):
+    with pytest.raises(ValueError, match=r"no preset is called '.*'; .*; did you mean iaca\+\?"):
+        preset_fields(typed)
+
+
 def test_iaca_is_the_default_and_faithful_the_literal_form():
     assert PRESETS["iaca"] == ModelConfig()
     literal = PRESETS["faithful"].fusion(num_steps=16)
@@ -28,9 +34,20 @@ def test_iaca_is_the_default_and_faithful_the_literal_form():
     assert (default.gate_relu, default.gate_init, default.modality_gate) == (False, "zero", "concat")
 
 
+@pytest.mark.parametrize("name", ["iaca+", "jca+", "ca+"])
+def test_a_plus_is_a_front_and_nothing_else(name):
+    front = preset_fields(name).pop("front")
+    assert (front, dataclasses.replace(PRESETS[name], front="none")) == ("reliability", PRESETS[name.rstrip("+")])
+    assert PRESETS[name].fusion(num_steps=16).front_output == "scaled"
+
+
+def test_the_presets_of_the_papers_have_no_front():
+    assert {name for name, model in PRESETS.items() if model.front != "none"} == {"iaca+", "jca+", "ca+"}
+
+
 def test_presets_recur_as_often_as_the_papers():
     depths = {name: PRESETS[name].fusion(num_steps=16).depth for name in NAMES}
-    twice = {"dca", "iaca", "faithful", "grjca", "hgrjca", "tagf"}
+    twice = {"dca", "iaca", "iaca+", "faithful", "grjca", "hgrjca", "tagf"}
     assert {name for name, depth in depths.items() if depth == 2} == twice
     assert depths["rjca"] == depths["jca"] == 1
 
@@ -55,6 +72,14 @@ def test_the_fields_of_a_preset_make_it_of_the_defaults(name):
         ({"temporal": "blstm", "joint_dim": 31}, "joint_dim 31 .* must be even"),
         ({"modalities": "text"}, "modalities is 'text'; allowed: both, video, audio"),
         ({"fusion_dropout": 1.5}, "dropout is 1.5; allowed"),
+        (
+            {"front": "reliability", "modalities": "video"},
+            "front reliability compares video with audio, but modalities is video: set front to none or modalities to",
+        ),
+        (
+            {"front": "reliability", "base": "concat", "gate": "none", "modalities": "audio"},
+            "front reliability compares video with audio, but modalities is audio: set front to none or modalities to",
+        ),
     ],
 )
 def test_a_wrong_model_is_refused(changes, message):

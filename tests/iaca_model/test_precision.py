@@ -10,9 +10,10 @@ from iaca_model.model import EmotionModel, FeatureModel
 from iaca_model.temporal import temporal_block
 from iaca_model.train_step import build_optimizer, train_step
 from tests.benchmarks.transcription import Transcription
+from tests.iaca_model.test_front import disturb
 from tests.support.fake_batch import fake_batch
 
-NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf")
+NAMES = ("ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf", "iaca+", "jca+", "ca+")
 SPEC = InputSpec(num_steps=4, num_frames=2, crop_px=32, num_mels=16, num_hops=24)
 NUM, STEPS, DIM = 3, 6, 16
 
@@ -20,7 +21,10 @@ NUM, STEPS, DIM = 3, 6, 16
 def make(name):
     torch.manual_seed(0)
     config = dataclasses.replace(PRESETS[name], feature_dim=DIM, head_dim=8, joint_dim=16, gate_init="xavier")
-    return FeatureModel(config.fusion(STEPS), config).eval()
+    model = FeatureModel(config.fusion(STEPS), config).eval()
+    if model.fusion.front:
+        disturb(model.fusion.front)
+    return model
 
 
 def inputs():
@@ -38,6 +42,8 @@ def test_every_preset_follows_its_equations(name):
     expected.square().sum().backward()
     for (_, ours), (_, theirs) in zip(model.named_parameters(), written.model.named_parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-5)
+    front = model.fusion.front.parameters() if model.fusion.front else []
+    assert all(p.grad.abs().max() > 1e-3 for p in front), "the front's gradients are too small to be compared"
 
 
 @pytest.mark.parametrize("name", NAMES)

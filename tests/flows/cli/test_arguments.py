@@ -1,6 +1,7 @@
 """The grammar: overrides, short names, flags, and the messages about mistakes."""
 
 import pkgutil
+import shlex
 
 import pytest
 
@@ -75,6 +76,11 @@ def test_the_command_line_may_complete_a_run_file_that_is_not_allowed_alone(tmp_
 def test_a_preset_of_the_model_is_its_default():
     model = parse(ANY, ["--model.preset", "faithful", "--model.gate_relu", "false"]).config.model
     assert (model.preset, model.temporal, model.gate_init, model.gate_relu) == ("faithful", "blstm", "xavier", False)
+
+
+def test_a_preset_with_a_plus_needs_no_quotes_in_a_shell():
+    model = parse(ANY, shlex.split("--model.preset jca+ --model.base ca")).config.model
+    assert (model.preset, model.front, model.base, model.gate) == ("jca+", "reliability", "ca", "none")
 
 
 def test_short_names_of_commands():

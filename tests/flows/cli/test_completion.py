@@ -54,6 +54,8 @@ def test_values_are_completed_after_their_option():
     assert completed("preprocess", "--faces.detector", "") == ["haar", "yunet"]
     assert completed("preprocess", "--faces.detector", "=", "yu") == ["yunet"]
     assert completed("preprocess", "--faces.detector", "=") == ["haar", "yunet"]
+    assert completed("train", "--model.preset", "iaca") == ["iaca", "iaca+"]
+    assert completed("train", "--model.preset", "iaca+") == ["iaca+"]
     assert completed("preprocess", "--source.videos", "") == [], "bash itself completes files then"
     assert completed("completion", "") == ["bash", "zsh", "tcsh"]
 

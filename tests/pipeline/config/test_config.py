@@ -83,6 +83,11 @@ def test_defaults_then_file_then_overrides(tmp_path):
         ("[media]\nframe_rate_hz = 300", "media.frame_rate_hz is 300; allowed: above 0, up to 240"),
         ("[ablate]\ntrain_corrupted = 2", "ablate.train_corrupted is 2; allowed: 0 to 1"),
         ("[model]\npreset = 'faithfull'", "model.preset: no preset is called 'faithfull'"),
+        ("[model]\npreset = 'iaca_plus'", "did you mean iaca+?"),
+        (
+            "[model]\npreset = 'iaca+'\nmodalities = 'video'",
+            "model.front reliability compares video with audio, but modalities is video: set front to none or",
+        ),
         ("[model]\ngte = 'dca'", "unknown key model.gte; did you mean model.gate?"),
         ("[media]\nsample_rate_hz = 90", "sound.hop_s 0.01 is less than a sample at 90 Hz"),
         ("[faces]\nmin_score = 60", "faces.min_score is 60; allowed: 0 to 1"),
@@ -123,6 +128,14 @@ def test_a_preset_lies_below_the_run_file_and_the_command_line(tmp_path):
     assert (model.preset, model.gate_relu, model.temperature) == ("faithful", False, 0.5)
     assert (model.gate_init, model.temporal) == (literal.gate_init, literal.temporal) == ("xavier", "blstm")
     assert Config.model_validate({"model": {"preset": "faithful"}}).model.temporal == "blstm"
+
+
+def test_a_preset_with_a_plus_is_written_as_any_other(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[model]\npreset = "iaca+"\n')
+    model = load(file).model
+    assert (model.preset, model.base, model.gate, model.front) == ("iaca+", "jca", "iaca", "reliability")
+    assert load(file, {"model": {"front": "none"}}).model.front == "none"
 
 
 def test_the_name_of_a_preset_is_no_part_of_fingerprints():
