@@ -64,7 +64,13 @@ def draw_spans(
     return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
 
 
-def draw_corruption(num_steps: int, chance: float, kind_shares: Sequence[float], generator: torch.Generator) -> Tensor:
+def draw_corruption(
+    num_steps: int,
+    chance: float,
+    kind_shares: Sequence[float],
+    generator: torch.Generator,
+    lengths: SpanLengths = ANY_LENGTH,
+) -> Tensor:
     """Draw the corruption of one sequence: with `chance`, one kind over a span of one modality.
 
     Args:
@@ -72,11 +78,12 @@ def draw_corruption(num_steps: int, chance: float, kind_shares: Sequence[float],
         chance: 0 to 1.
         kind_shares: relative share of each of KINDS; not all 0.
         generator: it draws as many numbers for any `chance` and any shares.
+        lengths: of the span.
 
     Returns:
         uint8 (L, 2), by video and audio: an index into KINDS, or HEALTHY.
     """
-    span_L = draw_spans(1, num_steps, chance, generator)[0]
+    span_L = draw_spans(1, num_steps, chance, generator, lengths)[0]
     side, position = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     bounds = list(accumulate(kind_shares))
     kind_L2 = torch.full((num_steps, 2), HEALTHY, dtype=torch.uint8)

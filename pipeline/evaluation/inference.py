@@ -19,7 +19,7 @@ from iaca_model.corruption import HEALTHY
 from pipeline.config.job_sections import SequenceConfig
 from pipeline.evaluation.gate_weights import option_names
 from pipeline.evaluation.predictions import ClockPredictions, StreamPredictions, concatenate, with_invalid_filled
-from pipeline.evaluation.segment_corruption import Corruption, SegmentCorruption
+from pipeline.evaluation.segment_corruption import SegmentCorruption, SplitCorruption
 from pipeline.records import SampleRow, Segment
 from pipeline.training.loader import read_segment
 from pipeline.training.sequences import cut, end_frames, phase_groups
@@ -36,7 +36,7 @@ def predict_streams(
     view: SequenceConfig,
     spec: InputSpec | FeatureSpec,
     masked_modality: MaskedModality,
-    corruption: Corruption | None = None,
+    corruption: SplitCorruption | None = None,
 ) -> Iterator[StreamPredictions]:
     """Every stream of `rows` in the order of its name, each frame predicted exactly once.
 

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from iaca_model.batch import AnyBatch
 from iaca_model.config import FeatureSpec, InputSpec
-from iaca_model.corruption import ANY_LENGTH, HEALTHY, KINDS, SWAPPED, SpanLengths, corrupt, draw_spans
+from iaca_model.corruption import ANY_LENGTH, HEALTHY, KINDS, SWAPPED, SpanLengths, corrupt, draw_corruption
 from pipeline.config.job_sections import SequenceConfig
 from pipeline.records import SampleRow, Segment
 from pipeline.training.loader import read_segment
 from pipeline.training.sequences import cut, end_frames
+
+EQUAL_SHARES = (1.0,) * len(KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,11 +51,11 @@ class SegmentCorruption:
 
 
 @dataclass(frozen=True, eq=False)
-class Corruption:
+class SplitCorruption:
     """The corruption of all segments of a split; what is drawn for one depends on its key and not on the others' order.
 
     Args:
-        chance: per segment and modality, that a span of it is corrupted.
+        chance: per segment, that a span of one modality is corrupted, as per sequence in training.
         seed: of everything that is drawn.
         dataset_uri: of the dataset.
         rows: of the split, of two groups at least: swapped spans come from a segment of another group.
@@ -71,8 +73,7 @@ class Corruption:
             SampleError, OSError: that segment cannot be read.
         """
         generator = _generator(self.seed, row.key, "spans")
-        shortest = ANY_LENGTH.min_steps * view.subclip_stride
-        kind_N2 = draw_kinds(row.num_frames, shortest, self.chance, generator)
+        kind_N2 = draw_kinds(row.num_frames, self.chance, view, generator)
         position = torch.rand((), generator=generator, dtype=torch.float64).item()
         donor = self._read_donor(row.group, position) if (kind_N2 == SWAPPED).any() else None
         return SegmentCorruption(row.key, kind_N2, donor, self.seed)
@@ -86,24 +87,10 @@ class Corruption:
         return sorted(self.rows, key=lambda row: row.key)
 
 
-def draw_kinds(num_frames: int, shortest: int, chance: float, generator: torch.Generator) -> NDArray[np.uint8]:
-    """Draw, with `chance` for each modality, one span that is corrupted in one of the three ways, all equally likely.
-
-    Where the spans of both modalities overlap, only the video is corrupted.
-
-    Args:
-        num_frames: N, of the segment.
-        shortest: span, in frames; the longest is 3/4 of the segment, and so is the shortest of a short segment.
-        chance: 0 to 1.
-        generator: it draws as many numbers for any `chance`.
-
-    Returns:
-        (N, 2) by video and audio: an index into KINDS, or HEALTHY.
-    """
-    span_N2 = draw_spans(2, num_frames, chance, generator, SpanLengths(shortest)).T
-    span_N2[:, 1] &= ~span_N2[:, 0]
-    kind_2 = torch.randint(len(KINDS), (2,), generator=generator, dtype=torch.uint8)
-    return torch.where(span_N2, kind_2, HEALTHY).numpy()
+def draw_kinds(num_frames: int, chance: float, view: SequenceConfig, generator: torch.Generator) -> NDArray[np.uint8]:
+    """Draw the corruption of a segment of N frames, of three steps to 3/4 of it: (N, 2) indices into KINDS, or HEALTHY."""
+    lengths = SpanLengths(ANY_LENGTH.min_steps * view.subclip_stride)
+    return draw_corruption(num_frames, chance, EQUAL_SHARES, generator, lengths).numpy()
 
 
 def kind_names(kinds: NDArray[np.uint8]) -> NDArray[np.object_]:

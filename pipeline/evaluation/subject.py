@@ -26,7 +26,7 @@ class EvaluationKey:
     masked_modality: str
     weights_sha256: str
     dataset_digest: str
-    corrupt_modality: float = 0.0  # chance per segment and modality
+    corrupt_modality: float = 0.0  # chance per segment
     corrupt_seed: int = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Evaluation:
         pairs.append(("clock", f"{media.frame_rate_hz:g} Hz, crops of {media.crop_px} px"))
         pairs.append(("masked modality", settings.masked_modality))
         if settings.corrupt_modality:
-            chance = f"with a chance of {settings.corrupt_modality:g} per segment and modality"
+            chance = f"with a chance of {settings.corrupt_modality:g} per segment"
             pairs.append(("corruption", f"{chance}, seed {settings.corrupt_seed}"))
         return pairs
 

@@ -95,7 +95,7 @@ def _predict(evaluation: Evaluation, rows: Sequence[SampleRow]) -> list[StreamPr
 
     from iaca_model.model import model_of
     from pipeline.evaluation.inference import predict_streams
-    from pipeline.evaluation.segment_corruption import Corruption
+    from pipeline.evaluation.segment_corruption import SplitCorruption
     from pipeline.training import checkpoint
 
     settings, config = evaluation.settings, evaluation.config
@@ -107,7 +107,7 @@ def _predict(evaluation: Evaluation, rows: Sequence[SampleRow]) -> list[StreamPr
     model.eval()
     num_streams = len({(row.video_id, row.person) for row in rows})
     uri, masked, chance = evaluation.dataset.uri, settings.masked_modality, settings.corrupt_modality
-    corruption = Corruption(chance, settings.corrupt_seed, uri, rows) if chance else None
+    corruption = SplitCorruption(chance, settings.corrupt_seed, uri, rows) if chance else None
     streams = []
     for stream in predict_streams(model, uri, rows, config.sequence, spec, masked, corruption):
         streams.append(stream)

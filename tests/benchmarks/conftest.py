@@ -24,7 +24,7 @@ def pytest_addoption(parser):
     parser.addoption("--table", default="", help="write the table of results to this file")
     parser.addoption("--minutes", type=int, default=60, help="of video under Ray, and half of the longest video")
     parser.addoption("--kills", type=int, default=20, help="random moments at which a process is killed")
-    parser.addoption("--talkers", type=int, default=64, help="drawn people on whom the models are compared")
+    parser.addoption("--talkers", type=int, default=48, help="drawn people on whom the models are compared")
     parser.addoption("--talkers-root", default="", help="folder of their dataset and runs, which are kept")
     parser.addoption("--seeds", type=int, default=3, help="of each model's training on them")
     parser.addoption("--processes", type=int, default=0, help="of training at a time; 0: one for each core")
