@@ -88,7 +88,7 @@ class SplitCorruption:
 
 
 def draw_kinds(num_frames: int, chance: float, view: SequenceConfig, generator: torch.Generator) -> NDArray[np.uint8]:
-    """Draw the corruption of a segment of N frames, of three steps to 3/4 of it: (N, 2) indices into KINDS, or HEALTHY."""
+    """Draw the corruption of N frames, a span of three steps to 3/4 of them: (N, 2) indices into KINDS, or HEALTHY."""
     lengths = SpanLengths(ANY_LENGTH.min_steps * view.subclip_stride)
     return draw_corruption(num_frames, chance, EQUAL_SHARES, generator, lengths).numpy()
 

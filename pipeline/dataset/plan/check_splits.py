@@ -107,6 +107,19 @@ def _require(streams: Sequence[_Stream], config: Config, prefix: str) -> None:
     if problems := _problems(streams, needed, needs_labels=True):
         ways_out = _ways_out(streams, needed, problems, config)
         raise UsageError(f"{prefix}{'; '.join(problems.values())}; {ways_out}")
+    if config.evaluate.corrupt_modality and evaluated:
+        corrupted = {evaluated, "val"} if config.evaluate.smooth == "tuned" else {evaluated}
+        _require_groups_to_swap(streams, sorted(corrupted), prefix)
+
+
+def _require_groups_to_swap(streams: Sequence[_Stream], splits: Sequence[str], prefix: str) -> None:
+    for split in splits:
+        groups = {stream.group for stream in streams if stream.split == split and stream.is_usable}
+        if len(groups) < 2:
+            raise UsageError(
+                f"{prefix}the {split} split has videos of one group only ({', '.join(groups)}), but "
+                f"evaluate.corrupt_modality swaps spans between groups; give that split more groups"
+            )
 
 
 def _problems(streams: Sequence[_Stream], splits: Iterable[str], needs_labels: bool) -> dict[str, str]:

@@ -156,7 +156,7 @@ def test_the_front_is_shown_above_the_gates_and_the_page_names_only_what_is_show
 def test_corrupted_clips_are_pointed_out_with_their_share_and_how_well_the_verdicts_detect_them():
     streams = [corrupted(stream(f"v{i}", i, gates=FRONT + IACA)) for i in range(2)]
     text = page(streams, corrupt_modality=0.25)
-    assert "with a chance of 0.25 for each segment and modality" in text
+    assert "with a chance of 0.25 for each segment, a span of one modality" in text
     assert "The video is corrupted in 30.0% of the scored frames, the sound in 20.0%." in text
     measured = measure_corruption(align_streams(streams))["detection"]
     for name, title in (

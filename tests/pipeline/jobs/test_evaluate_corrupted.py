@@ -57,8 +57,8 @@ def test_metrics_predictions_and_report_have_what_was_corrupted_and_how_well_it_
     expected = (pairs > 0).mean() + (pairs == 0).mean() / 2
     assert metrics["detection"]["reliability"]["all"] == pytest.approx(expected)
     page = read(result, "report.html").decode()
-    assert "no mask tells the model: with a chance of 0.8 for each segment and modality" in page
-    assert "with a chance of 0.8 per segment and modality, seed 0" in page
+    assert "no mask tells the model: with a chance of 0.8 for each segment" in page
+    assert "with a chance of 0.8 per segment, seed 0" in page
     assert page.index("reliability, before attention") < page.index("modality gate, after attention")
     assert "corrupted on purpose" in page
     assert result.lines[0].startswith("test CCC of corrupted clips: ")

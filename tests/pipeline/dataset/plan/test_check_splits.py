@@ -159,3 +159,20 @@ def test_rejections_may_empty_a_split():
     rows[1] = replace(rows[1], status="ok", labelled_frames=0)
     with pytest.raises(UsageError, match="the val split has no labels"):
         require_built_trainable(rows, Config(), "/d")
+
+
+@pytest.mark.parametrize("smooth", ["off", "tuned"])
+def test_clips_are_corrupted_only_where_spans_can_be_swapped(smooth):
+    evaluate = EvaluateConfig(corrupt_modality=0.5, smooth=smooth)
+    config = Config().model_copy(update={"evaluate": evaluate})
+    videos = streams("train", "train", "val", "test", "test")
+    if smooth == "tuned":
+        with pytest.raises(
+            UsageError, match=r"the val split has videos of one group only \(val2\), but .*corrupt_modality"
+        ):
+            require_trainable(videos, lengths(videos), config)
+    else:
+        require_trainable(videos, lengths(videos), config)
+    with pytest.raises(UsageError, match="the test split has videos of one group only"):
+        require_trainable(videos[:4], lengths(videos[:4]), config)
+    require_trainable(videos[:4], lengths(videos[:4]), Config())
