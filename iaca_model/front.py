@@ -85,8 +85,8 @@ class ReliabilityFront(nn.Module):
     The linear layer of z starts at zero, so that both reliabilities start at .893 and no modality is dropped before
     something was learned, but its gradient does not vanish: h starts xavier-initialised.
 
-    Ours, in no paper. It needs corruption in training: on healthy data alone it learns a weighting that does harm where
-    something is corrupted later. What it is worth, and when not to use it: docs/reliability-front.md.
+    Ours, in no paper. It needs corruption in training: on healthy data alone it does not learn what to detect, and its
+    weighting is of no reliable use where something is corrupted later. More on it: docs/reliability-front.md.
 
     Args:
         video_dim: D_v.
