@@ -95,6 +95,11 @@ class FusionConfig:
         _require_positive(self, "attention_temperature", "gate_temperature")
         _require_choice(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
         _require_choice(self, modality_input=ModalityInput, front=Front, front_output=FrontOutput)
+        if self.front == "none" and self.front_output != "scaled":
+            raise ValueError(
+                f"front_output is {self.front_output}, but front is none and has no output: set front to reliability "
+                f"or leave front_output out"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; allowed: 0 up to, not including, 1")
         if self.gate == "iaca" and self.modality_gate == "sum" and self.video_dim != self.audio_dim:

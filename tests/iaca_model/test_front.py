@@ -260,8 +260,9 @@ def test_the_control_leaves_the_features_as_they_are_and_appends_what_it_compare
     [
         ({"front": "attention"}, "front is 'attention'; allowed: none, reliability"),
         ({"front_output": "both"}, "front_output is 'both'; allowed: scaled, appended"),
+        ({"front": "none", "front_output": "appended"}, "front_output is appended, but front is none"),
     ],
 )
-def test_an_unknown_front_is_refused(changes, message):
+def test_an_unknown_front_and_the_output_of_none_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         FusionConfig(**changes)
