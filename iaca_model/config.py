@@ -276,12 +276,13 @@ PRESETS: dict[str, ModelConfig] = {
     "tagf": ModelConfig(base="jca", gate="tagf", **LITERAL_TAGF),
     "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **LITERAL_GATE),
     "iaca+": ModelConfig(front="reliability"),
-    "jca+": ModelConfig(base="jca", gate="none", front="reliability"),
-    "ca+": ModelConfig(base="ca", gate="none", front="reliability"),
+    "jca+": ModelConfig(base="jca", gate="none", front="reliability", num_recursions=2),
+    "ca+": ModelConfig(base="ca", gate="none", front="reliability", num_recursions=2),
 }
 """Named models. dca, grjca, hgrjca (ReLU, xavier, T = .1) and tagf (the same without the ReLU) have the gates as
 released; iaca is the measured default and faithful the literal form of the same gates on RJCA. A name with a plus is
-the model of that name behind a reliability front, which is in no paper and needs corruption in training."""
+the model of that name, always with two recursions, behind a reliability front, which is in no paper and needs
+corruption in training."""
 
 
 def preset_fields(name: str) -> dict[str, Any]:
