@@ -134,7 +134,7 @@ class EvaluateConfig:
     masked_modality: Annotated[Literal["none", "video", "audio"], "modality that is masked at every step"] = "none"
     corrupt_modality: Annotated[
         Share,
-        "chance per segment and modality that a span of it is missing, noisy or another person's, which no mask tells "
+        "chance per segment and modality that a span of it is missing, noisy or another group's, which no mask tells "
         "the model",
     ] = 0.0
     corrupt_seed: Annotated[NotNegativeInt, "seed of that corruption"] = 0
