@@ -95,6 +95,11 @@ class FusionConfig:
         _require_positive(self, "attention_temperature", "gate_temperature")
         _require_choice(self, modality_gate=ModalityGate, gate_input=GateInput, gate_init=GateInit)
         _require_choice(self, modality_input=ModalityInput, front=Front, front_output=FrontOutput)
+        if self.front == "none" and self.front_output != "scaled":
+            raise ValueError(
+                f"front_output is {self.front_output}, but front is none and has no output: set front to reliability "
+                f"or leave front_output out"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; allowed: 0 up to, not including, 1")
         if self.gate == "iaca" and self.modality_gate == "sum" and self.video_dim != self.audio_dim:
@@ -271,12 +276,13 @@ PRESETS: dict[str, ModelConfig] = {
     "tagf": ModelConfig(base="jca", gate="tagf", **LITERAL_TAGF),
     "faithful": ModelConfig(base="jca", gate="iaca", temporal="blstm", **LITERAL_GATE),
     "iaca+": ModelConfig(front="reliability"),
-    "jca+": ModelConfig(base="jca", gate="none", front="reliability"),
-    "ca+": ModelConfig(base="ca", gate="none", front="reliability"),
+    "jca+": ModelConfig(base="jca", gate="none", front="reliability", num_recursions=2),
+    "ca+": ModelConfig(base="ca", gate="none", front="reliability", num_recursions=2),
 }
 """Named models. dca, grjca, hgrjca (ReLU, xavier, T = .1) and tagf (the same without the ReLU) have the gates as
 released; iaca is the measured default and faithful the literal form of the same gates on RJCA. A name with a plus is
-the model of that name behind a reliability front, which is in no paper and needs corruption in training."""
+the model of that name, always with two recursions, behind a reliability front, which is in no paper and needs
+corruption in training."""
 
 
 def preset_fields(name: str) -> dict[str, Any]:

@@ -92,7 +92,11 @@ def draw_corruption(
 
 
 def corrupt(
-    batch: AnyBatch, kind_BL2: Tensor, swapped_in: AnyBatch, generators: Sequence[torch.Generator]
+    batch: AnyBatch,
+    kind_BL2: Tensor,
+    swapped_in: AnyBatch,
+    generators: Sequence[torch.Generator],
+    unmasked: AnyBatch | None = None,
 ) -> tuple[AnyBatch, Tensor]:
     """Corrupt each step and modality as `kind_BL2` says; masks and targets do not change.
 
@@ -100,8 +104,10 @@ def corrupt(
         batch: of B sequences.
         kind_BL2: uint8 by video and audio: index into KINDS, or HEALTHY.
         swapped_in: B sequences of the same form, which replace swapped steps.
-        generators: one for each sequence, on the CPU, of its noise; the noise of a sequence depends on its generator
-            and on what of its own `kind_BL2` is noisy alone.
+        generators: one for each sequence, on the CPU, of its noise; the noise of a sequence depends on its generator,
+            on what of its own `kind_BL2` is noisy, and on its own content alone.
+        unmasked: the batch before modalities were masked, whose valid steps the level of the noise is measured on, so
+            that it does not depend on what was masked; None: `batch` itself.
 
     Returns:
         The corrupted batch, and the kinds as applied: HEALTHY also where a step lacks a modality, and where a swapped
@@ -115,6 +121,7 @@ def corrupt(
         _corrupt_modality(
             batch, modality, drawn_BL=kind_BL2[..., modality], kind_BL=applied_BL2[..., modality],
             swapped_in=swapped_in.tensors()[modality], generators=generators,
+            unmasked=batch if unmasked is None else unmasked,
         )
         for modality in range(2)
     ]  # fmt: skip
@@ -129,9 +136,10 @@ def _corrupt_modality(
     kind_BL: Tensor,
     swapped_in: Tensor,
     generators: Sequence[torch.Generator],
+    unmasked: AnyBatch,
 ) -> Tensor:
     """Corrupt the crops, the log-mel or the features of one modality: `kind_BL` of what was drawn is applied."""
-    healthy, ok_BL = batch.tensors()[modality], (batch.video_ok_BL, batch.audio_ok_BL)[modality]
+    healthy, ok_BL = batch.tensors()[modality], (unmasked.video_ok_BL, unmasked.audio_ok_BL)[modality]
     missing, add_noise = _missing_and_noise(batch, modality)
     num_steps = batch.num_steps
     corrupted = healthy.flatten(0, 1).clone()  # steps of all sequences in a row: whole steps are copied fastest

@@ -12,7 +12,9 @@ from iaca_model.attention import Pair, attend
 from iaca_model.layers import linear, mask_finite
 
 COMMON_DIM, HIDDEN_DIM = 16, 16  # K, H
-MIN_MEAN_SQUARE = 1e-6  # of features whose scale is divided out
+EPSILON = 1e-6  # added to the mean square of features
+MIN_MEAN_SQUARE = 1e-4  # below it the scale is not divided out; features of unit length are above it up to D = 10,000
+MAX_LENGTH = 1e18  # of features, whose square is finite in float32
 HEALTHY_LOGIT = 2.0  # of "nothing is wrong": both reliabilities start at 1 - 1 / (e^2 + 2) = .893
 
 
@@ -69,9 +71,12 @@ class Comparison(nn.Module):
 
 def _of_unit_rms(layer: nn.Linear, features_BLD: Tensor) -> Tensor:
     """The linear layer of the features divided by their root mean square over D, (B, L, K)."""
-    mean_square_BL1 = torch.linalg.vector_norm(features_BLD, dim=-1, keepdim=True).square() / layer.in_features
+    # A longer step would have an infinite square, whose gradient is NaN.
+    length_BL1 = torch.linalg.vector_norm(features_BLD, dim=-1, keepdim=True).clamp_max(MAX_LENGTH)
+    # The scale is at most 100, and so is what a step of zeros multiplies the gradient of its features by.
+    mean_square_BL1 = (length_BL1.square() / layer.in_features).clamp_min(MIN_MEAN_SQUARE)
     # W (X / rms) = (W X) / rms: K numbers of a step are divided instead of D.
-    scale_BL1 = torch.rsqrt(mean_square_BL1 + MIN_MEAN_SQUARE)
+    scale_BL1 = torch.rsqrt(mean_square_BL1 + EPSILON)
     return nn.functional.linear(features_BLD, layer.weight) * scale_BL1 + layer.bias
 
 
@@ -85,8 +90,8 @@ class ReliabilityFront(nn.Module):
     The linear layer of z starts at zero, so that both reliabilities start at .893 and no modality is dropped before
     something was learned, but its gradient does not vanish: h starts xavier-initialised.
 
-    Ours, in no paper. It needs corruption in training: on healthy data alone it learns a weighting that does harm where
-    something is corrupted later. What it is worth, and when not to use it: docs/reliability-front.md.
+    Ours, in no paper. It needs corruption in training: on healthy data alone it does not learn what to detect, and its
+    weighting is of no reliable use where something is corrupted later. More on it: docs/reliability-front.md.
 
     Args:
         video_dim: D_v.

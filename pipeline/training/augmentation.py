@@ -17,9 +17,10 @@ CORRUPTION_STREAM = 1  # keeps these draws apart from those of a rank, whose key
 def corrupt_part(part: BatchPart, masked: AnyBatch, settings: TrainConfig, step: int) -> AnyBatch:
     """Corrupt a span of one modality of some of the sequences, as `train.corrupt_modality` says.
 
-    What happens to a sequence, its noise included, is drawn from (seed, step, position in the global batch), so that
-    it depends neither on the number of workers nor on an interruption. A swapped span is that of the next sequence of
-    another group in this rank's part; where there is none, and where a step has one modality only, it stays healthy.
+    What happens to a sequence, its noise included, is drawn from (seed, step, position in the global batch), and the
+    level of the noise is that of the sequence as it was read, so that neither the number of workers nor an interruption
+    changes them. A swapped span is that of the next sequence of another group in this rank's part; where there is none,
+    and where a step has one modality only, it stays healthy.
 
     Args:
         part: of the global batch, as it was read.
@@ -37,7 +38,8 @@ def corrupt_part(part: BatchPart, masked: AnyBatch, settings: TrainConfig, step:
     ]
     # Swapped with itself a sequence stays as it is.
     others = [i if other is None else other for i, other in enumerate(positions_of_other_groups(part.groups))]
-    corrupted, _ = corrupt(masked, torch.stack(drawn), part.batch.take(torch.tensor(others)), generators)
+    swapped_in = part.batch.take(torch.tensor(others))
+    corrupted, _ = corrupt(masked, torch.stack(drawn), swapped_in, generators, unmasked=part.batch)
     return corrupted
 
 

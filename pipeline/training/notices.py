@@ -13,14 +13,13 @@ MAX_WITHOUT_OTHER_GROUP = 0.05  # share of sequences with nothing to swap in tha
 
 
 def training_warnings(config: Config) -> list[str]:
-    """What the result of the run keeps, because its model may do harm where it is used: a front without corruption."""
+    """What the result of the run keeps, because its model lacks what it seems to have: a front without corruption."""
     if config.model.front == "none" or config.train.corrupt_modality > 0:
         return []
     return [
         f"model.front is {config.model.front}, but train.corrupt_modality is 0: a front that meets no corruption in "
-        f"training learns to weigh healthy modalities, and its model is worse on corrupted data than one without a "
-        f"front (CCC lower by .020 to .031 on the benchmark); set train.corrupt_modality, e.g. to 0.5, or model.front "
-        f"to none"
+        f"training does not learn what to detect, and gains nothing reliable on corrupted data "
+        f"(docs/reliability-front.md); set train.corrupt_modality, e.g. to 0.5, or model.front to none"
     ]
 
 

@@ -51,7 +51,7 @@ def block(weights, x):
 
 
 def unit_mean_square(x):
-    return x / torch.sqrt(x.square().mean(dim=2, keepdim=True) + 1e-6)
+    return x / torch.sqrt(x.square().mean(dim=2, keepdim=True).clamp(min=1e-4) + 1e-6)
 
 
 def pooled(weights, u):

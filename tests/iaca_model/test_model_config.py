@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from iaca_model.config import PRESETS, InputSpec, ModelConfig, preset_fields
+from pipeline.ablation.variants import NUM_RECURSIONS
 
 NAMES = ["ca", "jca", "rjca", "dca", "iaca", "tca", "grjca", "hgrjca", "tagf", "concat"]
 NAMES += ["video_only", "audio_only", "faithful", "iaca+", "jca+", "ca+"]
@@ -35,10 +36,13 @@ def test_iaca_is_the_default_and_faithful_the_literal_form():
 
 
 @pytest.mark.parametrize("name", ["iaca+", "jca+", "ca+"])
-def test_a_plus_is_a_front_and_nothing_else(name):
-    front = preset_fields(name).pop("front")
-    assert (front, dataclasses.replace(PRESETS[name], front="none")) == ("reliability", PRESETS[name.rstrip("+")])
-    assert PRESETS[name].fusion(num_steps=16).front_output == "scaled"
+def test_a_plus_is_a_front_at_the_depth_of_the_ablation_and_nothing_else(name):
+    fields, plain = preset_fields(name), preset_fields(name.rstrip("+"))
+    assert fields.pop("front") == "reliability"
+    assert fields.pop("num_recursions", None) == (None if name == "iaca+" else NUM_RECURSIONS)
+    assert fields == plain
+    fusion = PRESETS[name].fusion(num_steps=16)
+    assert (fusion.front_output, fusion.depth) == ("scaled", NUM_RECURSIONS)
 
 
 def test_the_presets_of_the_papers_have_no_front():
@@ -47,7 +51,7 @@ def test_the_presets_of_the_papers_have_no_front():
 
 def test_presets_recur_as_often_as_the_papers():
     depths = {name: PRESETS[name].fusion(num_steps=16).depth for name in NAMES}
-    twice = {"dca", "iaca", "iaca+", "faithful", "grjca", "hgrjca", "tagf"}
+    twice = {"dca", "iaca", "iaca+", "jca+", "ca+", "faithful", "grjca", "hgrjca", "tagf"}
     assert {name for name, depth in depths.items() if depth == 2} == twice
     assert depths["rjca"] == depths["jca"] == 1
 

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from iaca_model.batch import FeatureBatch
 from iaca_model.config import InputSpec
 from pipeline.config.job_sections import TrainConfig
 from pipeline.training.augmentation import corrupt_part
@@ -121,6 +122,23 @@ def test_what_is_masked_in_training_is_not_corrupted_but_may_be_swapped_in(whole
     masked = dataclasses.replace(whole.batch, audio_ok_BL=first_masked)
     before, after = (corrupt_part(whole, given, only("swapped"), STEP) for given in (whole.batch, masked))
     assert same(before.slice(0, 2), after.slice(0, 2))
+
+
+@pytest.mark.parametrize("form", ["clips", "features"])
+def test_masking_the_modality_itself_leaves_the_noise_of_its_other_steps_as_it_is(whole, form):
+    """What is masked is drawn by rank; the noise must not follow it."""
+    batch = all_present(whole.batch)
+    if form == "features":
+        batch = FeatureBatch(batch.mel_BLSM.flatten(2), 2 * batch.mel_BLSM.flatten(2), *batch.tensors()[2:])
+    part = BatchPart(batch, 0, GROUPS)
+    masked_BL = torch.zeros_like(batch.video_ok_BL)
+    masked_BL[:, ::2] = True
+    masked = dataclasses.replace(batch, video_ok_BL=~masked_BL, audio_ok_BL=~masked_BL)
+    before, after = (corrupt_part(part, given, only("noisy"), STEP) for given in (batch, masked))
+    assert (changed(part, after).any(1).any(0)).all(), "both modalities have noise"
+    for one, other, read in zip(before.tensors()[:2], after.tensors()[:2], batch.tensors()[:2], strict=True):
+        assert torch.equal(one[~masked_BL], other[~masked_BL])
+        assert torch.equal(read[masked_BL], other[masked_BL])
 
 
 def test_masks_and_targets_stay(whole):

@@ -96,8 +96,11 @@ def test_a_front_that_never_meets_corruption_is_announced_by_its_settings():
         return config.model_copy(update={"model": dataclasses.replace(config.model, front=front)})
 
     (warning,) = training_warnings(with_front("reliability"))
-    assert warning.startswith("model.front is reliability, but train.corrupt_modality is 0: ")
-    assert "set train.corrupt_modality" in warning
+    assert warning == (
+        "model.front is reliability, but train.corrupt_modality is 0: a front that meets no corruption in training does"
+        " not learn what to detect, and gains nothing reliable on corrupted data (docs/reliability-front.md); set "
+        "train.corrupt_modality, e.g. to 0.5, or model.front to none"
+    )
     assert training_warnings(with_front("reliability", corrupt_modality=0.1)) == []
     assert training_warnings(with_front("none")) == []
     assert training_warnings(with_front("none", corrupt_modality=0.1)) == []
