@@ -120,6 +120,7 @@ def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp
     page = storage.read_text(f"{uri}/report.html")
     assert "<td>ca+iaca</td>" in page
     assert page.count("data:image/png;base64,") == 3
+    assert "no upper bound: shares above 100 % occur" in page
     assert "@" not in page.replace("@media", "")
 
 
