@@ -100,6 +100,26 @@ def test_gains_are_shares_of_what_the_oracle_gains_and_both_verdicts_are_compare
     assert {len(line) for line in lines} == {len(table.DETECTION_HEADINGS)}
 
 
+@pytest.mark.parametrize(
+    ("oracle_values", "share"),
+    [
+        ({100: 0.9, 101: 0.9}, 0.5),  # gains .4 and .2: .3 ± .1
+        ({100: 0.9, 101: 0.8}, None),  # .4 and .1: .25 ± .15
+        ({100: 0.9}, None),  # one seed has no error
+        ({100: 0.4, 101: 0.6}, None),  # a loss
+    ],
+)
+def test_a_gain_is_no_share_of_what_may_be_noise(oracle_values, share):
+    oracle = [
+        {**made_up("ca+oracle", seed), "ccc": {"corrupted": {"mean": value}, "clean": {"mean": 0.8}}}
+        for seed, value in oracle_values.items()
+    ]
+    results = [made_up(variant, seed) for variant in ("ca", "ca+iaca") for seed in oracle_values] + oracle
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "oracle"}
+    row = table.make_rows(list_variants(load(None, {"ablate": ablate}).ablate), results)[1]
+    assert row.share_of_oracle == (None if share is None else pytest.approx(share))
+
+
 def test_both_dimensions_are_in_one_table(results):
     split_ccc = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
     curves = [{**point, "percent": 90} for point in table.mean_curves(results) if point["percent"] == 100]
