@@ -144,6 +144,23 @@ def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp
     assert "@" not in page.replace("@media", "")
 
 
+def test_every_verdict_is_published_behind_a_front_both(tmp_path):
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "oracle,front+iaca", "num_seeds": 2}
+    requested = load(None, {"name": "made-up", "ablate": ablate})
+    variants = list_variants(requested.ablate)
+    results = [made_up(variant.name, seed) for seed in (100, 101) for variant in variants]
+    uri = str(tmp_path / "made-up")
+    report.publish(uri, requested, variants, results, marker="done.json")
+    text, page = (storage.read_text(f"{uri}/{name}") for name in ("table.md", "report.html"))
+    for verdict in ("ca+iaca, modality", "ca+front+iaca, reliability", "ca+front+iaca, modality"):
+        assert f"| {verdict} | 0.90 | 0.90 | 0.90 | 0.90 | 0.40 |" in text
+        assert f"<td>{verdict}</td>" in page
+    without = [variant for variant in variants if variant.name in ("ca", "ca+oracle")]
+    report.publish(uri, requested, without, results, marker="done.json")
+    assert "| verdict |" not in storage.read_text(f"{uri}/table.md")
+    assert "<th>verdict</th>" not in storage.read_text(f"{uri}/report.html")
+
+
 def test_the_files_for_machines_hold_every_trial_and_every_point(results):
     trials = list(csv.DictReader(io.StringIO(table.trials_csv(results).decode())))
     assert [(line["variant"], line["seed"]) for line in trials] == [(r["variant"], str(r["seed"])) for r in results]
