@@ -8,7 +8,7 @@ import pytest
 
 from iaca_model.corruption import KINDS
 from pipeline import storage
-from pipeline.ablation import report, table
+from pipeline.ablation import figures, report, table
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, load
@@ -159,6 +159,16 @@ def test_every_verdict_is_published_behind_a_front_both(tmp_path):
     report.publish(uri, requested, without, results, marker="done.json")
     assert "| verdict |" not in storage.read_text(f"{uri}/table.md")
     assert "<th>verdict</th>" not in storage.read_text(f"{uri}/report.html")
+
+
+def test_the_curves_of_the_default_grid_compare_iaca_and_the_front_on_fewer_bases():
+    names = [variant.name for variant in list_variants(Config().ablate)]
+    shown = [base + kind for base in ("ca", "jca", "tca") for kind in ("", "+iaca", "+front")]
+    assert figures.select_curves(names) == shown
+    small = ["jca_paper", "jca_paper+iaca", "jca_paper+front", "jca_paper+front+iaca"]
+    assert figures.select_curves(small) == small
+    of_others = [f"{base}+{gate}" for base in ("ca", "jca", "tca") for gate in ("dca", "grjca", "hgrjca", "tagf")]
+    assert figures.select_curves(of_others) == of_others[:10]
 
 
 def test_the_files_for_machines_hold_every_trial_and_every_point(results):
