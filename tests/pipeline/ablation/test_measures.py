@@ -34,18 +34,18 @@ def test_the_curve_removes_the_share_of_sound_that_it_states():
 
 
 def test_a_step_without_sound_is_known_as_missing_to_an_oracle_and_in_nothing_else():
-    clean, seen = World(0, 16, 8).draw(5), []
+    clean, num_silent = World(0, 16, 8).draw(5), []
 
     def predict(sequences, _audio_ok_NL):
         silent_NL = sequences.audio_NLD.abs().sum(-1) == 0
         assert torch.equal(sequences.kind_NL2[..., 1] == MISSING, silent_NL)
         assert (sequences.kind_NL2[..., 1][~silent_NL] == HEALTHY).all()
         assert (sequences.kind_NL2[..., 0] == HEALTHY).all()
-        seen.append(int(silent_NL.sum()))
+        num_silent.append(int(silent_NL.sum()))
         return Prediction(sequences.target_NL2, torch.ones_like(silent_NL), {}, {})
 
     missing_audio(predict, clean, seed=0)
-    assert {0, 5 * 16} < set(seen)
+    assert {0, 5 * 16} < set(num_silent)
     assert (clean.kind_NL2 == HEALTHY).all()
 
 
