@@ -28,7 +28,8 @@ STYLE: Any = {
     "figure.constrained_layout.use": True,
 }
 MAX_CURVES = 10  # more would not be readable; curves.csv has all
-_CURVES_BY_PREFERENCE = (("", "iaca", "front", "front+iaca"), ("", "iaca", "front"), ("", "front"), ("",))
+_KINDS_BY_PREFERENCE = (("", "iaca", "front", "front+iaca"), ("", "iaca", "front"), ("", "front"), ("",))
+_MAIN_BASES = ("ca", "jca", "tca")  # of which alone there are curves where those of all would be too many
 _PATTERN_TITLES = {"random": "random steps", "block": "one block"}
 
 
@@ -88,7 +89,7 @@ def plot_curves(points: Sequence[dict[str, Any]], data_name: str) -> bytes:
         data_name: for the title.
     """
     names = list(dict.fromkeys(point["variant"] for point in points))
-    plotted = _plotted_variants(names)
+    plotted = select_curves(names)
     with mpl.rc_context(STYLE):
         figure = Figure((9.6, 6.4))
         axes = figure.subplots(len(PATTERNS), len(MASKS), sharex=True, sharey=True)
@@ -104,12 +105,14 @@ def plot_curves(points: Sequence[dict[str, Any]], data_name: str) -> bytes:
         return _png(figure)
 
 
-def _plotted_variants(names: Sequence[str]) -> Sequence[str]:
-    """At most MAX_CURVES of the variants: as many kinds of them as fit, the same ones of every base."""
-    for kinds in _CURVES_BY_PREFERENCE:
-        preferred = [name for name in names if name.partition("+")[2] in kinds]
-        if 0 < len(preferred) <= MAX_CURVES:
-            return preferred
+def select_curves(names: Sequence[str]) -> Sequence[str]:
+    """Select at most MAX_CURVES of the variants: of every base the same kinds, with and without IACA and the front."""
+    for kinds in _KINDS_BY_PREFERENCE:
+        of_kinds = [name for name in names if name.partition("+")[2] in kinds]
+        of_main_bases = [name for name in of_kinds if name.partition("+")[0] in _MAIN_BASES]
+        for preferred in (of_kinds, of_main_bases):
+            if 0 < len(preferred) <= MAX_CURVES:
+                return preferred
     return names[:MAX_CURVES]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iaca_model.corruption import MISSING
 from iaca_model.metrics import ConcordanceMeter
 from iaca_model.model import Prediction
 from pipeline.ablation.feature_sequences import TrialSequences
@@ -46,11 +47,18 @@ def missing_audio(predict: Predict, clean: TrialSequences, seed: int) -> list[di
         rank_NL = _rank_of_loss(clean, pattern, torch.Generator().manual_seed(MISSING_AUDIO_SEED + seed))
         for percent in PERCENTS:
             ok_NL = rank_NL >= round(percent / 100 * rank_NL.shape[1])
-            without_sound = replace(clean, audio_NLD=clean.audio_NLD * ok_NL[..., None])
+            without_sound = _lose_sound(clean, ok_NL)
             for mask in MASKS:
                 values = ccc(predict(without_sound, ok_NL if mask == "known" else None), clean)
                 rows.append({"percent": percent, "pattern": pattern, "mask": mask, **values})
     return rows
+
+
+def _lose_sound(clean: TrialSequences, ok_NL: Tensor) -> TrialSequences:
+    """Replace the sound by zeros where `ok_NL` is False; `kind_NL2` says so, which only an oracle reads."""
+    video_kind_NL, audio_kind_NL = clean.kind_NL2.unbind(-1)
+    kind_NL2 = torch.stack([video_kind_NL, torch.where(ok_NL, audio_kind_NL, MISSING)], dim=-1)
+    return replace(clean, audio_NLD=clean.audio_NLD * ok_NL[..., None], kind_NL2=kind_NL2)
 
 
 def _rank_of_loss(clean: TrialSequences, pattern: str, generator: torch.Generator) -> Tensor:

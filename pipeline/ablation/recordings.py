@@ -29,7 +29,6 @@ NUM_READ_AT_ONCE = 16  # segments
 NUM_CURVE = 1024  # sequences of the missing-sound curve
 NUM_SELECTION = 1024  # sequences that select the moment of training
 MIN_FRAMES = 2  # of a CCC
-MIN_STEPS = 4  # of a sequence
 FEATURE_BYTES = 2  # float16, as stored
 CORRUPTION_SEED, TEST_SEED, SELECTION_SEED = 1_000_003, 4_000_003, 5_000_003  # added to the seed of the trial
 
@@ -98,7 +97,7 @@ def find_recordings(config: Config) -> Recordings:
 
 def _require_features(config: Config, dataset: DatasetInfo) -> FeatureOrigin:
     """Origin of the features, which must be of both modalities, in sequences long enough to be corrupted."""
-    length, uri, origin = config.sequence.num_subclips, dataset.uri, dataset.features
+    uri, origin = dataset.uri, dataset.features
     if origin is None:
         raise UsageError(
             f"{uri} holds crops and sound, an ablation trains on features: make them by iaca extract --dataset {uri}"
@@ -108,12 +107,18 @@ def _require_features(config: Config, dataset: DatasetInfo) -> FeatureOrigin:
             f"model.modalities is {config.model.modalities}, the features of {uri} are of {origin.modalities}; "
             f"an ablation of the fusion needs both"
         )
-    if length < MIN_STEPS:
-        raise UsageError(
-            f"sequence.num_subclips is {length}, but a corrupted span has 3 steps or more and at most 3/4 of a "
-            f"sequence; allowed: {MIN_STEPS} or more"
-        )
+    _require_room_for_spans(config.ablate, config.sequence.num_subclips)
     return origin
+
+
+def _require_room_for_spans(settings: AblateConfig, num_steps: int) -> None:
+    longest = settings.longest_span(num_steps)
+    if settings.min_span > longest:
+        raise UsageError(
+            f"sequence.num_subclips is {num_steps}, but a corrupted span has {settings.min_span} steps or more "
+            f"(ablate.min_span) and at most {longest} of the {num_steps} (3/4, or ablate.max_span); lower "
+            f"ablate.min_span, or raise ablate.max_span or sequence.num_subclips"
+        )
 
 
 def _require_two_groups(samples: Sequence[SegmentSample], split: str, uri: str) -> None:

@@ -30,12 +30,14 @@ def publish(
         images["detection.png"] = figures.plot_detection(rows_with_verdict, name)
     dimension_lines = table.dimension_lines(results, curves)
     main_table = table.markdown(table.HEADINGS, map(table.format_row, rows))
-    dimension_table = table.markdown(table.DIMENSION_HEADINGS, dimension_lines)
+    tables = [main_table, table.markdown(table.DIMENSION_HEADINGS, dimension_lines)]
+    if detection_lines := table.detection_lines(rows):
+        tables.append(table.markdown(table.DETECTION_HEADINGS, detection_lines))
     files = {
         "config.json": config.to_json().encode(),
         "trials.csv": table.trials_csv(results),
         "curves.csv": table.to_csv(curves),
-        "table.md": f"{title(config)}\n\n{description}\n\n{main_table}\n{dimension_table}".encode(),
+        "table.md": "\n".join((f"{title(config)}\n\n{description}\n", *tables)).encode(),
         "report.html": render(config, description, rows, dimension_lines, images).encode(),
         **images,
     }
@@ -114,6 +116,8 @@ def render(
         "lines": [table.format_row(row) for row in rows],
         "dimension_headings": table.DIMENSION_HEADINGS,
         "dimension_lines": dimension_lines,
+        "detection_headings": table.DETECTION_HEADINGS,
+        "detection_lines": table.detection_lines(rows),
         "images": [(name.removesuffix(".png"), _data_uri(png)) for name, png in images.items()],
         "settings": json.dumps(dataclasses.asdict(config.ablate), indent=2),
     }

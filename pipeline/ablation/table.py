@@ -54,7 +54,7 @@ class Row:
     clean: SeedStatistics
     gain_corrupted: SeedStatistics | None  # None of the reference itself
     gain_clean: SeedStatistics | None
-    share_of_oracle: float | None  # the gain on corrupted data over that of the oracle on the same base
+    share_of_oracle: float | None  # the gain on corrupted data over that of the same base's oracle; None: that is noise
     over_iaca: SeedStatistics | None  # on corrupted data; None unless it varies IACA's default or has the front
     over_iaca_clean: SeedStatistics | None
     detection: dict[str, Detection]  # by the gate that gives the verdict; empty without one
@@ -101,8 +101,8 @@ def _gain(
 
 
 def _share(gain: SeedStatistics | None, of_oracle: SeedStatistics | None) -> float | None:
-    """A mean gain as a share of that of the oracle; None where the oracle gains nothing."""
-    if gain is None or of_oracle is None or of_oracle.mean <= 0:
+    """A mean gain as a share of that of the oracle; None unless the oracle gains more than twice its standard error."""
+    if gain is None or of_oracle is None or of_oracle.error is None or of_oracle.mean <= 2 * of_oracle.error:
         return None
     return gain.mean / of_oracle.mean
 

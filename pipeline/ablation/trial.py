@@ -147,19 +147,21 @@ class TrialModel(nn.Module):
     ) -> tuple[Prediction, TrialSequences]:
         """Predict all sequences in evaluation mode, and return them without their features beside the prediction.
 
-        They are taken from the source, predicted and dropped a few at a time, to bound the memory. Of the gates only
-        those between the modalities are kept, of the attention nothing.
+        They are taken from the source, moved to the model's device, predicted and dropped a few at a time, to bound
+        the memory. Of the gates only those between the modalities are kept, of the attention nothing; what is returned
+        is on the CPU.
         """
         self.eval()
         predictions, labels = [], []
         for indices in torch.arange(len(source)).split(self.num_at_once):
             sequences = source.take(indices)
-            predictions.append(self(sequences, None if audio_ok_NL is None else audio_ok_NL[indices]))
+            present_NL = None if audio_ok_NL is None else audio_ok_NL[indices].to(self.device)
+            predictions.append(self(sequences.to(self.device), present_NL))
             labels.append(sequences.without_features())
-        values_NL2 = torch.cat([prediction.values_BL2 for prediction in predictions])
-        valid_NL = torch.cat([prediction.valid_BL for prediction in predictions])
+        values_NL2 = torch.cat([prediction.values_BL2 for prediction in predictions]).cpu()
+        valid_NL = torch.cat([prediction.valid_BL for prediction in predictions]).cpu()
         gates = {
-            name: torch.cat([prediction.gates[name] for prediction in predictions])
+            name: torch.cat([prediction.gates[name] for prediction in predictions]).cpu()
             for name in VERDICTS
             if name in predictions[0].gates
         }

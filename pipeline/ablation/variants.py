@@ -40,7 +40,8 @@ FRONTS: dict[str, dict[str, Any]] = {
     "oracle": {"oracle": True},
 }
 """Rows about the front: alone, with IACA behind it, the control that has all of it but its verdict, and the base that
-knows which steps are corrupted, and zeroes them. No detection in front of that base could do better."""
+knows which steps are corrupted, and zeroes them. That is a reference and no upper bound: it loses the signal that noisy
+steps keep, and what else a front adds to the base may gain more than knowing the corruption."""
 
 
 @dataclass(frozen=True)

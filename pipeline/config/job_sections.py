@@ -245,6 +245,16 @@ class AblateConfig:
                 f"min_span is {self.min_span} and max_span {self.max_span}; the smallest span must not be longer than "
                 f"the largest"
             )
+        longest, on_benchmark = self.longest_span(self.num_steps), self.data == "benchmark" and not self.dataset
+        if on_benchmark and self.min_span > longest:
+            raise ValueError(
+                f"min_span is {self.min_span}, but in sequences of num_steps {self.num_steps} a corrupted span has at "
+                f"most {longest} steps (3/4, or max_span); lower min_span, or raise max_span or num_steps"
+            )
+
+    def longest_span(self, num_steps: int) -> int:
+        """Number of steps of the longest corrupted span in sequences of `num_steps`."""
+        return min(self.max_span or 3 * num_steps // 4, num_steps)
 
     @property
     def makes_features(self) -> bool:

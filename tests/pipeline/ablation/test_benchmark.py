@@ -5,7 +5,7 @@ import torch
 
 from iaca_model.corruption import HEALTHY, KINDS
 from pipeline.ablation.benchmark import World, make_trial_data
-from pipeline.ablation.corruption import CorruptedSource, corrupt
+from pipeline.ablation.corruption import CorruptedSource, corrupt, span_lengths
 from pipeline.ablation.feature_sequences import TrialSequences
 from pipeline.config.job_sections import AblateConfig
 
@@ -93,6 +93,13 @@ def test_the_same_seed_gives_the_data_that_published_numbers_were_measured_on():
         assert drawn.video_NLD.double().sum().item() == pytest.approx(video_sum, abs=1e-3)
         assert drawn.audio_NLD.double().sum().item() == pytest.approx(audio_sum, abs=1e-3)
     assert data.corrupted.video_NLD[0, :2, 0].tolist() == pytest.approx([0.1194171533, -0.0346514843], abs=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_span": 5}, {"min_span": 12}, {"num_steps": 6, "max_span": 9}])
+def test_the_longest_span_is_the_one_that_the_settings_are_checked_against(changes):
+    settings = AblateConfig(**changes)
+    lengths = span_lengths(settings).draw(500, settings.num_steps, torch.Generator().manual_seed(0))
+    assert int(lengths.max()) == settings.longest_span(settings.num_steps)
 
 
 def test_the_same_seed_corrupts_a_large_set_in_the_same_way():

@@ -8,7 +8,7 @@ import pytest
 
 from iaca_model.corruption import KINDS
 from pipeline import storage
-from pipeline.ablation import report, table
+from pipeline.ablation import figures, report, table
 from pipeline.ablation.measures import MASKS, PATTERNS
 from pipeline.ablation.variants import list_variants
 from pipeline.config import Config, load
@@ -100,6 +100,26 @@ def test_gains_are_shares_of_what_the_oracle_gains_and_both_verdicts_are_compare
     assert {len(line) for line in lines} == {len(table.DETECTION_HEADINGS)}
 
 
+@pytest.mark.parametrize(
+    ("oracle_values", "share"),
+    [
+        ({100: 0.9, 101: 0.9}, 0.5),  # gains .4 and .2: .3 ± .1
+        ({100: 0.9, 101: 0.8}, None),  # .4 and .1: .25 ± .15
+        ({100: 0.9}, None),  # one seed has no error
+        ({100: 0.4, 101: 0.6}, None),  # a loss
+    ],
+)
+def test_a_gain_is_no_share_of_what_may_be_noise(oracle_values, share):
+    oracle = [
+        {**made_up("ca+oracle", seed), "ccc": {"corrupted": {"mean": value}, "clean": {"mean": 0.8}}}
+        for seed, value in oracle_values.items()
+    ]
+    results = [made_up(variant, seed) for variant in ("ca", "ca+iaca") for seed in oracle_values] + oracle
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "oracle"}
+    row = table.make_rows(list_variants(load(None, {"ablate": ablate}).ablate), results)[1]
+    assert row.share_of_oracle == (None if share is None else pytest.approx(share))
+
+
 def test_both_dimensions_are_in_one_table(results):
     split_ccc = [{**result, "ccc": {**result["ccc"], "clean": {"valence": 0.25, "arousal": 0.5}}} for result in results]
     curves = [{**point, "percent": 90} for point in table.mean_curves(results) if point["percent"] == 100]
@@ -120,7 +140,35 @@ def test_everything_is_published_and_the_marker_leads_to_it(config, results, tmp
     page = storage.read_text(f"{uri}/report.html")
     assert "<td>ca+iaca</td>" in page
     assert page.count("data:image/png;base64,") == 3
+    assert "no upper bound: shares above 100 % occur" in page
     assert "@" not in page.replace("@media", "")
+
+
+def test_every_verdict_is_published_behind_a_front_both(tmp_path):
+    ablate = {"bases": "ca", "gates": "none,iaca", "extras": "", "fronts": "oracle,front+iaca", "num_seeds": 2}
+    requested = load(None, {"name": "made-up", "ablate": ablate})
+    variants = list_variants(requested.ablate)
+    results = [made_up(variant.name, seed) for seed in (100, 101) for variant in variants]
+    uri = str(tmp_path / "made-up")
+    report.publish(uri, requested, variants, results, marker="done.json")
+    text, page = (storage.read_text(f"{uri}/{name}") for name in ("table.md", "report.html"))
+    for verdict in ("ca+iaca, modality", "ca+front+iaca, reliability", "ca+front+iaca, modality"):
+        assert f"| {verdict} | 0.90 | 0.90 | 0.90 | 0.90 | 0.40 |" in text
+        assert f"<td>{verdict}</td>" in page
+    without = [variant for variant in variants if variant.name in ("ca", "ca+oracle")]
+    report.publish(uri, requested, without, results, marker="done.json")
+    assert "| verdict |" not in storage.read_text(f"{uri}/table.md")
+    assert "<th>verdict</th>" not in storage.read_text(f"{uri}/report.html")
+
+
+def test_the_curves_of_the_default_grid_compare_iaca_and_the_front_on_fewer_bases():
+    names = [variant.name for variant in list_variants(Config().ablate)]
+    shown = [base + kind for base in ("ca", "jca", "tca") for kind in ("", "+iaca", "+front")]
+    assert figures.select_curves(names) == shown
+    small = ["jca_paper", "jca_paper+iaca", "jca_paper+front", "jca_paper+front+iaca"]
+    assert figures.select_curves(small) == small
+    of_others = [f"{base}+{gate}" for base in ("ca", "jca", "tca") for gate in ("dca", "grjca", "hgrjca", "tagf")]
+    assert figures.select_curves(of_others) == of_others[:10]
 
 
 def test_the_files_for_machines_hold_every_trial_and_every_point(results):

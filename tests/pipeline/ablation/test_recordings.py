@@ -176,6 +176,13 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path, holed):
     short = {"num_subclips": 2, "subclip_frames": 8, "subclip_dilation": 2, "subclip_stride": 16}
     with pytest.raises(UsageError, match="num_subclips is 2, but a corrupted span has 3 steps or more"):
         find_recordings(load(None, {**SECTIONS, "sequence": short, "ablate": {"dataset": holed}}))
+    for changes, message in (
+        ({"min_span": 4}, r"has 4 steps or more \(ablate.min_span\) and at most 3 of the 4"),
+        ({"min_span": 9, "max_span": 9}, r"has 9 steps or more \(ablate.min_span\) and at most 4 of the 4"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            find_recordings(config(holed, **changes))
+    assert find_recordings(config(holed, min_span=3)) == find_recordings(config(holed, min_span=2, max_span=2))
     deaf = small_features(tmp_path / "deaf", modalities="video")
     with pytest.raises(UsageError, match="are of video; an ablation of the fusion needs both"):
         find_recordings(config(deaf.uri))

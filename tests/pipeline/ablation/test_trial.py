@@ -8,9 +8,11 @@ import torch
 
 from iaca_model.corruption import HEALTHY
 from pipeline.ablation.benchmark import World
-from pipeline.ablation.trial import Trial, TrialModel, augment, run_trial, train_variant, training_loss
+from pipeline.ablation.feature_sequences import TrialSequences
+from pipeline.ablation.trial import BENCHMARK_MODEL, Trial, TrialModel, augment, run_trial, train_variant, training_loss
 from pipeline.ablation.variants import list_variants
 from pipeline.config.job_sections import AblateConfig
+from tests.support.fake_device import FAKE_DEVICE, FakeDeviceTensor, FakeHostTensor
 
 SMALL = AblateConfig(num_steps=8, feature_dim=8, num_train=64, num_test=64, updates=4, batch_size=8)
 ROWS = {row.name: row for row in list_variants(SMALL)}
@@ -33,6 +35,37 @@ def test_training_is_what_makes_it_better():
     learnt = dataclasses.replace(SMALL, updates=120, num_train=256, learning_rate=1e-2)
     scores = [run_trial(Trial(ROWS["jca"], 5, settings))["ccc"]["clean"]["mean"] for settings in (SMALL, learnt)]
     assert scores[1] > 0.5 > scores[0]
+
+
+def test_a_model_on_another_device_gets_its_inputs_there_and_gives_its_outputs_back():
+    trial = Trial(ROWS["ca+front+iaca"], 5, dataclasses.replace(SMALL, encoder="mlp"), device=FAKE_DEVICE)
+    torch.manual_seed(0)
+    model, here = TrialModel(trial), trial.load_data().corrupted
+    audio_ok_NL = torch.rand(len(here), SMALL.num_steps) > 0.5
+    model.device = "cpu"
+    expected, _ = model.predict_with_labels(here, audio_ok_NL)
+
+    model.device = FAKE_DEVICE
+    inputs = []
+    model.register_forward_pre_hook(lambda _, args: inputs.extend((*vars(args[0]).values(), args[1])))
+    on_host = TrialSequences(**{name: tensor.as_subclass(FakeHostTensor) for name, tensor in vars(here).items()})
+    prediction, labels = model.predict_with_labels(on_host, audio_ok_NL.as_subclass(FakeHostTensor))
+    assert {type(tensor) for tensor in inputs} == {FakeDeviceTensor}
+    kept = (prediction.values_BL2, prediction.valid_BL, *prediction.gates.values(), *vars(labels).values())
+    assert {type(tensor) for tensor in kept} == {FakeHostTensor}
+    assert len(prediction.gates) == 2
+    assert torch.equal(prediction.values_BL2.as_subclass(torch.Tensor), expected.values_BL2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_trial_on_a_gpu_measures_what_one_on_the_cpu_does():
+    without_dropout = dataclasses.replace(BENCHMARK_MODEL, head_dropout=0.0)  # each device draws its own
+    on_cpu, on_gpu = (
+        run_trial(Trial(ROWS["jca+front+iaca"], 5, SMALL, without_dropout, device=name)) for name in ("cpu", "cuda")
+    )
+    for data in ("clean", "corrupted"):
+        assert on_gpu["ccc"][data]["mean"] == pytest.approx(on_cpu["ccc"][data]["mean"], abs=0.01)
 
 
 def test_an_encoder_in_front_is_trained_too():

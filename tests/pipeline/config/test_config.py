@@ -63,6 +63,11 @@ def test_defaults_then_file_then_overrides(tmp_path):
             "[evaluate]\ncorrupt_modality = 0.3\nmasked_modality = 'audio'",
             "evaluate.corrupt_modality is 0.3 and evaluate.masked_modality is audio, but a span is corrupted only",
         ),
+        (
+            "[ablate]\nmin_span = 14",
+            "min_span is 14, but in sequences of num_steps 16 a corrupted span has at most 12 steps (3/4, or max_span)",
+        ),
+        ("[ablate]\nnum_steps = 8\nmin_span = 9\nmax_span = 9", "a corrupted span has at most 8 steps"),
         ("[splits]\nval = 0.7\ntest = 0.7", "splits.val 0.7 + splits.test 0.7"),
         ("[train]\nepochs = 0", "train.epochs is 0; allowed: at least 1"),
         ("[train]\nlearning_rate = nan", "train.learning_rate is nan; allowed: a number, above 0"),

@@ -79,13 +79,23 @@ def test_an_unknown_name_is_refused_before_ray_starts(tmp_path):
 def test_features_of_a_dataset_are_learnt_from_and_accounted_for(tmp_path):
     dataset = small_features(tmp_path / "features")
     model = {"temporal": "blstm", "joint_dim": 8, "head_dim": 8}
-    ablate_section = {**TINY, **GRID, "dataset": dataset.uri, "num_seeds": 1}
+    fronts = "front,front+iaca,control,oracle"
+    ablate_section = {**TINY, **GRID, "fronts": fronts, "dataset": dataset.uri, "num_seeds": 1}
     sections = {**SECTIONS, "storage": {"root": str(tmp_path)}, "model": model, "ablate": ablate_section}
     requested = load(None, {**sections, "name": "felt"})
     result = ablate.run(requested)
-    assert result.counts == {"variants": 2, "trials": 2, "trained": 2, "mb_per_worker": 0.009}
+    assert result.counts == {"variants": 6, "trials": 6, "trained": 6, "mb_per_worker": 0.009}
     record = json.loads(storage.read_text(f"{result.output_uri}/ablation.json"))
     assert record["data"]["test"] == {"sequences": 24, "videos": 3, "labelled_frames": 96}
+    assert {row["variant"]: list(row["detection"]) for row in record["rows"]} == {
+        "ca": [],
+        "ca+iaca": ["modality"],
+        "ca+front": ["reliability"],
+        "ca+front+iaca": ["reliability", "modality"],
+        "ca+control": [],
+        "ca+oracle": [],
+    }
+    assert any(line.startswith("| ca+front+iaca, reliability |") for line in result.lines)
     assert result.lines[0] == "Ablation felt on features"
     assert "Of ten moments of training the one with the best mean CCC on val" in result.lines[2]
     assert "flatters" not in result.lines[2]
