@@ -122,22 +122,15 @@ def _detection(by_seed: dict[int, TrialResult], gate: str) -> Detection:
     return Detection(found, gap)
 
 
-HEADINGS = (
-    *("variant", "parameters", "corrupted", "gain", "of oracle", "over IACA", "clean", "gain", "over IACA"),
-    *(f"AUROC {kind}" for kind in (*KINDS, "all")),
-    "gap",
-)
+HEADINGS = ("variant", "parameters", "corrupted", "gain", "of oracle", "over IACA", "clean", "gain", "over IACA")
 
 
 def format_row(row: Row) -> tuple[str, ...]:
-    """Format a row under HEADINGS: means ± deviation, gains ± their standard error, the first of its verdicts."""
-    detection = next(iter(row.detection.values()), Detection({}, None))
-    auroc = (_format_detection(detection.auroc.get(kind)) for kind in (*KINDS, "all"))
+    """Format a row under HEADINGS: means ± deviation, gains ± their standard error."""
     share = "" if row.share_of_oracle is None else f"{row.share_of_oracle:.0%}"
     corrupted = (_format_mean(row.corrupted), _format_gain(row.gain_corrupted), share, _format_gain(row.over_iaca))
     clean = (_format_mean(row.clean), _format_gain(row.gain_clean), _format_gain(row.over_iaca_clean))
-    parameters = f"{row.num_parameters:,}"
-    return (row.variant, parameters, *corrupted, *clean, *auroc, _format_detection(detection.gap))
+    return (row.variant, f"{row.num_parameters:,}", *corrupted, *clean)
 
 
 DETECTION_HEADINGS = ("verdict", *(f"AUROC {kind}" for kind in (*KINDS, "all")), "gap")
