@@ -31,6 +31,13 @@ class Pair(NamedTuple):
         video_BLD, audio_BLD = mask_finite(video_BLD, self.video_ok_BL), mask_finite(audio_BLD, self.audio_ok_BL)
         return self._replace(video_BLD=video_BLD, audio_BLD=audio_BLD)
 
+    def weighted(self, weights_BL2: Tensor) -> Pair:
+        """Multiply the features of video and audio by their weights."""
+        video_BL, audio_BL = weights_BL2.unbind(-1)
+        return self._replace(
+            video_BLD=video_BL[..., None] * self.video_BLD, audio_BLD=audio_BL[..., None] * self.audio_BLD
+        )
+
     def joined(self) -> Tensor:
         """Concatenate the features, [video ; audio], (B, L, J)."""
         return torch.cat([self.video_BLD, self.audio_BLD], dim=-1)

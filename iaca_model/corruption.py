@@ -59,9 +59,20 @@ def draw_spans(
     """
     chosen_N1, offset_N1 = torch.rand(2, num, 1, generator=generator)
     length_N1 = lengths.draw(num, num_steps, generator)
+    return (chosen_N1 < chance) & steps_of_span(offset_N1, length_N1, num_steps)
+
+
+def steps_of_span(offset_N1: Tensor, length_N1: Tensor, num_steps: int) -> Tensor:
+    """The steps of one span of each of N sequences: bool (N, L).
+
+    Args:
+        offset_N1: 0 to 1, where the span begins among the places at which it fits.
+        length_N1: number of its steps.
+        num_steps: L.
+    """
     start_N1 = (offset_N1 * (num_steps - length_N1 + 1)).long()
     step_L = torch.arange(num_steps)
-    return (chosen_N1 < chance) & (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
+    return (start_N1 <= step_L) & (step_L < start_N1 + length_N1)
 
 
 def draw_corruption(

@@ -115,11 +115,7 @@ class ReliabilityFront(nn.Module):
         logits_BL3 = nn.functional.pad(suspicion_BL2, (1, 0), value=HEALTHY_LOGIT)
         ok_BL2 = torch.stack([pair.video_ok_BL, pair.audio_ok_BL], dim=-1)
         reliability_BL2 = (1 - logits_BL3.softmax(-1)[..., 1:]) * ok_BL2
-        video_BL, audio_BL = reliability_BL2.unbind(-1)
-        scaled = pair._replace(
-            video_BLD=video_BL[..., None] * pair.video_BLD, audio_BLD=audio_BL[..., None] * pair.audio_BLD
-        )
-        return scaled, {"reliability": _verdict(reliability_BL2)}
+        return pair.weighted(reliability_BL2), {"reliability": _verdict(reliability_BL2)}
 
 
 def _verdict(reliability_BL2: Tensor) -> Tensor:

@@ -155,8 +155,7 @@ class IACA(nn.Module):
         gates["modality"] = self._modality_weights(self.modality, unattended, gated)
         if self.stage2 == "sum":
             return mix(gates["modality"], [gated.video_BLD, gated.audio_BLD], relu=self.relu), gates
-        video_BL, audio_BL = gates["modality"].unbind(-1)
-        return torch.cat([video_BL[..., None] * gated.video_BLD, audio_BL[..., None] * gated.audio_BLD], dim=-1), gates
+        return gated.weighted(gates["modality"]).joined(), gates
 
     def _modality_weights(self, gate: SoftGate, unattended: Pair, gated: Pair) -> Tensor:
         gate_input = gated.joined()

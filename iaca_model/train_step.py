@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from iaca_model.batch import AnyBatch
 from iaca_model.config import Precision
+from iaca_model.corruption import steps_of_span
 from iaca_model.loss import concordance_loss, identity
 from iaca_model.metrics import ConcordanceMeter
 
@@ -170,9 +171,7 @@ def mask_spans(batch: AnyBatch, chance: float, generator: torch.Generator) -> An
     num, num_steps = len(batch), batch.num_steps
     chosen_B1, side_B1, offset_B1 = torch.rand(3, num, 1, generator=generator)
     length_B1 = torch.randint(1, num_steps + 1, (num, 1), generator=generator)
-    start_B1 = (offset_B1 * (num_steps - length_B1 + 1)).long()
-    step_L = torch.arange(num_steps)
-    span_BL = (chosen_B1 < chance) & (start_B1 <= step_L) & (step_L < start_B1 + length_B1)
+    span_BL = (chosen_B1 < chance) & steps_of_span(offset_B1, length_B1, num_steps)
     device = batch.video_ok_BL.device
     mask_video_BL, mask_audio_BL = (span_BL & (side_B1 < 0.5)).to(device), (span_BL & (side_B1 >= 0.5)).to(device)
     return dataclasses.replace(
